@@ -1,0 +1,77 @@
+//! An upstream's address, whose secrets are shown to nobody.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+/// Query parameters whose value is shown as it is; any other may be a key.
+const HARMLESS_PARAMETERS: [&str; 6] = ["streams", "wantedCollections", "wantedDids", "cursor", "compress", "since"];
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "***";
+
+/// An address with its credentials; `Display`, `Debug` and serialization show them as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(Url);
+
+impl Endpoint {
+    /// The whole address, secrets included: for connecting only.
+    pub fn reveal(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl From<Url> for Endpoint {
+    fn from(url: Url) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        // A URL without a host has no place for credentials either, so that a refusal here hides nothing.
+        if shown.password().is_some() {
+            shown.set_password(Some(REDACTED)).ok();
+        } else if !shown.username().is_empty() {
+            shown.set_username(REDACTED).ok();
+        }
+        if let Some(query) = self.0.query() {
+            let redacted: Vec<String> = query
+                .split('&')
+                .map(|pair| match pair.split_once('=') {
+                    Some((name, _)) if !HARMLESS_PARAMETERS.contains(&name) => format!("{name}={REDACTED}"),
+                    _ => pair.to_owned(),
+                })
+                .collect();
+            shown.set_query(Some(&redacted.join("&")));
+        }
+        shown.fmt(f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let text = String::deserialize(deserializer)?;
+        // The text may hold a secret: the error names what is wrong with it, never the text.
+        let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
+        match url.scheme() {
+            "ws" | "wss" if url.host().is_some() => Ok(Self(url)),
+            scheme => Err(D::Error::custom(format!("`{scheme}:` is not spoken; write `ws://HOST` or `wss://HOST`"))),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! What every setting is, with its type and its built-in default. `config/sluice.toml` shows the same with comments.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::Endpoint;
+use super::units::{self, ByteSize};
+
+/// All settings of a daemon, as the layers gave them. Checked only in their own types; see `check` for what must hold
+/// between them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where data lives.
+    pub daemon: DaemonSettings,
+    /// Which path monitors take.
+    pub smart_streaming: SmartStreamingSettings,
+    /// The HTTP server.
+    pub server: ServerSettings,
+    /// Log output.
+    pub log: LogSettings,
+    /// Defaults of every upstream's pool.
+    pub pool: PoolSettings,
+    /// When events are put together into a block.
+    pub batch: BatchSettings,
+    /// How long and how many ids are remembered.
+    pub dedupe: DedupeSettings,
+    /// Last values and enrichment.
+    pub cache: CacheSettings,
+    /// The journal's files.
+    pub journal: JournalSettings,
+    /// Frames that could not be read.
+    pub quarantine: QuarantineSettings,
+    /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
+    pub dialects: BTreeMap<String, toml::Table>,
+    /// Feed providers' endpoints, by name.
+    pub upstreams: BTreeMap<String, UpstreamSettings>,
+    /// Named watchers, by name.
+    pub monitors: BTreeMap<String, MonitorSettings>,
+}
+
+/// `[daemon]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonSettings {
+    /// Folder of journal, views and state. Relative to the settings file.
+    pub data_dir: PathBuf,
+    /// The longest a stop waits for what was received to become durable.
+    #[serde(with = "units::duration")]
+    pub stop_timeout: Duration,
+}
+
+/// `[smart_streaming]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmartStreamingSettings {
+    /// False puts every monitor on the legacy path.
+    pub enabled: bool,
+    /// The fraction of monitors on the smart path, 0 to 1.
+    pub canary: f64,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSettings {
+    /// Address of health and metrics.
+    pub listen: SocketAddr,
+    /// A file whose content is the bearer token of everything but health and metrics.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// `human` or `json`.
+    pub format: LogFormat,
+    /// A tracing filter: `info`, or `warn,sluice::upstream=debug`.
+    pub level: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[pool]`, and the same keys under `[upstreams.NAME]` where an upstream says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSettings {
+    /// Links kept open.
+    pub min_connections: u32,
+    /// Links that may be open.
+    pub max_connections: u32,
+    /// Time between pings of a link.
+    #[serde(with = "units::duration")]
+    pub health_check_interval: Duration,
+    /// The longest an answer to a ping may take before the link is given up.
+    #[serde(with = "units::duration")]
+    pub pong_timeout: Duration,
+    /// The longest name resolution and TCP connect may take.
+    #[serde(with = "units::duration")]
+    pub connect_timeout: Duration,
+    /// The longest TLS and WebSocket handshake may take.
+    #[serde(with = "units::duration")]
+    pub handshake_timeout: Duration,
+    /// The longest a subscription may stay unacknowledged before it is asked for once more.
+    #[serde(with = "units::duration")]
+    pub confirm_timeout: Duration,
+    /// Wait before the first reconnect; doubled each time, with jitter.
+    #[serde(with = "units::duration")]
+    pub backoff_min: Duration,
+    /// The longest wait between reconnects.
+    #[serde(with = "units::duration")]
+    pub backoff_max: Duration,
+}
+
+/// `[batch]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Events from which on an idle writer takes a batch.
+    pub min_size: u32,
+    /// The most events of a batch.
+    pub max_size: u32,
+    /// The most bytes of a batch; a larger event is alone in its block.
+    pub max_bytes: ByteSize,
+    /// The longest an event waits in a batch.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+}
+
+/// `[dedupe]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DedupeSettings {
+    /// How long an id is remembered, in journal time.
+    #[serde(with = "units::duration")]
+    pub ttl: Duration,
+    /// The most memory for remembered ids, all monitors together; the oldest go first.
+    pub max_bytes: ByteSize,
+}
+
+/// `[cache]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// How long a value is kept.
+    #[serde(with = "units::duration")]
+    pub ttl: Duration,
+    /// Multiplies `cache.ttl` and `dedupe.ttl`.
+    pub ttl_multiplier: f64,
+    /// Values above this size are compressed.
+    pub compression_threshold: ByteSize,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalSettings {
+    /// Size at which a segment is sealed and the next one begun.
+    pub segment_size: ByteSize,
+    /// A sync starts at most this long after the first unsynced append.
+    #[serde(with = "units::duration")]
+    pub sync_interval: Duration,
+    /// Sealed segments whose last event is older are deleted.
+    #[serde(with = "units::duration")]
+    pub retention: Duration,
+    /// The most bytes of all segments together.
+    pub max_size: ByteSize,
+    /// What happens when the disk has no room left.
+    pub when_full: WhenFull,
+}
+
+/// What a journal without room does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Taking stops until there is room.
+    Block,
+    /// The oldest segment is deleted, and what was lost is recorded.
+    DropOldest,
+}
+
+/// `[quarantine]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuarantineSettings {
+    /// Raw bytes kept a second for each monitor; beyond it frames are only counted.
+    pub bytes_per_second: ByteSize,
+    /// A longer frame is kept up to here.
+    pub frame_bytes: ByteSize,
+}
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// `ws://` or `wss://` address. Credentials in it are shown redacted.
+    pub url: Endpoint,
+    /// A preset's name, or one of `[dialects]`.
+    pub dialect: String,
+    /// The largest message taken; a larger one closes the link.
+    #[serde(default = "UpstreamSettings::default_max_message")]
+    pub max_message: ByteSize,
+    /// Bytes read on while the journal cannot take more, before reading stops.
+    #[serde(default = "UpstreamSettings::default_buffer")]
+    pub buffer: ByteSize,
+    /// Topics a link may carry; absent: what the dialect says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics_per_link: Option<u32>,
+    /// A PEM file of certificates trusted beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Overrides of `[pool]`.
+    #[serde(default, skip_serializing_if = "PoolOverrides::is_empty")]
+    pub pool: PoolOverrides,
+}
+
+/// `[upstreams.NAME.pool]`: any key of `[pool]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolOverrides {
+    /// See [`PoolSettings::min_connections`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_connections: Option<u32>,
+    /// See [`PoolSettings::max_connections`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// See [`PoolSettings::health_check_interval`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub health_check_interval: Option<Duration>,
+    /// See [`PoolSettings::pong_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub pong_timeout: Option<Duration>,
+    /// See [`PoolSettings::connect_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// See [`PoolSettings::handshake_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout: Option<Duration>,
+    /// See [`PoolSettings::confirm_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub confirm_timeout: Option<Duration>,
+    /// See [`PoolSettings::backoff_min`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub backoff_min: Option<Duration>,
+    /// See [`PoolSettings::backoff_max`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub backoff_max: Option<Duration>,
+}
+
+/// `[monitors.NAME]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorSettings {
+    /// The family the monitor belongs to.
+    pub domain: String,
+    /// Name under `[upstreams]`.
+    pub upstream: String,
+    /// Who is subscribed first and who stays when slots are short.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What to subscribe to, in the upstream's own words.
+    pub topics: Vec<String>,
+    /// How an event is read out of a message; absent: the dialect's own rules, if it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "units::one_or_many")]
+    pub event: Vec<EventRuleSettings>,
+    /// Over what an id is unique.
+    #[serde(default)]
+    pub dedupe: DedupeScope,
+    /// What happens to an id that returns with another payload.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+}
+
+/// Decides who is subscribed first; never the journal's order, never what is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// First.
+    High,
+    /// After high.
+    #[default]
+    Medium,
+    /// Last.
+    Low,
+}
+
+/// Over what an id is unique.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupeScope {
+    /// Over all topics of the monitor.
+    #[default]
+    Monitor,
+    /// Over one topic.
+    Topic,
+}
+
+/// What happens to an id that returns with another payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// Dropped, counted and logged.
+    #[default]
+    Drop,
+    /// Kept, marked `conflict`, counted and logged.
+    Keep,
+}
+
+/// One rule of how an event is read out of a message; of several the first that fits wins. Pointers are RFC 6901,
+/// relative to the element of `each` where that is set; `frame:/x` reaches the whole message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventRuleSettings {
+    /// Pointers and the values they must have (one, or any of a list; `true`: present, `false`: absent).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, Condition>,
+    /// Messages that fit are counted as control and not journaled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignore: bool,
+    /// Pointer to an array: one event an element.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each: Option<String>,
+    /// Pointer narrowing the payload; absent: the whole message or element.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// Pointers of the id's parts, or `hash`; absent: never deduplicated.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "units::one_or_many")]
+    pub id: Vec<String>,
+    /// Pointer of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Pointer of the event time; absent: the received time stands in and the event has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// How the event time is written.
+    pub time_unit: TimeUnit,
+    /// A message without its event time is taken all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub time_optional: bool,
+}
+
+/// What a pointer of `when` must find.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Condition {
+    /// `true`: something is there; `false`: nothing is.
+    Present(bool),
+    /// This integer.
+    Integer(i64),
+    /// This string.
+    Text(String),
+    /// Any of these.
+    AnyOf(Vec<Condition>),
+}
+
+/// How an event time is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeUnit {
+    /// Seconds since 1970, with or without a fraction, number or string.
+    S,
+    /// Milliseconds since 1970.
+    #[default]
+    Ms,
+    /// Microseconds since 1970.
+    Us,
+    /// Nanoseconds since 1970.
+    Ns,
+    /// `2026-11-20T12:00:00.123Z`
+    Rfc3339,
+    /// Seconds since 1970 as a hexadecimal string, `0x6553f100`.
+    HexS,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self { data_dir: "data".into(), stop_timeout: Duration::from_secs(20) }
+    }
+}
+
+impl Default for SmartStreamingSettings {
+    fn default() -> Self {
+        Self { enabled: false, canary: 1.0 }
+    }
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, level: "info".into() }
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            min_connections: 2,
+            max_connections: 3,
+            health_check_interval: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            confirm_timeout: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl PoolSettings {
+    /// These settings with an upstream's own in their place.
+    #[must_use]
+    pub fn overridden_by(&self, own: &PoolOverrides) -> Self {
+        Self {
+            min_connections: own.min_connections.unwrap_or(self.min_connections),
+            max_connections: own.max_connections.unwrap_or(self.max_connections),
+            health_check_interval: own.health_check_interval.unwrap_or(self.health_check_interval),
+            pong_timeout: own.pong_timeout.unwrap_or(self.pong_timeout),
+            connect_timeout: own.connect_timeout.unwrap_or(self.connect_timeout),
+            handshake_timeout: own.handshake_timeout.unwrap_or(self.handshake_timeout),
+            confirm_timeout: own.confirm_timeout.unwrap_or(self.confirm_timeout),
+            backoff_min: own.backoff_min.unwrap_or(self.backoff_min),
+            backoff_max: own.backoff_max.unwrap_or(self.backoff_max),
+        }
+    }
+}
+
+impl PoolOverrides {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl UpstreamSettings {
+    fn default_max_message() -> ByteSize {
+        ByteSize::mib(16)
+    }
+
+    fn default_buffer() -> ByteSize {
+        ByteSize::mib(8)
+    }
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { min_size: 20, max_size: 5000, max_bytes: ByteSize::mib(1), timeout: Duration::from_millis(500) }
+    }
+}
+
+impl Default for DedupeSettings {
+    fn default() -> Self {
+        Self { ttl: Duration::from_mins(5), max_bytes: ByteSize::mib(64) }
+    }
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { ttl: Duration::from_mins(5), ttl_multiplier: 1.0, compression_threshold: ByteSize(5000) }
+    }
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            segment_size: ByteSize::mib(64),
+            sync_interval: Duration::from_millis(10),
+            retention: Duration::from_hours(14 * 24),
+            max_size: ByteSize::gib(50),
+            when_full: WhenFull::Block,
+        }
+    }
+}
+
+impl Default for QuarantineSettings {
+    fn default() -> Self {
+        Self { bytes_per_second: ByteSize::kib(64), frame_bytes: ByteSize::kib(256) }
+    }
+}

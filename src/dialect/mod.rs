@@ -1,0 +1,139 @@
+//! How an upstream speaks: subscriptions, acknowledgements, routing, heartbeats.
+//!
+//! A [`Dialect`] is shared by all links of an upstream; each link has a [`Session`] of its own, which is given every
+//! frame that came and says, through an [`Intake`], what it was. Neither does any input or output: what is to be sent
+//! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
+//! have ids; a protocol of another nature is one more file here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::monitor::scanner::Fields;
+
+/// One upstream's topic, numbered densely from 0 for the life of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicId(pub u32);
+
+/// A topic with its text in the upstream's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its number.
+    pub id: TopicId,
+    /// What the settings call it: `btcusdt@trade`.
+    pub name: Arc<str>,
+}
+
+/// What came over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// A text frame, checked to be UTF-8.
+    Text(&'a str),
+    /// A binary frame.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Frame<'a> {
+    /// The frame's bytes as they came.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// What is to be sent over a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutFrame {
+    /// As a text frame.
+    Text(String),
+    /// As a binary frame.
+    Binary(Vec<u8>),
+}
+
+/// Frames that a session wants sent, in order.
+pub type Outbox = Vec<OutFrame>;
+
+/// JSON Pointers that monitors of an upstream read out of its messages. A dialect that scans messages itself fills these
+/// in the same pass (they are the first slots of the [`Fields`] it hands over); any other hands over none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadingPlan {
+    /// RFC 6901 pointers, each once.
+    pub pointers: Vec<String>,
+}
+
+/// One message for one topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// The message as it came, to the byte.
+    pub bytes: &'a [u8],
+    /// Where the plan's pointers are in `bytes`, when the dialect has already scanned them; their presence also says that
+    /// `bytes` is one well-formed JSON text.
+    pub fields: Option<&'a Fields>,
+}
+
+/// Where a session says what a frame was. Each frame leads to at least one call.
+pub trait Intake {
+    /// Data of a topic.
+    fn message(&mut self, topic: TopicId, message: Message<'_>);
+    /// Something understood that is no event: an acknowledgement, a heartbeat. `topic` where it belongs to one.
+    fn control(&mut self, topic: Option<TopicId>);
+    /// A subscription is in force. Counts nothing: the frame that said so is reported by [`Intake::control`].
+    fn acknowledged(&mut self, topic: TopicId);
+    /// A subscription was refused or ended by the upstream. Counts nothing. An empty list: the upstream did not say which.
+    fn refused(&mut self, topics: &[TopicId], reason: &str);
+    /// A frame, or a part of one, that could not be understood, or belongs to nothing that was asked for.
+    fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]);
+}
+
+/// What an upstream of this dialect allows. Published numbers, each a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Topics a link may carry.
+    pub topics_per_link: u32,
+    /// Whether a link may stay open with no topic subscribed.
+    pub idle_links: bool,
+    /// The shortest time between two frames that we send.
+    pub send_interval: Duration,
+}
+
+/// A way of speaking, with everything its settings say; shared by all links of an upstream.
+pub trait Dialect: fmt::Debug + Send + Sync {
+    /// Limits of the upstream.
+    fn limits(&self) -> Limits;
+
+    /// Headers that the handshake must carry, such as a subprotocol.
+    fn handshake_headers(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
+    fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Event rules for monitors that declare none.
+    fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
+        &[]
+    }
+
+    /// Checks a topic's wording, before anything is connected. The error says what is wrong and how it should look.
+    ///
+    /// # Errors
+    /// When no subscription can be made of it.
+    fn check_topic(&self, topic: &str) -> Result<(), String>;
+
+    /// A session for a new link. `topics` are all of the upstream, since data may come for any.
+    fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session>;
+}
+
+/// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
+pub trait Session: Send {
+    /// Asks for topics. Also called again for topics that stayed unacknowledged.
+    fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics.
+    fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Says the word that keeps the upstream from closing the link.
+    fn keep_alive(&mut self, out: &mut Outbox);
+    /// Reads one frame and says what it was; answers it where the upstream expects that.
+    fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);
+}
