@@ -1,0 +1,380 @@
+//! Reads events out of the messages of one link, for all monitors that want them.
+
+use std::sync::Arc;
+
+use super::burst::{Burst, CandidateId, Piece, QuarantinedFrame};
+use super::event_time;
+use super::quarantine::Quarantined;
+use super::roster::{Roster, Route};
+use super::rule::{IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
+use super::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
+use crate::clock::UnixNanos;
+use crate::dialect::{Intake, Message, TopicId};
+use crate::pipeline::dedupe::{DedupeKey, IdText};
+
+/// The payload checksum: tells a repeat from a conflict.
+fn check(payload: &[u8]) -> u32 {
+    crc32c::crc32c(payload)
+}
+
+/// What a frame said about a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubscriptionNews {
+    /// It is in force: acknowledged, or its first data came.
+    Live(TopicId),
+    /// The upstream refused or ended these; none named: it did not say which.
+    Refused(Vec<TopicId>, String),
+}
+
+/// The reading side of a link: fills a [`Burst`] with what comes.
+#[derive(Debug)]
+pub struct Reading {
+    roster: Arc<Roster>,
+    plan: PointerSet,
+    state: State,
+}
+
+#[derive(Debug)]
+struct State {
+    burst: Burst,
+    now: UnixNanos,
+    /// Fields of messages whose dialect does not scan them.
+    fields: Fields,
+    element_fields: Fields,
+    id_text: IdText,
+    live: Vec<bool>,
+    news: Vec<SubscriptionNews>,
+}
+
+impl Reading {
+    /// A reading of `roster`'s messages.
+    pub fn new(roster: Arc<Roster>) -> Self {
+        let pointers: Vec<Pointer> =
+            roster.plan.pointers.iter().filter_map(|pointer| Pointer::parse(pointer).ok()).collect();
+        debug_assert_eq!(pointers.len(), roster.plan.pointers.len(), "a roster's pointers were parsed before");
+        let state = State {
+            burst: Burst::new(roster.monitors.len()),
+            now: UnixNanos(0),
+            fields: Fields::default(),
+            element_fields: Fields::default(),
+            id_text: IdText::default(),
+            live: vec![false; roster.topics.len()],
+            news: Vec::new(),
+        };
+        Self { plan: PointerSet::new(&pointers), roster, state }
+    }
+
+    /// Begins a burst that is received `now`.
+    pub fn begin(&mut self, now: UnixNanos) {
+        self.state.now = now;
+        self.state.burst.clear();
+    }
+
+    /// What the burst gave so far.
+    pub fn burst(&mut self) -> &mut Burst {
+        &mut self.state.burst
+    }
+
+    /// What frames said about subscriptions since the last call.
+    pub fn take_news(&mut self) -> Vec<SubscriptionNews> {
+        std::mem::take(&mut self.state.news)
+    }
+
+    /// Counts a frame that came and was none of the dialect's business, such as one beyond the size limit.
+    pub fn unreadable_frame(&mut self, reason: &str, raw: &[u8]) {
+        self.unreadable(None, reason, raw);
+    }
+}
+
+impl Intake for Reading {
+    #[inline]
+    fn message(&mut self, topic: TopicId, message: Message<'_>) {
+        let Self { roster, plan, state } = self;
+        if !state.live[topic.0 as usize] {
+            state.live[topic.0 as usize] = true;
+            state.news.push(SubscriptionNews::Live(topic));
+        }
+        let mut scratch = std::mem::take(&mut state.fields);
+        let fields = match message.fields {
+            Some(fields) => Ok(fields),
+            None => plan.scan(message.bytes, Utf8::Unchecked, &mut scratch).map(|()| &scratch),
+        };
+        match fields {
+            Ok(fields) => {
+                for route in roster.routes_of(topic) {
+                    state.read(roster, route, Scanned { frame: message.bytes, frame_fields: fields, element: None });
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                for route in roster.routes_of(topic) {
+                    let monitor = roster.routes[route as usize].monitor;
+                    state.burst.counts(monitor).messages += 1;
+                    state.quarantine(roster, Some(monitor), Some(topic), &reason, message.bytes);
+                }
+            }
+        }
+        state.fields = scratch;
+    }
+
+    fn control(&mut self, topic: Option<TopicId>) {
+        match topic {
+            Some(topic) => {
+                for route in self.roster.routes_of(topic) {
+                    let counts = self.state.burst.counts(self.roster.routes[route as usize].monitor);
+                    counts.messages += 1;
+                    counts.control += 1;
+                }
+            }
+            None => {
+                self.state.burst.upstream_counts.messages += 1;
+                self.state.burst.upstream_counts.control += 1;
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, topic: TopicId) {
+        if !std::mem::replace(&mut self.state.live[topic.0 as usize], true) {
+            self.state.news.push(SubscriptionNews::Live(topic));
+        }
+    }
+
+    fn refused(&mut self, topics: &[TopicId], reason: &str) {
+        for topic in topics {
+            self.state.live[topic.0 as usize] = false;
+        }
+        self.state.news.push(SubscriptionNews::Refused(topics.to_vec(), reason.to_owned()));
+    }
+
+    fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]) {
+        let Self { roster, state, .. } = self;
+        let Some(topic) = topic else {
+            state.burst.upstream_counts.messages += 1;
+            state.quarantine(roster, None, None, reason, raw);
+            return;
+        };
+        for route in roster.routes_of(topic) {
+            let monitor = roster.routes[route as usize].monitor;
+            state.burst.counts(monitor).messages += 1;
+            state.quarantine(roster, Some(monitor), Some(topic), reason, raw);
+        }
+    }
+}
+
+impl State {
+    /// Reads a message for one monitor. Counts it once, or once for each of its elements.
+    #[inline]
+    fn read(&mut self, roster: &Roster, route_index: u32, scanned: Scanned<'_>) {
+        let route = roster.routes[route_index as usize];
+        let monitor = &roster.monitors[route.monitor as usize];
+        let Some(rule) = monitor.rules.iter().find(|rule| rule.fits_frame(&scanned)) else {
+            self.burst.counts(route.monitor).messages += 1;
+            return self.quarantine(roster, Some(route.monitor), Some(route.topic), "no event rule fits", scanned.frame);
+        };
+        let counts = self.burst.counts(route.monitor);
+        match &rule.each {
+            None => {
+                counts.messages += 1;
+                if rule.ignore {
+                    counts.control += 1;
+                } else if let Err(reason) = self.read_one(roster, route_index, rule, scanned) {
+                    self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+                }
+            }
+            Some(_) => self.read_each(roster, route_index, rule, scanned),
+        }
+    }
+
+    fn read_each(&mut self, roster: &Roster, route_index: u32, rule: &Rule, scanned: Scanned<'_>) {
+        let route = roster.routes[route_index as usize];
+        let Some(each) = &rule.each else { return };
+        let array = scanned.find(&each.array).filter(|span| Token::new(scanned.text(*span)).kind() == TokenKind::Array);
+        let Some(array) = array else {
+            self.burst.counts(route.monitor).messages += 1;
+            let reason = format!("each: there is no array at `{}`", each.array.text);
+            return self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+        };
+        let mut found = 0;
+        for element in elements(scanned.frame, array) {
+            found += 1;
+            self.burst.counts(route.monitor).messages += 1;
+            let mut fields = std::mem::take(&mut self.element_fields);
+            let text = scanned.text(element);
+            // The frame was validated whole, so a scan of a part of it finds nothing wrong.
+            let outcome = match each.pointers.scan(text, Utf8::Checked, &mut fields) {
+                Ok(()) => {
+                    let scanned = Scanned { element: Some((element, &fields)), ..scanned };
+                    if !rule.fits_element(&scanned) {
+                        Err("no event rule fits this element".to_owned())
+                    } else if rule.ignore {
+                        self.burst.counts(route.monitor).control += 1;
+                        Ok(())
+                    } else {
+                        self.read_one(roster, route_index, rule, scanned)
+                    }
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            self.element_fields = fields;
+            if let Err(reason) = outcome {
+                self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, text);
+            }
+        }
+        if found == 0 {
+            // Nothing happened, and the upstream said so.
+            let counts = self.burst.counts(route.monitor);
+            counts.messages += 1;
+            counts.control += 1;
+        }
+    }
+
+    /// Reads one event.
+    #[inline]
+    fn read_one(&mut self, roster: &Roster, route: u32, rule: &Rule, scanned: Scanned<'_>) -> Result<(), String> {
+        let payload_span = match &rule.payload {
+            Some(reference) => required(&scanned, "payload", reference)?,
+            None => scanned.element.map_or_else(|| whole(scanned.frame), |(element, _)| element),
+        };
+        let event_time = match &rule.time {
+            Some(time) => read_time(&scanned, time)?,
+            None => None,
+        };
+        let key = match &rule.key {
+            Some(reference) => Some(self.piece(&scanned, payload_span, required_scalar(&scanned, "key", reference)?)),
+            None => None,
+        };
+        let payload = scanned.text(payload_span);
+        let id = self.read_id(&roster.routes[route as usize], roster, rule, &scanned, payload_span)?;
+        self.burst.add(route, payload, event_time, id, key);
+        Ok(())
+    }
+
+    #[inline]
+    fn read_id(
+        &mut self,
+        route: &Route,
+        roster: &Roster,
+        rule: &Rule,
+        scanned: &Scanned<'_>,
+        payload_span: Span,
+    ) -> Result<(CandidateId, Option<DedupeKey>), String> {
+        match &rule.id {
+            IdRule::None => Ok((CandidateId::None, None)),
+            IdRule::PayloadHash => {
+                let payload = scanned.text(payload_span);
+                let hash = roster.hasher.hash_payload(route.scope, payload);
+                Ok((CandidateId::PayloadHash, Some(DedupeKey { hash, payload_check: check(payload) })))
+            }
+            IdRule::Parts(parts) => {
+                let start = self.burst.pieces.len();
+                self.id_text.start(route.scope);
+                for part in parts {
+                    let span = match required_scalar(scanned, "id", part) {
+                        Ok(span) => span,
+                        Err(reason) => {
+                            self.burst.pieces.truncate(start);
+                            return Err(reason);
+                        }
+                    };
+                    self.id_text.part(scanned.text(span));
+                    let piece = self.piece(scanned, payload_span, span);
+                    self.burst.pieces.push(piece);
+                }
+                let hash = roster.hasher.hash(&self.id_text);
+                let payload_check = check(scanned.text(payload_span));
+                let id = CandidateId::Pieces { start: small(start), len: small(parts.len()) };
+                Ok((id, Some(DedupeKey { hash, payload_check })))
+            }
+        }
+    }
+
+    /// Where a token is in the payload; copied when it is outside.
+    #[inline]
+    fn piece(&mut self, scanned: &Scanned<'_>, payload: Span, token: Span) -> Piece {
+        if token.start >= payload.start && token.end <= payload.end {
+            Piece { literal: false, start: token.start - payload.start, end: token.end - payload.start }
+        } else {
+            self.burst.add_literal(scanned.text(token))
+        }
+    }
+
+    /// Counts an unreadable message (its `messages` has been counted) and keeps it within the monitor's budget.
+    #[cold]
+    fn quarantine(&mut self, roster: &Roster, monitor: Option<u32>, topic: Option<TopicId>, reason: &str, raw: &[u8]) {
+        let (counts, budget) = match monitor {
+            Some(monitor) => (self.burst.counts(monitor), &roster.monitors[monitor as usize].quarantine),
+            None => (&mut self.burst.upstream_counts, &roster.upstream_quarantine),
+        };
+        counts.quarantined += 1;
+        let keep = roster.quarantine_frame_bytes;
+        if !budget.take(raw.len().min(keep) as u64, self.now) {
+            return;
+        }
+        let frame = Quarantined {
+            monitor: monitor.map(|monitor| roster.monitors[monitor as usize].identity.name.to_string()),
+            upstream: roster.upstream.clone(),
+            topic: topic.map(|topic| roster.topic_name(topic).to_string()),
+            reason: reason.to_owned(),
+            bytes: 0,
+            frame: None,
+            frame_base64: None,
+        };
+        let payload = frame.with_frame(raw, keep).to_payload();
+        self.burst.quarantined.push(QuarantinedFrame { monitor, payload });
+    }
+}
+
+fn whole(frame: &[u8]) -> Span {
+    Span { start: 0, end: small(frame.len()) }
+}
+
+/// Lengths within a message, which settings keep below 1 GiB.
+fn small(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+#[inline]
+fn required(scanned: &Scanned<'_>, what: &str, reference: &Reference) -> Result<Span, String> {
+    scanned.find(reference).ok_or_else(|| format!("{what}: there is nothing at `{}`", reference.text))
+}
+
+/// A string, a number or a boolean: what can name something.
+#[inline]
+fn required_scalar(scanned: &Scanned<'_>, what: &str, reference: &Reference) -> Result<Span, String> {
+    let span = required(scanned, what, reference)?;
+    match Token::new(scanned.text(span)).kind() {
+        TokenKind::Object | TokenKind::Array | TokenKind::Null => Err(format!(
+            "{what}: `{}` at `{}` is neither a string nor a number",
+            excerpt(scanned.text(span)),
+            reference.text
+        )),
+        _ => Ok(span),
+    }
+}
+
+#[inline]
+fn read_time(scanned: &Scanned<'_>, time: &TimeRule) -> Result<Option<UnixNanos>, String> {
+    let reference = &time.reference;
+    let Some(span) = scanned.find(reference) else {
+        return if time.optional { Ok(None) } else { Err(format!("time: there is nothing at `{}`", reference.text)) };
+    };
+    let token = scanned.text(span);
+    if time.optional && Token::new(token).kind() == TokenKind::Null {
+        return Ok(None);
+    }
+    event_time::read(token, time.unit).map(Some).ok_or_else(|| {
+        format!("time: `{}` at `{}` is no time in {}", excerpt(token), reference.text, unit_name(time.unit))
+    })
+}
+
+fn unit_name(unit: crate::config::TimeUnit) -> &'static str {
+    use crate::config::TimeUnit;
+    match unit {
+        TimeUnit::S => "seconds (s)",
+        TimeUnit::Ms => "milliseconds (ms)",
+        TimeUnit::Us => "microseconds (us)",
+        TimeUnit::Ns => "nanoseconds (ns)",
+        TimeUnit::Rfc3339 => "RFC 3339 (rfc3339)",
+        TimeUnit::HexS => "hexadecimal seconds (hex_s)",
+    }
+}

@@ -1,0 +1,310 @@
+//! Puts the events of one link together into blocks.
+//!
+//! A batch is closed when the journal's writer can take it and it has `min_size` events, when it is full, or when its
+//! oldest event has waited for `timeout`. The writer takes at most one group a commit, so size follows from the arrival
+//! rate and the measured commit time: a slow feed gives small batches at once, a fast one or a slow disk large ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::dedupe::{BurstOrder, DedupeWindow, Verdict};
+use crate::clock::UnixNanos;
+use crate::config::{BatchSettings, OnConflict};
+use crate::journal::{
+    AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
+    SourceSlot,
+};
+use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
+use crate::dialect::TopicId;
+use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
+use crate::monitor::quarantine::QUARANTINE_TOPIC;
+use crate::monitor::roster::Roster;
+
+/// The longest a count (of heartbeats, of repeats) waits to be journaled when no event comes to carry it.
+/// Source: a guess; it bounds what a crash can leave uncounted.
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What became of a burst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Absorbed {
+    /// Events put into the batch.
+    pub events: u32,
+    /// Repeats dropped.
+    pub repeats: u32,
+    /// Ids that came back with another payload; counted among events or repeats as well.
+    pub conflicts: u32,
+}
+
+/// Events of the daemon's own that come about on a link.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    Quarantine = 0,
+    Gap = 1,
+}
+
+/// The batch of one link.
+pub struct Batcher {
+    settings: BatchSettings,
+    roster: Arc<Roster>,
+    own: Arc<MonitorIdentity>,
+    window: Arc<DedupeWindow>,
+    builder: BlockBuilder,
+    encoder: Encoder,
+    opened: Option<Instant>,
+    counted: Option<Instant>,
+    order: BurstOrder,
+    verdicts: Vec<Verdict>,
+    topics: Vec<Arc<str>>,
+    /// By [`Own`].
+    own_topics: [Arc<str>; 2],
+}
+
+impl Batcher {
+    /// An empty batch for a link of `roster`'s upstream. `own` is the identity of the daemon's own events.
+    pub fn new(
+        settings: BatchSettings,
+        roster: Arc<Roster>,
+        own: Arc<MonitorIdentity>,
+        window: Arc<DedupeWindow>,
+    ) -> Self {
+        let topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
+        Self {
+            settings,
+            roster,
+            own,
+            window,
+            builder: BlockBuilder::new(Path::Smart),
+            encoder: Encoder::default(),
+            opened: None,
+            counted: None,
+            order: BurstOrder::default(),
+            verdicts: Vec::new(),
+            topics,
+            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into()],
+        }
+    }
+
+    /// The most messages of a burst: one that fits into a batch, so that counts and events stay in one block.
+    pub fn burst_messages_max(&self) -> usize {
+        self.settings.max_size as usize
+    }
+
+    /// The most payload bytes of a burst.
+    pub fn burst_bytes_max(&self) -> usize {
+        self.settings.max_bytes.as_usize()
+    }
+
+    /// Bytes of payloads waiting.
+    pub fn bytes(&self) -> usize {
+        self.builder.payload_bytes()
+    }
+
+    /// Drops the burst's repeats and adds the rest to the batch. Batches that are full on the way go to `closed`.
+    pub fn absorb(
+        &mut self,
+        burst: &mut Burst,
+        received: UnixNanos,
+        now: Instant,
+        closed: &mut Vec<EncodedBlock>,
+    ) -> Absorbed {
+        let mut absorbed = Absorbed::default();
+        if burst.is_empty() {
+            return absorbed;
+        }
+        if !self.has_room_for(burst.candidates.len(), burst.payload_bytes()) {
+            closed.extend(self.close());
+        }
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        self.window.judge(received, &burst.keys, &mut verdicts, &mut self.order);
+        self.count(burst);
+        let roster = Arc::clone(&self.roster);
+        for candidate in &burst.candidates {
+            let route = &roster.routes[candidate.route as usize];
+            let monitor = &roster.monitors[route.monitor as usize];
+            let verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
+            let conflict = verdict == Verdict::Conflict;
+            absorbed.conflicts += u32::from(conflict);
+            if verdict == Verdict::Repeat || (conflict && monitor.on_conflict == OnConflict::Drop) {
+                absorbed.repeats += 1;
+                self.builder.account(&monitor.identity, AccountDelta { repeats: 1, ..AccountDelta::default() });
+                continue;
+            }
+            let payload = burst.payload(candidate);
+            if !self.has_room_for(1, payload.len()) {
+                closed.extend(self.close());
+            }
+            self.push(burst, candidate, &monitor.identity, payload, received, conflict);
+            absorbed.events += 1;
+        }
+        self.verdicts = verdicts;
+        for frame in std::mem::take(&mut burst.quarantined) {
+            if !self.has_room_for(1, frame.payload.len()) {
+                closed.extend(self.close());
+            }
+            self.push_own(Own::Quarantine, roster.quarantine_key(&frame), &frame.payload, received);
+        }
+        if !self.builder.is_empty() {
+            self.opened.get_or_insert(now);
+        }
+        self.counted.get_or_insert(now);
+        absorbed
+    }
+
+    /// Whether nothing more fits.
+    pub fn is_full(&self) -> bool {
+        self.builder.len() >= self.settings.max_size as usize || self.bytes() >= self.settings.max_bytes.as_usize()
+    }
+
+    /// Records a span of a topic that was not seen, once for each monitor that wanted it.
+    pub fn record_gap(&mut self, topic: TopicId, gap: &Gap, now: Instant, closed: &mut Vec<EncodedBlock>) {
+        let roster = Arc::clone(&self.roster);
+        for route in roster.routes_of(topic) {
+            let monitor = &roster.monitors[roster.routes[route as usize].monitor as usize].identity.name;
+            let record = GapRecord {
+                monitor: monitor.to_string(),
+                upstream: roster.upstream.clone(),
+                topic: roster.topic_name(topic).to_string(),
+                cause: gap.cause,
+                start: gap.start.to_string(),
+                end: gap.end.to_string(),
+            };
+            // Strings only: serialization has nothing to refuse.
+            let payload = serde_json::to_vec(&record).unwrap_or_default();
+            if !self.has_room_for(1, payload.len()) {
+                closed.extend(self.close());
+            }
+            self.push_own(Own::Gap, monitor, &payload, gap.end);
+        }
+        self.opened.get_or_insert(now);
+        self.counted.get_or_insert(now);
+    }
+
+    /// When the batch wants to be closed, given when the writer can take one; none while there is nothing in it.
+    pub fn due(&self, writer_takes_at: Instant) -> Option<Instant> {
+        let Some(opened) = self.opened else {
+            return self.counted.map(|since| since + COUNTS_TIMEOUT);
+        };
+        let latest = opened + self.settings.timeout;
+        if self.is_full() {
+            Some(opened)
+        } else if self.builder.len() >= self.settings.min_size as usize {
+            Some(latest.min(writer_takes_at))
+        } else {
+            Some(latest)
+        }
+    }
+
+    /// Closes the batch: encodes and compresses it. None when there is nothing to journal.
+    pub fn close(&mut self) -> Option<EncodedBlock> {
+        self.opened = None;
+        self.counted.take()?;
+        Some(self.builder.finish(&mut self.encoder))
+    }
+
+    fn has_room_for(&self, events: usize, bytes: usize) -> bool {
+        self.builder.is_empty()
+            || (self.builder.len() + events <= self.settings.max_size as usize
+                && self.bytes() + bytes <= self.settings.max_bytes.as_usize())
+    }
+
+    fn count(&mut self, burst: &mut Burst) {
+        for (monitor, counts) in burst.drain_counts() {
+            let identity = &self.roster.monitors[monitor as usize].identity;
+            let delta = AccountDelta {
+                messages: counts.messages,
+                repeats: 0,
+                control: counts.control,
+                quarantined: counts.quarantined,
+            };
+            self.builder.account(identity, delta);
+        }
+        let counts = burst.upstream_counts;
+        if counts.messages > 0 {
+            let delta = AccountDelta {
+                messages: counts.messages,
+                repeats: 0,
+                control: counts.control,
+                quarantined: counts.quarantined,
+            };
+            self.builder.account(&self.roster.upstream_identity, delta);
+        }
+    }
+
+    #[inline]
+    fn push(
+        &mut self,
+        burst: &Burst,
+        candidate: &Candidate,
+        monitor: &Arc<MonitorIdentity>,
+        payload: &[u8],
+        received: UnixNanos,
+        conflict: bool,
+    ) {
+        const PARTS_INLINE: usize = 4;
+        let topic = &self.topics[candidate.route as usize];
+        let source = self.builder.source(monitor, topic, SourceSlot(candidate.route));
+        let mut inline = [Part::Literal(&[]); PARTS_INLINE];
+        let longer: Vec<Part<'_>>;
+        let id = match candidate.id {
+            CandidateId::None => EventId::None,
+            CandidateId::PayloadHash => EventId::PayloadHash,
+            CandidateId::Pieces { start, len } => {
+                let pieces = &burst.pieces[start as usize..(start + len) as usize];
+                if pieces.len() <= PARTS_INLINE {
+                    for (part, piece) in inline.iter_mut().zip(pieces) {
+                        *part = part_of(burst, *piece);
+                    }
+                    EventId::Parts(&inline[..pieces.len()])
+                } else {
+                    longer = pieces.iter().map(|piece| part_of(burst, *piece)).collect();
+                    EventId::Parts(&longer)
+                }
+            }
+        };
+        let hash = candidate.dedupe_index().map(|index| {
+            let key = burst.keys[index];
+            DedupeHash { hash: key.hash, payload_check: key.payload_check }
+        });
+        self.builder.push(&NewEvent {
+            source,
+            received,
+            event_time: candidate.event_time,
+            payload,
+            id,
+            key: candidate.key.map(|piece| part_of(burst, piece)),
+            hash,
+            conflict,
+            handover: false,
+        });
+    }
+
+    /// Adds an event of the daemon's own, about `key`.
+    fn push_own(&mut self, kind: Own, key: &str, payload: &[u8], received: UnixNanos) {
+        // The slots behind those of the routes.
+        let slot = SourceSlot(u32::try_from(self.topics.len() + kind as usize).unwrap_or(u32::MAX));
+        let source = self.builder.source(&self.own, &self.own_topics[kind as usize], slot);
+        self.builder.account(&self.own, AccountDelta { messages: 1, ..AccountDelta::default() });
+        self.builder.push(&NewEvent {
+            source,
+            received,
+            event_time: None,
+            payload,
+            id: EventId::None,
+            key: Some(Part::Literal(key.as_bytes())),
+            hash: None,
+            conflict: false,
+            handover: false,
+        });
+    }
+}
+
+#[inline]
+fn part_of(burst: &Burst, piece: Piece) -> Part<'_> {
+    if piece.literal {
+        Part::Literal(burst.literal(piece))
+    } else {
+        Part::Span { start: piece.start, end: piece.end }
+    }
+}

@@ -1,0 +1,341 @@
+//! Drops repeats: remembers the ids of events for a time, over all links, upstreams and paths of a monitor.
+//!
+//! A window belongs to a monitor (or to one topic of it) because the monitor's name is part of what is hashed; the memory
+//! is one, so that `dedupe.max_bytes` holds for all together and the oldest ids go first wherever they are. It is
+//! split into shards by hash, each locked once for a burst of messages, never for a single one.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::window::{Known, Shard};
+use crate::clock::UnixNanos;
+
+/// A power of two. Source: two cores contend little over eight locks held for microseconds; not measured further.
+const SHARDS: usize = 8;
+
+/// What identifies an event among those of its window, and tells whether a repeat carries the same payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupeKey {
+    /// Keyed hash of monitor, scope and id.
+    pub hash: u128,
+    /// Checksum of the payload.
+    pub payload_check: u32,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not seen within the window; remembered from now on.
+    New,
+    /// Seen with the same payload.
+    Repeat,
+    /// Seen with another payload, and this pair of id and payload was not seen before.
+    Conflict,
+}
+
+/// Hashes ids. The key is secret and belongs to the journal, so that nobody who can choose ids can make two of them
+/// meet, and hashes in the journal's blocks stay comparable across restarts.
+#[derive(Debug, Clone)]
+pub struct IdHasher {
+    sip: SipHasher13,
+    payload_hash: SipHasher13,
+}
+
+impl IdHasher {
+    /// A hasher for the journal whose id is `journal`.
+    pub fn new(journal: u128) -> Self {
+        let bytes = journal.to_le_bytes();
+        let (low, high) = bytes.split_at(8);
+        // `split_at(8)` of 16 bytes gives 8 and 8.
+        let word = |half: &[u8]| half.iter().rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        Self {
+            sip: SipHasher13::new_with_keys(word(low), word(high)),
+            payload_hash: SipHasher13::new_with_keys(word(high), !word(low)),
+        }
+    }
+
+    /// Hash of an id already put together by [`IdText`].
+    pub fn hash(&self, id: &IdText) -> u128 {
+        self.sip.hash(&id.bytes).as_u128()
+    }
+
+    /// Hash of a payload that is its own id.
+    pub fn hash_payload(&self, scope: u64, payload: &[u8]) -> u128 {
+        // Another key than `hash`, so that a payload never equals an id put together by `IdText`.
+        let mut id = [0; 24];
+        id[..8].copy_from_slice(&scope.to_le_bytes());
+        id[8..].copy_from_slice(&self.payload_hash.hash(payload).as_bytes());
+        self.payload_hash.hash(&id).as_u128()
+    }
+
+    /// A number for a monitor (and topic, where ids are unique only within one) that stays the same across restarts.
+    pub fn scope(&self, monitor: &str, topic: Option<&str>) -> u64 {
+        let mut text = IdText::default();
+        text.start(u64::from(topic.is_some()));
+        text.part(monitor.as_bytes());
+        text.part(topic.unwrap_or_default().as_bytes());
+        self.sip.hash(&text.bytes).h1
+    }
+}
+
+/// Parts of an id, put together so that no two lists of parts give the same bytes. Reused from message to message.
+#[derive(Debug, Clone, Default)]
+pub struct IdText {
+    bytes: Vec<u8>,
+}
+
+impl IdText {
+    /// Begins the id of an event in `scope`.
+    pub fn start(&mut self, scope: u64) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&scope.to_le_bytes());
+    }
+
+    /// Adds a part: a raw token, so that `1` and `"1"` differ.
+    pub fn part(&mut self, raw: &[u8]) {
+        let len = u32::try_from(raw.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(raw);
+    }
+}
+
+/// Figures of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WindowFigures {
+    /// Ids remembered.
+    pub ids: u64,
+    /// Bytes taken.
+    pub bytes: u64,
+    /// Ids forgotten before their time, for want of room, since the figures were last taken.
+    pub crowded_out: u64,
+    /// Where ids were crowded out: how far back the window reaches in truth.
+    pub reach: Option<Duration>,
+}
+
+/// The ids seen lately.
+#[derive(Debug)]
+pub struct DedupeWindow {
+    shards: [Mutex<Shard>; SHARDS],
+    ttl_ms: u32,
+}
+
+/// The longest TTL: ages are kept in milliseconds of 32 bits, and half of those tell old from not yet.
+pub const TTL_MAX: Duration = Duration::from_hours(24 * 20);
+
+impl DedupeWindow {
+    /// A window that remembers for `ttl` (at most [`TTL_MAX`]) and takes at most `bytes_max`.
+    pub fn new(ttl: Duration, bytes_max: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new(bytes_max / SHARDS))),
+            ttl_ms: u32::try_from(ttl.min(TTL_MAX).as_millis()).unwrap_or(u32::MAX / 2),
+        }
+    }
+
+    /// How long ids are remembered where there is room.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(u64::from(self.ttl_ms))
+    }
+
+    /// Judges a burst: `verdicts` gets one for each key, in order. Repeats within the burst count as repeats.
+    pub fn judge(&self, received: UnixNanos, keys: &[DedupeKey], verdicts: &mut Vec<Verdict>, order: &mut BurstOrder) {
+        verdicts.clear();
+        verdicts.resize(keys.len(), Verdict::New);
+        let now_ms = milliseconds(received);
+        order.sort(keys);
+        for shard_index in 0..SHARDS {
+            let indexes = order.of_shard(shard_index);
+            if indexes.is_empty() {
+                continue;
+            }
+            let mut shard = lock(&self.shards[shard_index]);
+            shard.expire(now_ms, self.ttl_ms);
+            for &index in indexes {
+                let key = keys[index as usize];
+                verdicts[index as usize] = judge_one(&mut shard, key, now_ms);
+            }
+        }
+    }
+
+    /// Remembers an id that the journal holds, as if it had been received just then. For rebuilding after a restart,
+    /// oldest first.
+    pub fn remember(&self, received: UnixNanos, key: DedupeKey) {
+        // Judged as then, so that a conflicting payload that was kept is remembered as one.
+        judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, milliseconds(received));
+    }
+
+    /// Forgets what is too old, also where nothing arrives any more, and tells how the window stands.
+    pub fn tend(&self, now: UnixNanos) -> WindowFigures {
+        let mut figures = WindowFigures::default();
+        let now_ms = milliseconds(now);
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.expire(now_ms, self.ttl_ms);
+            figures.ids += shard.len() as u64;
+            figures.bytes += shard.bytes() as u64;
+            let crowded_out = shard.take_crowded_out();
+            figures.crowded_out += crowded_out;
+            if crowded_out > 0
+                && let Some(age) = shard.oldest_age_ms(now_ms)
+            {
+                let reach = Duration::from_millis(u64::from(age));
+                figures.reach = Some(figures.reach.map_or(reach, |other| other.min(reach)));
+            }
+        }
+        figures
+    }
+}
+
+fn judge_one(shard: &mut Shard, key: DedupeKey, now_ms: u32) -> Verdict {
+    match shard.admit(key.hash, key.payload_check, now_ms) {
+        Known::New => Verdict::New,
+        Known::Seen(payload_check) if payload_check == key.payload_check => Verdict::Repeat,
+        // The pair of id and payload is remembered too, so that a conflicting payload sent twice is one conflict. The
+        // upper bits choose the shard: only lower ones are changed.
+        Known::Seen(_) => {
+            let pair = key.hash ^ (u128::from(key.payload_check) << 16 | 1);
+            match shard.admit(pair, key.payload_check, now_ms) {
+                Known::New => Verdict::Conflict,
+                Known::Seen(_) => Verdict::Repeat,
+            }
+        }
+    }
+}
+
+/// The keys of a burst grouped by shard; reused from burst to burst.
+#[derive(Debug, Default)]
+pub struct BurstOrder {
+    indexes: Vec<u32>,
+    starts: [usize; SHARDS + 1],
+}
+
+impl BurstOrder {
+    /// A counting sort: arrival order is kept within a shard, so that of two equal ids the first is the original.
+    fn sort(&mut self, keys: &[DedupeKey]) {
+        let mut counts = [0_usize; SHARDS];
+        for key in keys {
+            counts[shard_of(key.hash)] += 1;
+        }
+        let mut next = [0_usize; SHARDS];
+        let mut sum = 0;
+        for shard in 0..SHARDS {
+            self.starts[shard] = sum;
+            next[shard] = sum;
+            sum += counts[shard];
+        }
+        self.starts[SHARDS] = sum;
+        self.indexes.clear();
+        self.indexes.resize(keys.len(), 0);
+        for (index, key) in (0_u32..).zip(keys) {
+            let place = &mut next[shard_of(key.hash)];
+            self.indexes[*place] = index;
+            *place += 1;
+        }
+    }
+
+    fn of_shard(&self, shard: usize) -> &[u32] {
+        &self.indexes[self.starts[shard]..self.starts[shard + 1]]
+    }
+}
+
+/// The upper half's lowest bits; the shard's index uses that half's upper bits.
+fn shard_of(hash: u128) -> usize {
+    (hash >> 64) as usize & (SHARDS - 1)
+}
+
+/// Milliseconds since 1970, wrapping.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it wraps by design")]
+fn milliseconds(moment: UnixNanos) -> u32 {
+    (moment.0 / 1_000_000) as u32
+}
+
+/// A shard is whole after every step, so a panic elsewhere while it was locked leaves nothing half done.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn judge(window: &DedupeWindow, at: i64, keys: &[DedupeKey]) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        window.judge(UnixNanos(at), keys, &mut verdicts, &mut BurstOrder::default());
+        verdicts
+    }
+
+    fn key(hasher: &IdHasher, scope: u64, parts: &[&str], payload_check: u32) -> DedupeKey {
+        let mut text = IdText::default();
+        text.start(scope);
+        for part in parts {
+            text.part(part.as_bytes());
+        }
+        DedupeKey { hash: hasher.hash(&text), payload_check }
+    }
+
+    #[test]
+    fn a_repeat_within_the_ttl_is_dropped_and_after_it_is_not() {
+        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let hasher = IdHasher::new(7);
+        let id = key(&hasher, 1, &["42"], 9);
+        assert_eq!(judge(&window, 0, &[id, id]), [Verdict::New, Verdict::Repeat], "also within one burst");
+        assert_eq!(judge(&window, 300 * SECOND, &[id]), [Verdict::Repeat]);
+        assert_eq!(judge(&window, 301 * SECOND, &[id]), [Verdict::New]);
+    }
+
+    #[test]
+    fn the_same_id_with_another_payload_is_a_conflict_once() {
+        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let hasher = IdHasher::new(7);
+        let (first, second) = (key(&hasher, 1, &["42"], 1), key(&hasher, 1, &["42"], 2));
+        assert_eq!(
+            judge(&window, 0, &[first, second, second, first]),
+            [Verdict::New, Verdict::Conflict, Verdict::Repeat, Verdict::Repeat]
+        );
+    }
+
+    #[test]
+    fn ids_are_compared_as_raw_tokens_part_by_part_and_monitor_by_monitor() {
+        let hasher = IdHasher::new(7);
+        let ids = [
+            key(&hasher, hasher.scope("a", None), &["1"], 0),
+            key(&hasher, hasher.scope("a", None), &["\"1\""], 0),
+            key(&hasher, hasher.scope("a", None), &["1", ""], 0),
+            key(&hasher, hasher.scope("a", None), &["", "1"], 0),
+            key(&hasher, hasher.scope("b", None), &["1"], 0),
+            key(&hasher, hasher.scope("a", Some("")), &["1"], 0),
+            key(&hasher, hasher.scope("a", Some("x")), &["1"], 0),
+            DedupeKey { hash: hasher.hash_payload(hasher.scope("a", None), b"1"), payload_check: 0 },
+        ];
+        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        assert_eq!(judge(&window, 0, &ids), [Verdict::New; 8]);
+    }
+
+    #[test]
+    fn a_window_smaller_than_the_ttl_says_how_far_it_reaches() {
+        let window = DedupeWindow::new(Duration::from_secs(300), 64 << 10);
+        let hasher = IdHasher::new(7);
+        for second in 0..200_i64 {
+            let keys: Vec<_> = (0..100).map(|n| key(&hasher, 1, &[&second.to_string(), &n.to_string()], 0)).collect();
+            judge(&window, second * SECOND, &keys);
+        }
+        let figures = window.tend(UnixNanos(200 * SECOND));
+        assert!(figures.crowded_out > 0);
+        assert!(figures.bytes <= (64 << 10) + 8 * 4096 * 24, "a chunk a shard is the grain: {figures:?}");
+        assert!(figures.reach.is_some_and(|reach| reach < Duration::from_secs(100)), "{figures:?}");
+    }
+
+    #[test]
+    fn what_the_journal_holds_is_a_repeat_after_a_restart() {
+        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let id = key(&IdHasher::new(7), 1, &["42"], 1);
+        window.remember(UnixNanos(0), id);
+        let after_restart = key(&IdHasher::new(7), 1, &["42"], 1);
+        assert_eq!(judge(&window, SECOND, &[after_restart]), [Verdict::Repeat]);
+        let another_journal = key(&IdHasher::new(8), 1, &["42"], 1);
+        assert_eq!(judge(&window, SECOND, &[another_journal]), [Verdict::New]);
+    }
+}

@@ -1,0 +1,54 @@
+//! `/v1/health/live` and `/v1/health/ready`: whether the process runs, and whether what comes becomes durable.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::serve::Shown;
+
+/// How the daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// All is well.
+    Healthy,
+    /// Something is open or silent; data still becomes durable.
+    Degraded,
+    /// Data does not become durable.
+    Unhealthy,
+}
+
+/// The body of health.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// In one word.
+    pub status: HealthState,
+    /// When it was asked, RFC 3339.
+    pub timestamp: String,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// `writable`, `full` or `failed`.
+    pub journal: &'static str,
+    /// `connected` or `disconnected`, by upstream.
+    pub upstreams: BTreeMap<String, &'static str>,
+    /// Why it is not healthy.
+    pub reasons: Vec<String>,
+}
+
+/// The process answers: it lives.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the daemon takes events and makes them durable.
+pub(super) async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Health>) {
+    let health = shown.view.health();
+    let code = match health.status {
+        HealthState::Healthy | HealthState::Degraded => StatusCode::OK,
+        HealthState::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, Json(health))
+}

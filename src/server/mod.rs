@@ -1,0 +1,12 @@
+//! The HTTP server: metrics, health, and what the daemon knows of its monitors.
+
+mod guard;
+mod health;
+mod metrics;
+mod monitors;
+mod serve;
+
+pub use guard::{AccessError, Access};
+pub use health::{Health, HealthState};
+pub use monitors::MonitorRow;
+pub use serve::{ServerError, View, listen, serve};

@@ -1,0 +1,76 @@
+//! Listens, and serves each resource.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::{self, Access};
+use super::health::{self, Health};
+use super::metrics;
+use super::monitors::{self, MonitorRow};
+use crate::telemetry::MetricsHandle;
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}; change `server.listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The accept loop broke.
+    #[error("the HTTP server stopped: {0}")]
+    Serve(std::io::Error),
+}
+
+/// What the server shows. Asked anew for each request.
+pub trait View: Send + Sync + 'static {
+    /// How the daemon is.
+    fn health(&self) -> Health;
+    /// How its monitors are.
+    fn monitors(&self) -> Vec<MonitorRow>;
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub(super) view: Arc<dyn View>,
+    pub(super) metrics: MetricsHandle,
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// When it cannot be had.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+}
+
+/// Serves until `stop` is given.
+///
+/// # Errors
+/// When accepting connections fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    view: Arc<dyn View>,
+    metrics: MetricsHandle,
+    access: Access,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let open = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/health/live", get(health::live))
+        .route("/v1/health/ready", get(health::ready));
+    let guarded = Router::new()
+        .route("/api/v1/monitors", get(monitors::monitors))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
+    let router = open.merge(guarded).with_state(Shown { view, metrics });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)
+}

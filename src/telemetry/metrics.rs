@@ -1,0 +1,262 @@
+//! Every metric's name, unit and meaning, in one place.
+//!
+//! Handles are looked up once and kept; nothing here is called for a single message.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::journal::{AccountDelta, CommitReport};
+use crate::pipeline::dedupe::WindowFigures;
+
+const MESSAGES: &str = "sluice_messages_total";
+const EVENTS: &str = "sluice_events_total";
+const REPEATS: &str = "sluice_repeats_total";
+const CONTROL: &str = "sluice_control_total";
+const QUARANTINED: &str = "sluice_quarantined_total";
+const PARSE_RATIO: &str = "sluice_parse_ratio";
+const CONFLICTS: &str = "sluice_conflicts_total";
+const FRAMES: &str = "sluice_frames_received_total";
+const FRAME_BYTES: &str = "sluice_received_bytes_total";
+const LINKS: &str = "sluice_links";
+const LINK_CONNECTS: &str = "sluice_link_connects_total";
+const LINK_FAILURES: &str = "sluice_link_failures_total";
+const LINK_PING: &str = "sluice_link_ping_seconds";
+const REFUSED: &str = "sluice_subscriptions_refused_total";
+const LATENCY: &str = "sluice_event_durable_seconds";
+const BLOCKS: &str = "sluice_journal_blocks_total";
+const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
+const SYNC: &str = "sluice_journal_sync_seconds";
+const DURABLE: &str = "sluice_journal_durable_offset";
+const QUEUE: &str = "sluice_journal_queue_bytes";
+const JOURNAL_WRITABLE: &str = "sluice_journal_writable";
+const WINDOW_IDS: &str = "sluice_dedupe_ids";
+const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
+const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
+const WINDOW_CROWDED: &str = "sluice_dedupe_crowded_out_total";
+const BUILD: &str = "sluice_build_info";
+const STARTED: &str = "sluice_start_time_seconds";
+
+/// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.
+const SECONDS: [f64; 16] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Renders what was measured.
+#[derive(Clone)]
+pub struct MetricsHandle(PrometheusHandle);
+
+impl MetricsHandle {
+    /// The text of `/metrics`.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves what histograms gathered on; called now and then, so that they do not grow between scrapes.
+    pub fn tend(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Begins measuring in this process.
+///
+/// # Errors
+/// When another recorder was installed before.
+pub fn install() -> Result<MetricsHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .install_recorder()?;
+    describe();
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    gauge!(STARTED).set(since_1970.as_secs_f64());
+    Ok(MetricsHandle(handle))
+}
+
+fn describe() {
+    describe_counter!(MESSAGES, "Messages that came for a monitor: events, repeats, control and quarantined");
+    describe_counter!(EVENTS, "Events handed to the journal");
+    describe_counter!(REPEATS, "Messages dropped because their id had been seen");
+    describe_counter!(CONTROL, "Acknowledgements, heartbeats and messages that a rule ignores");
+    describe_counter!(QUARANTINED, "Messages that could not be read");
+    describe_gauge!(PARSE_RATIO, "Of the messages that should be events, how many could be read, since the start");
+    describe_counter!(CONFLICTS, "Ids that came back with another payload");
+    describe_counter!(FRAMES, "Data frames that came over an upstream's links");
+    describe_counter!(FRAME_BYTES, Unit::Bytes, "Bytes of data frames that came over an upstream's links");
+    describe_gauge!(LINKS, "Links by what they are doing");
+    describe_counter!(LINK_CONNECTS, "Connections opened");
+    describe_counter!(LINK_FAILURES, "Connections lost or not opened, by cause");
+    describe_histogram!(LINK_PING, Unit::Seconds, "Time from a ping to its answer");
+    describe_counter!(REFUSED, "Subscriptions refused or ended by the upstream");
+    describe_histogram!(LATENCY, Unit::Seconds, "Time from reading an event off the socket to its being durable");
+    describe_counter!(BLOCKS, "Blocks written to the journal");
+    describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
+    describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
+    describe_gauge!(DURABLE, "Events below this offset are durable");
+    describe_gauge!(QUEUE, Unit::Bytes, "Bytes of blocks waiting for the journal's writer");
+    describe_gauge!(JOURNAL_WRITABLE, "1 while the journal takes events, 0 while it is full or has failed");
+    describe_gauge!(WINDOW_IDS, "Ids remembered");
+    describe_gauge!(WINDOW_BYTES, Unit::Bytes, "Memory of remembered ids");
+    describe_gauge!(WINDOW_REACH, Unit::Seconds, "How far back ids are remembered; below dedupe.ttl when memory is short");
+    describe_counter!(WINDOW_CROWDED, "Ids forgotten before their time, for want of memory");
+    describe_gauge!(BUILD, "1, with the version as a label");
+    describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
+}
+
+/// Figures of one monitor.
+pub struct MonitorMetrics {
+    messages: Counter,
+    events: Counter,
+    repeats: Counter,
+    control: Counter,
+    quarantined: Counter,
+    parse_ratio: Gauge,
+}
+
+impl MonitorMetrics {
+    /// The handles of `monitor`.
+    pub fn new(monitor: &str, domain: &str) -> Self {
+        let labels = [("monitor", monitor.to_owned()), ("domain", domain.to_owned())];
+        Self {
+            messages: counter!(MESSAGES, &labels),
+            events: counter!(EVENTS, &labels),
+            repeats: counter!(REPEATS, &labels),
+            control: counter!(CONTROL, &labels),
+            quarantined: counter!(QUARANTINED, &labels),
+            parse_ratio: gauge!(PARSE_RATIO, &labels),
+        }
+    }
+
+    /// Adds what a block says of the monitor.
+    pub fn add(&self, events: u64, account: AccountDelta) {
+        self.messages.increment(account.messages.into());
+        self.events.increment(events);
+        self.repeats.increment(account.repeats.into());
+        self.control.increment(account.control.into());
+        self.quarantined.increment(account.quarantined.into());
+    }
+
+    /// Sets the parse rate.
+    pub fn set_parse_ratio(&self, ratio: f64) {
+        self.parse_ratio.set(ratio);
+    }
+}
+
+/// Figures of one upstream.
+pub struct UpstreamMetrics {
+    upstream: String,
+    frames: Counter,
+    bytes: Counter,
+    connects: Counter,
+    ping: Histogram,
+    refused: Counter,
+    conflicts: Counter,
+}
+
+impl UpstreamMetrics {
+    /// The handles of `upstream`.
+    pub fn new(upstream: &str) -> Self {
+        let labels = [("upstream", upstream.to_owned())];
+        Self {
+            upstream: upstream.to_owned(),
+            frames: counter!(FRAMES, &labels),
+            bytes: counter!(FRAME_BYTES, &labels),
+            connects: counter!(LINK_CONNECTS, &labels),
+            ping: metrics::histogram!(LINK_PING, &labels),
+            refused: counter!(REFUSED, &labels),
+            conflicts: counter!(CONFLICTS, &labels),
+        }
+    }
+
+    /// A burst came.
+    pub fn burst(&self, frames: u64, bytes: u64) {
+        self.frames.increment(frames);
+        self.bytes.increment(bytes);
+    }
+
+    /// A connection was opened.
+    pub fn connected(&self) {
+        self.connects.increment(1);
+    }
+
+    /// A connection was lost, or did not come about.
+    pub fn failed(&self, cause: &'static str) {
+        counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+    }
+
+    /// A ping was answered.
+    pub fn ping_answered(&self, latency: Duration) {
+        self.ping.record(latency.as_secs_f64());
+    }
+
+    /// Subscriptions were refused.
+    pub fn subscriptions_refused(&self, topics: usize) {
+        self.refused.increment(topics as u64);
+    }
+
+    /// Ids came back with another payload.
+    pub fn conflicts(&self, conflicts: u32) {
+        self.conflicts.increment(conflicts.into());
+    }
+
+    /// How many links are in a state.
+    pub fn set_links(upstream: &str, state: &'static str, links: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "links are few")]
+        gauge!(LINKS, "upstream" => upstream.to_owned(), "state" => state).set(links as f64);
+    }
+}
+
+/// Figures of the journal.
+pub struct JournalMetrics {
+    latency: Histogram,
+    blocks: Counter,
+    bytes: Counter,
+    sync: Histogram,
+    durable: Gauge,
+    queue: Gauge,
+    writable: Gauge,
+}
+
+impl Default for JournalMetrics {
+    fn default() -> Self {
+        Self {
+            latency: metrics::histogram!(LATENCY),
+            blocks: counter!(BLOCKS),
+            bytes: counter!(JOURNAL_BYTES),
+            sync: metrics::histogram!(SYNC),
+            durable: gauge!(DURABLE),
+            queue: gauge!(QUEUE),
+            writable: gauge!(JOURNAL_WRITABLE),
+        }
+    }
+}
+
+/// Figures of the dedupe window.
+pub struct WindowMetrics {
+    ids: Gauge,
+    bytes: Gauge,
+    reach: Gauge,
+    crowded_out: Counter,
+}
+
+impl Default for WindowMetrics {
+    fn default() -> Self {
+        Self {
+            ids: gauge!(WINDOW_IDS),
+            bytes: gauge!(WINDOW_BYTES),
+            reach: gauge!(WINDOW_REACH),
+            crowded_out: counter!(WINDOW_CROWDED),
+        }
+    }
+}
+
+impl WindowMetrics {
+    /// Sets what [`crate::pipeline::dedupe::DedupeWindow::tend`] told.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, figures: &WindowFigures, ttl: Duration) {
+        self.ids.set(figures.ids as f64);
+        self.bytes.set(figures.bytes as f64);
+        self.reach.set(figures.reach.unwrap_or(ttl).as_secs_f64());
+        self.crowded_out.increment(figures.crowded_out);
+    }
+}

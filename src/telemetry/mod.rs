@@ -1,0 +1,7 @@
+//! What the daemon tells of itself: metrics and logs.
+
+mod logging;
+mod metrics;
+
+pub use logging::init as init_logging;
+pub use metrics::{JournalMetrics, MetricsHandle, MonitorMetrics, UpstreamMetrics, WindowMetrics, install};

@@ -1,0 +1,230 @@
+//! Opens connections: name, TCP, TLS, WebSocket handshake. The manager of an upstream's `deadpool` pool.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::either::Either;
+
+use crate::config::Endpoint;
+
+/// Bytes read from a socket at once. Source: measured; the library zeroes the buffer before each read, so that larger
+/// ones cost more on slow feeds than they save on fast ones.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// Bytes that may wait to be sent. What we say is short; a peer that does not take this much is not reading.
+const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// An open WebSocket.
+pub(super) type Socket = WebSocketStream<Either<TcpStream, TlsStream<TcpStream>>>;
+
+/// An object of the pool.
+pub(super) struct Connection {
+    /// The WebSocket.
+    pub(super) socket: Socket,
+    /// When its handshake was done.
+    pub(super) opened: Instant,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its name or port cannot be reached.
+    #[error("cannot connect to {address}: {source}")]
+    Tcp {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error("{address} did not answer: {what} took longer than {limit:?}")]
+    Timeout {
+        /// Host and port.
+        address: String,
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// No trust, or no common protocol.
+    #[error("TLS with {address} failed: {source}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The upstream refused the upgrade.
+    #[error("{address} refused the WebSocket handshake with HTTP {status}{hint}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        status: u16,
+        /// What to do.
+        hint: &'static str,
+        /// How long it asked us to stay away.
+        retry_after: Option<Duration>,
+    },
+    /// What answered speaks something else.
+    #[error("{address} does not speak WebSocket: {source}")]
+    Handshake {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: Box<tungstenite::Error>,
+    },
+}
+
+impl ConnectError {
+    /// A short name for metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls { .. } => "tls",
+            Self::Refused { .. } => "refused",
+            Self::Handshake { .. } => "handshake",
+        }
+    }
+
+    /// How long to stay away at least, where the upstream said so, or where trying soon would only be refused again.
+    pub(super) fn stay_away(&self, longest: Duration) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after: Some(wait), .. } => Some(*wait),
+            Self::Refused { status: 401 | 403 | 429, .. } => Some(longest),
+            _ => None,
+        }
+    }
+}
+
+/// How to reach an upstream.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) endpoint: Endpoint,
+    pub(super) headers: Vec<(String, String)>,
+    /// None for `ws://`.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) connect_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) pong_timeout: Duration,
+    pub(super) message_bytes_max: usize,
+}
+
+impl Connector {
+    /// Host and port, for messages: never the path, which may hold a key.
+    fn address(&self) -> String {
+        let url = self.endpoint.reveal();
+        let host = url.host_str().unwrap_or_default();
+        format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+    }
+
+    async fn connect(&self) -> Result<Connection, ConnectError> {
+        let address = self.address();
+        let late = |what, limit| ConnectError::Timeout { address: address.clone(), what, limit };
+        let tcp = timeout(self.connect_timeout, TcpStream::connect(address.as_str()))
+            .await
+            .map_err(|_| late("the TCP connection", self.connect_timeout))?
+            .map_err(|source| ConnectError::Tcp { address: address.clone(), source })?;
+        // Subscriptions and pongs are small and wanted at once. A refusal leaves a working connection.
+        tcp.set_nodelay(true).ok();
+        timeout(self.handshake_timeout, self.shake_hands(tcp, &address))
+            .await
+            .map_err(|_| late("the TLS and WebSocket handshake", self.handshake_timeout))?
+    }
+
+    async fn shake_hands(&self, tcp: TcpStream, address: &str) -> Result<Connection, ConnectError> {
+        let stream = match &self.tls {
+            None => Either::Left(tcp),
+            Some(config) => {
+                let tls = |source| ConnectError::Tls { address: address.to_owned(), source };
+                let host = self.endpoint.reveal().host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(host).map_err(|error| tls(io::Error::other(error)))?;
+                Either::Right(TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.map_err(tls)?)
+            }
+        };
+        let foreign =
+            |source| ConnectError::Handshake { address: address.to_owned(), source: Box::new(source) };
+        let mut request = self.endpoint.reveal().as_str().into_client_request().map_err(foreign)?;
+        for (name, value) in &self.headers {
+            let name: HeaderName = name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
+            let value: HeaderValue =
+                value.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
+            request.headers_mut().insert(name, value);
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+            .max_message_size(Some(self.message_bytes_max))
+            .max_frame_size(Some(self.message_bytes_max));
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
+            .await
+            .map_err(|error| refusal(address, error))?;
+        Ok(Connection { socket, opened: Instant::now() })
+    }
+}
+
+fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {
+    let address = address.to_owned();
+    match error {
+        tungstenite::Error::Http(response) => {
+            let retry_after = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+                .map(Duration::from_secs);
+            let status = response.status().as_u16();
+            let hint = match status {
+                401 | 403 => "; check the credentials and the address",
+                404 => "; check the path of the address",
+                429 => "; it limits connections, and is left alone for a while",
+                _ => "",
+            };
+            ConnectError::Refused { address, status, hint, retry_after }
+        }
+        tungstenite::Error::Io(source) => ConnectError::Tcp { address, source },
+        source => ConnectError::Handshake { address, source: Box::new(source) },
+    }
+}
+
+impl Manager for Connector {
+    type Type = Connection;
+    type Error = ConnectError;
+
+    async fn create(&self) -> Result<Connection, ConnectError> {
+        self.connect().await
+    }
+
+    /// Verifies a connection that came back: a ping must be answered. What comes meanwhile belongs to topics that
+    /// nobody on this connection wants any more.
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<ConnectError> {
+        let token = metrics.recycle_count.to_le_bytes().to_vec();
+        let answered = async {
+            connection.socket.send(Message::Ping(token.clone().into())).await.ok()?;
+            while let Some(Ok(message)) = connection.socket.next().await {
+                if matches!(&message, Message::Pong(payload) if payload[..] == token[..]) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        match timeout(self.pong_timeout, answered).await {
+            Ok(Some(())) => Ok(()),
+            _ => Err(RecycleError::message("it did not answer a ping")),
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! One live connection: reads bursts, has them parsed, deduplicated and batched, and hands whole blocks to the journal.
+//!
+//! Everything about a message happens in this task. When the journal cannot take more, the link goes on reading until
+//! `upstream.buffer` is full, and then stops, so that TCP tells the upstream; it goes on answering pings unasked.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{Connection, Socket};
+use super::pool::Shared;
+use super::status::{LinkState, TopicState};
+use super::subscriptions::Subscriptions;
+use crate::clock::UnixNanos;
+use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
+use crate::journal::EncodedBlock;
+use crate::monitor::gap::{Gap, GapCause};
+use crate::monitor::reading::{Reading, SubscriptionNews};
+use crate::pipeline::batcher::Batcher;
+
+/// The most messages of a burst, so that timers and pings get their turn. Source: a guess; a read of 64 KiB holds 400
+/// short messages.
+const BURST_MESSAGES_MAX: usize = 1024;
+
+/// The most payload bytes of a burst: what stays in a second-level cache until it is deduplicated and copied on.
+const BURST_BYTES_MAX: usize = 256 << 10;
+
+/// The longest a goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause that stands for "no timer set".
+const FAR: Duration = Duration::from_hours(24);
+
+/// How a link ended.
+#[derive(Debug)]
+pub(super) enum LinkEnd {
+    /// It was asked to stop.
+    Stopped,
+    /// The connection is gone; the reason for people, and a short name for metrics.
+    Lost { reason: String, cause: &'static str },
+}
+
+/// A link at work.
+pub(super) struct Link<'a> {
+    shared: &'a Arc<Shared>,
+    number: usize,
+    topics: &'a [TopicId],
+    session: Box<dyn Session>,
+    reading: Reading,
+    batcher: Batcher,
+    subscriptions: Subscriptions,
+    outbox: Outbox,
+    outgoing: VecDeque<Message>,
+    unflushed: bool,
+    send_from: Instant,
+    /// Blocks that the journal had no room for.
+    waiting: VecDeque<EncodedBlock>,
+    waiting_bytes: usize,
+    closed: Vec<EncodedBlock>,
+    frames: u64,
+    frame_bytes: u64,
+    next_ping: Instant,
+    ping: Option<(u64, Instant)>,
+    pings: u64,
+    next_keep_alive: Option<Instant>,
+    received: UnixNanos,
+    /// What was missed before this connection, to be recorded as topics come back.
+    missed: &'a mut Missed,
+}
+
+/// The span that a slot has not seen, and why.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// Where it began, for the topics that were in force then.
+    since: Option<(UnixNanos, GapCause)>,
+    topics: Vec<TopicId>,
+}
+
+impl Missed {
+    /// The connection was lost at `at` while `topics` were in force.
+    fn begin(&mut self, at: UnixNanos, cause: GapCause, topics: impl Iterator<Item = TopicId>) {
+        for topic in topics {
+            if !self.topics.contains(&topic) {
+                self.topics.push(topic);
+            }
+        }
+        if !self.topics.is_empty() {
+            self.since.get_or_insert((at, cause));
+        }
+    }
+
+    /// A topic is back: the span it missed.
+    fn end(&mut self, topic: TopicId) -> Option<(UnixNanos, GapCause)> {
+        let index = self.topics.iter().position(|known| *known == topic)?;
+        self.topics.swap_remove(index);
+        let since = self.since;
+        if self.topics.is_empty() {
+            self.since = None;
+        }
+        since
+    }
+}
+
+enum Io {
+    /// A burst was read.
+    Burst,
+    /// Frames were sent, and nothing came.
+    Sent,
+    /// The connection is gone; what was read before counts.
+    Gone(Option<tungstenite::Error>),
+}
+
+impl<'a> Link<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>, number: usize, topics: &'a [TopicId], missed: &'a mut Missed) -> Self {
+        let now = Instant::now();
+        let roster = &shared.roster;
+        let keep_alive = shared.dialect.keep_alive_interval();
+        Self {
+            session: shared.dialect.session(&roster.topics, &roster.plan),
+            reading: Reading::new(Arc::clone(roster)),
+            batcher: shared.batcher(),
+            subscriptions: Subscriptions::new(topics, now, shared.pool.confirm_timeout),
+            outbox: Outbox::new(),
+            outgoing: VecDeque::new(),
+            unflushed: false,
+            send_from: now,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            closed: Vec::new(),
+            frames: 0,
+            frame_bytes: 0,
+            next_ping: now + shared.pool.health_check_interval,
+            ping: None,
+            pings: 0,
+            next_keep_alive: keep_alive.map(|interval| now + interval),
+            received: UnixNanos(0),
+            shared,
+            number,
+            topics,
+            missed,
+        }
+    }
+
+    /// Works until the connection is lost or `stop` is given. What was read before is handed to the journal either way.
+    pub(super) async fn run(mut self, connection: &mut Connection, stop: &CancellationToken) -> LinkEnd {
+        let socket = &mut connection.socket;
+        self.session.subscribe(self.topics, &mut self.outbox);
+        self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Asked);
+        let mut timer = pin!(sleep_until(Instant::now() + FAR));
+        let end = loop {
+            self.queue_outgoing();
+            self.set_timer(timer.as_mut());
+            let room_wanted = !self.waiting.is_empty();
+            let shared = self.shared;
+            let io = tokio::select! {
+                biased;
+                () = stop.cancelled() => break LinkEnd::Stopped,
+                () = shared.journal.room(), if room_wanted => None,
+                io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
+                () = timer.as_mut() => None,
+            };
+            let now = Instant::now();
+            match io {
+                Some(Io::Burst) => self.absorb(now),
+                Some(Io::Sent) | None => {}
+                Some(Io::Gone(error)) => {
+                    break self.gone(error, now);
+                }
+            }
+            self.submit_waiting();
+            if let Some(end) = self.tick(now) {
+                break end;
+            }
+        };
+        self.finish(socket, &end).await;
+        end
+    }
+
+    /// Sends what may be sent, and reads a burst. Ready when something happened.
+    fn poll_io(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Io> {
+        let sent = match self.poll_send(socket, cx) {
+            Ok(sent) => sent,
+            Err(error) => return Poll::Ready(Io::Gone(Some(error))),
+        };
+        let mut messages = 0;
+        if !self.is_held() {
+            let messages_max = BURST_MESSAGES_MAX.min(self.batcher.burst_messages_max());
+            let bytes_max = BURST_BYTES_MAX.min(self.batcher.burst_bytes_max());
+            loop {
+                match Pin::new(&mut *socket).poll_next(cx) {
+                    Poll::Ready(Some(Ok(message))) => {
+                        if messages == 0 {
+                            self.received = self.shared.clock.stamp();
+                            self.reading.begin(self.received);
+                        }
+                        messages += 1;
+                        self.take(&message);
+                        if messages >= messages_max || self.reading.burst().payload_bytes() >= bytes_max {
+                            break;
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        self.begin_if_first(messages);
+                        return Poll::Ready(Io::Gone(Some(error)));
+                    }
+                    Poll::Ready(None) => {
+                        self.begin_if_first(messages);
+                        return Poll::Ready(Io::Gone(None));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+        }
+        match (messages, sent) {
+            (0, false) => Poll::Pending,
+            (0, true) => Poll::Ready(Io::Sent),
+            _ => Poll::Ready(Io::Burst),
+        }
+    }
+
+    /// A connection that ends before anything came in this round leaves an empty burst, not the one before.
+    fn begin_if_first(&mut self, messages: usize) {
+        if messages == 0 {
+            self.received = self.shared.clock.stamp();
+            self.reading.begin(self.received);
+        }
+    }
+
+    fn poll_send(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
+        let mut sent = false;
+        while !self.outgoing.is_empty() && Instant::now() >= self.send_from {
+            match Pin::new(&mut *socket).poll_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => break,
+            }
+            let Some(message) = self.outgoing.pop_front() else { break };
+            Pin::new(&mut *socket).start_send(message)?;
+            self.send_from = Instant::now() + self.shared.limits.send_interval;
+            self.unflushed = true;
+            sent = true;
+        }
+        if self.unflushed {
+            match Pin::new(&mut *socket).poll_flush(cx) {
+                Poll::Ready(flushed) => {
+                    flushed?;
+                    self.unflushed = false;
+                }
+                Poll::Pending => {}
+            }
+        }
+        Ok(sent)
+    }
+
+    #[inline]
+    fn take(&mut self, message: &Message) {
+        let frame = match message {
+            Message::Text(text) => Frame::Text(text.as_str()),
+            Message::Binary(bytes) => Frame::Binary(bytes),
+            Message::Pong(payload) => return self.pong(payload),
+            // Answered by the library; a close is followed by the end of the stream.
+            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => return,
+        };
+        self.frames += 1;
+        self.frame_bytes += frame.bytes().len() as u64;
+        self.session.receive(frame, &mut self.reading, &mut self.outbox);
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        // Any other pong answers no ping of ours and proves nothing about this moment.
+        if let Some((token, at)) = self.ping
+            && payload == token.to_le_bytes()
+        {
+            self.ping = None;
+            let latency = at.elapsed();
+            self.shared.metrics.ping_answered(latency);
+            self.shared.status.update_link(self.number, |link| link.latency = Some(latency));
+        }
+    }
+
+    fn absorb(&mut self, now: Instant) {
+        let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        if absorbed.conflicts > 0 {
+            self.shared.log_conflicts(absorbed.conflicts);
+        }
+        for news in self.reading.take_news() {
+            self.note(news, now);
+        }
+        self.close_if_due(now);
+    }
+
+    fn note(&mut self, news: SubscriptionNews, now: Instant) {
+        match news {
+            SubscriptionNews::Live(topic) => {
+                if self.subscriptions.live(topic) {
+                    self.shared.status.set_topics([topic], &TopicState::Live);
+                }
+                if let Some((start, cause)) = self.missed.end(topic) {
+                    let gap = Gap { start, end: self.received, cause };
+                    self.batcher.record_gap(topic, &gap, now, &mut self.closed);
+                }
+            }
+            SubscriptionNews::Refused(topics, reason) => {
+                for topic in &topics {
+                    self.subscriptions.refused(*topic);
+                }
+                self.shared.status.set_topics(topics.iter().copied(), &TopicState::Refused(reason.clone()));
+                self.shared.metrics.subscriptions_refused(topics.len().max(1));
+                let names: Vec<&str> = topics.iter().map(|topic| &**self.shared.roster.topic_name(*topic)).collect();
+                tracing::error!(
+                    upstream = %self.shared.name, link = self.number, topics = %names.join(", "), reason,
+                    "the upstream refused a subscription; check the topic's wording and your rights there"
+                );
+                self.shared.status.update_link(self.number, |link| link.last_error = Some(reason));
+            }
+        }
+    }
+
+    fn close_if_due(&mut self, now: Instant) {
+        // While blocks wait, more of them would only be more of the same: the batch grows until it is full.
+        if !self.waiting.is_empty() && !self.batcher.is_full() {
+            return;
+        }
+        if self.batcher.due(self.shared.journal.takes_at()).is_some_and(|due| due <= now) {
+            self.closed.extend(self.batcher.close());
+        }
+        self.submit_waiting();
+    }
+
+    /// Hands over what the journal has room for, oldest first.
+    fn submit_waiting(&mut self) {
+        for block in self.closed.drain(..) {
+            self.waiting_bytes += block.bytes();
+            self.waiting.push_back(block);
+        }
+        let was_held = self.is_held();
+        while let Some(block) = self.waiting.pop_front() {
+            let bytes = block.bytes();
+            match self.shared.journal.try_submit(block) {
+                Ok(()) => self.waiting_bytes -= bytes,
+                Err(block) => {
+                    self.waiting.push_front(block);
+                    break;
+                }
+            }
+        }
+        if was_held != self.is_held() {
+            let state = if self.is_held() { LinkState::Held } else { LinkState::Open };
+            self.shared.status.set_link(self.number, state);
+        }
+        if self.is_held() {
+            self.shared.status.set_link(self.number, LinkState::Held);
+        }
+    }
+
+    /// Whether so much waits for the journal that reading stops.
+    fn is_held(&self) -> bool {
+        !self.waiting.is_empty() && self.waiting_bytes + self.batcher.bytes() >= self.shared.buffer_bytes_max
+    }
+
+    fn queue_outgoing(&mut self) {
+        self.outgoing.extend(self.outbox.drain(..).map(|frame| match frame {
+            OutFrame::Text(text) => Message::text(text),
+            OutFrame::Binary(bytes) => Message::binary(bytes),
+        }));
+    }
+
+    /// Whatever time has brought.
+    fn tick(&mut self, now: Instant) -> Option<LinkEnd> {
+        self.close_if_due(now);
+        if let Some((_, at)) = self.ping {
+            // While we do not read, the answer may lie in the socket.
+            if now >= at + self.shared.pool.pong_timeout && !self.is_held() {
+                let limit = self.shared.pool.pong_timeout;
+                return Some(LinkEnd::Lost { reason: format!("it did not answer a ping within {limit:?}"), cause: "pong" });
+            }
+        } else if now >= self.next_ping {
+            self.pings += 1;
+            self.next_ping = now + self.shared.pool.health_check_interval;
+            if self.is_held() {
+                // Its pings lie unread; an unasked pong tells it that we are still here.
+                self.outgoing.push_back(Message::Pong(Vec::new().into()));
+            } else {
+                self.ping = Some((self.pings, now));
+                self.outgoing.push_back(Message::Ping(self.pings.to_le_bytes().to_vec().into()));
+            }
+        }
+        if let (Some(at), Some(interval)) = (self.next_keep_alive, self.shared.dialect.keep_alive_interval())
+            && now >= at
+        {
+            self.session.keep_alive(&mut self.outbox);
+            self.next_keep_alive = Some(now + interval);
+        }
+        if self.subscriptions.next_check().is_some_and(|at| now >= at) {
+            self.check_subscriptions(now);
+        }
+        None
+    }
+
+    fn check_subscriptions(&mut self, now: Instant) {
+        let overdue = self.subscriptions.check(now);
+        if !overdue.again.is_empty() {
+            tracing::warn!(
+                upstream = %self.shared.name, link = self.number, topics = overdue.again.len(),
+                "subscriptions unanswered for {:?}; asking once more", self.shared.pool.confirm_timeout
+            );
+            self.session.subscribe(&overdue.again, &mut self.outbox);
+        }
+        if !overdue.given_up.is_empty() {
+            let names: Vec<&str> =
+                overdue.given_up.iter().take(10).map(|topic| &**self.shared.roster.topic_name(*topic)).collect();
+            tracing::warn!(
+                upstream = %self.shared.name, link = self.number, topics = %names.join(", "), count = overdue.given_up.len(),
+                "subscriptions neither acknowledged nor refused, and no data came; the feed may be quiet, or the topic unknown"
+            );
+            self.shared.status.set_topics(overdue.given_up, &TopicState::Unconfirmed);
+        }
+    }
+
+    fn set_timer(&self, timer: Pin<&mut Sleep>) {
+        let mut next = self.next_ping;
+        if let Some((_, at)) = self.ping {
+            next = at + self.shared.pool.pong_timeout;
+        }
+        let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
+        sooner(self.next_keep_alive);
+        sooner(self.subscriptions.next_check());
+        if self.waiting.is_empty() {
+            sooner(self.batcher.due(self.shared.journal.takes_at()));
+        }
+        if !self.outgoing.is_empty() {
+            sooner(Some(self.send_from));
+        }
+        if timer.deadline() != next {
+            timer.reset(next);
+        }
+    }
+
+    fn gone(&mut self, error: Option<tungstenite::Error>, now: Instant) -> LinkEnd {
+        let (reason, cause) = match &error {
+            None | Some(tungstenite::Error::ConnectionClosed) => ("the upstream closed it".to_owned(), "closed"),
+            Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
+                let reason = format!(
+                    "a message of {size} bytes is above the limit of {max_size}; raise `upstreams.{}.max_message` if it is meant",
+                    self.shared.name
+                );
+                self.reading.unreadable_frame(&reason, &[]);
+                (reason, "too_large")
+            }
+            Some(tungstenite::Error::Utf8(detail)) => {
+                let reason = format!("a text frame is not UTF-8: {detail}");
+                self.reading.unreadable_frame(&reason, &[]);
+                (reason, "protocol")
+            }
+            Some(error @ tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+                (error.to_string(), "reset")
+            }
+            Some(error @ tungstenite::Error::Protocol(_)) => {
+                let reason = format!("it broke the WebSocket protocol: {error}");
+                self.reading.unreadable_frame(&reason, &[]);
+                (reason, "protocol")
+            }
+            Some(tungstenite::Error::Io(error)) => (format!("the connection broke: {error}"), "reset"),
+            Some(error) => (error.to_string(), "other"),
+        };
+        self.absorb(now);
+        LinkEnd::Lost { reason, cause }
+    }
+
+    /// Hands everything to the journal, however long it takes, and says goodbye if there is still someone to hear it.
+    async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
+        if matches!(end, LinkEnd::Lost { .. }) {
+            let cause = if self.is_held() { GapCause::Backpressure } else { GapCause::Disconnect };
+            let at = self.shared.clock.stamp();
+            let in_force = self.subscriptions.in_force();
+            self.missed.begin(at, cause, in_force);
+        }
+        self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
+        self.closed.extend(self.batcher.close());
+        self.submit_waiting();
+        while !self.waiting.is_empty() {
+            self.shared.journal.room().await;
+            self.submit_waiting();
+        }
+        if matches!(end, LinkEnd::Stopped) {
+            // A peer that does not answer has been told all the same when the socket closes.
+            timeout(CLOSE_TIMEOUT, socket.close(None)).await.ok();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
+
+mod backoff;
+mod connect;
+mod link;
+mod placement;
+mod pool;
+mod status;
+mod subscriptions;
+mod tls;
+
+pub use connect::ConnectError;
+pub use pool::{Upstream, UpstreamError, Wiring};
+pub use status::{LinkState, LinkStatus, TopicState, UpstreamStatus};

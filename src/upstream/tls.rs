@@ -1,0 +1,60 @@
+//! Trust: the system's certificates, and those an upstream adds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+/// Why no trust could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The added file cannot be read.
+    #[error("cannot read certificates from {path}: {reason}; `ca_file` must be a PEM file of certificates")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing to trust at all.
+    #[error("the system has no trusted certificates{reason}; install the package ca-certificates, or set `ca_file`")]
+    NoRoots {
+        /// Why.
+        reason: String,
+    },
+    /// The library refuses its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// What `wss://` links trust.
+pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    // A bad certificate among the system's is skipped: the others still serve.
+    let (_, _) = roots.add_parsable_certificates(native.certs);
+    if let Some(path) = ca_file {
+        let unreadable = |reason: String| TlsError::CaFile { path: path.to_owned(), reason };
+        let mut added = 0;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))? {
+            let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
+            roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err(unreadable("it holds no certificate".into()));
+        }
+    }
+    if roots.is_empty() {
+        let reason = native.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+        return Err(TlsError::NoRoots { reason });
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
