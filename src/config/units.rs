@@ -117,7 +117,6 @@ pub mod optional_duration {
     ///
     /// # Errors
     /// As the serializer has them.
-    #[expect(clippy::ref_option, reason = "the signature is serde's")]
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => serializer.serialize_str(&show_duration(*duration)),
