@@ -1,7 +1,30 @@
 //! Sluice turns many live feeds into a durable, queryable, replayable record of events.
+//!
+//! A frame is read, routed, parsed, deduplicated, put into a batch and encoded by the task that owns its link; only whole
+//! encoded batches cross to the journal's writer thread. In the order the data goes:
+//!
+//! | room        | takes              | gives                 | owns                                             |
+//! |-------------|--------------------|-----------------------|--------------------------------------------------|
+//! | `upstream`  | an endpoint        | frames of a link      | the pool, health, reconnects, placement of topics |
+//! | `dialect`   | a frame            | messages by topic     | one conversation a link                          |
+//! | `monitor`   | a message          | candidates for events | rules, quarantine budgets, counts                |
+//! | `pipeline`  | a burst            | a batch               | seen ids, size and delay policy                  |
+//! | `journal`   | a batch            | durable offsets       | files, sync, recovery, retention                 |
+//! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
+//! | `server`    | a request          | health, metrics       | the HTTP port                                    |
+//! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
+//! | `cli`       | arguments          | an exit code          | what people read                                 |
+//!
+//! `config` is what all of them are told, `clock` how time is stamped, and `simulator` a provider to try them with.
 
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod dialect;
+pub mod journal;
 pub mod monitor;
+pub mod pipeline;
+pub mod server;
+pub mod telemetry;
+pub mod upstream;

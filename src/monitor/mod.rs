@@ -8,5 +8,6 @@ pub mod reading;
 pub mod roster;
 mod rule;
 pub mod scanner;
+pub mod totals;
 
 pub use rule::RuleError;

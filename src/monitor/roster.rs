@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::burst::QuarantinedFrame;
 use super::quarantine::QuarantineBudget;
 use super::rule::{FramePointers, Rule, RuleError};
+use super::totals::Totals;
 use crate::config::{DedupeScope, EventRuleSettings, MonitorSettings, OnConflict, Priority, QuarantineSettings};
 use crate::dialect::{ReadingPlan, Topic, TopicId};
 use crate::journal::{MonitorIdentity, OWN_DOMAIN};
@@ -21,6 +22,8 @@ pub struct Monitor {
     /// What happens to an id that returns with another payload.
     pub on_conflict: OnConflict,
     pub(super) rules: Vec<Rule>,
+    /// What was counted since the start.
+    pub totals: Totals,
     pub(super) quarantine: QuarantineBudget,
 }
 
@@ -44,6 +47,8 @@ pub struct Roster {
     pub upstream_identity: Arc<MonitorIdentity>,
     /// Its monitors.
     pub monitors: Vec<Monitor>,
+    /// What was counted since the start of frames that belong to no monitor.
+    pub upstream_totals: Totals,
     /// What they ask for together, each topic once.
     pub topics: Vec<Topic>,
     /// The most important priority among those who ask for a topic, by topic.
@@ -156,6 +161,7 @@ impl Roster {
                 identity: identities.of(name, &settings.domain),
                 priority: settings.priority,
                 on_conflict: settings.on_conflict,
+                totals: Totals::default(),
                 rules,
                 quarantine: QuarantineBudget::new(quarantine),
             });
@@ -172,6 +178,7 @@ impl Roster {
             upstream: upstream.to_owned(),
             upstream_identity: identities.of(&format!("upstream:{upstream}"), OWN_DOMAIN),
             monitors: ready,
+            upstream_totals: Totals::default(),
             topics,
             topic_priorities,
             routes,

@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use super::dedupe::{BurstOrder, DedupeWindow, Verdict};
 use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
+use crate::dialect::TopicId;
 use crate::journal::{
     AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
     SourceSlot,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
-use crate::dialect::TopicId;
 use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
-use crate::monitor::roster::Roster;
+use crate::monitor::roster::{Monitor, Roster};
 
 /// The longest a count (of heartbeats, of repeats) waits to be journaled when no event comes to carry it.
 /// Source: a guess; it bounds what a crash can leave uncounted.
@@ -44,11 +44,20 @@ enum Own {
     Gap = 1,
 }
 
+/// What the journal calls the daemon's own events.
+#[derive(Debug, Clone)]
+pub struct OwnIdentities {
+    /// Frames that could not be read.
+    pub quarantine: Arc<MonitorIdentity>,
+    /// Spans that were not seen.
+    pub gaps: Arc<MonitorIdentity>,
+}
+
 /// The batch of one link.
 pub struct Batcher {
     settings: BatchSettings,
     roster: Arc<Roster>,
-    own: Arc<MonitorIdentity>,
+    own: OwnIdentities,
     window: Arc<DedupeWindow>,
     builder: BlockBuilder,
     encoder: Encoder,
@@ -62,11 +71,11 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// An empty batch for a link of `roster`'s upstream. `own` is the identity of the daemon's own events.
+    /// An empty batch for a link of `roster`'s upstream. `own` names the daemon's own events.
     pub fn new(
         settings: BatchSettings,
         roster: Arc<Roster>,
-        own: Arc<MonitorIdentity>,
+        own: OwnIdentities,
         window: Arc<DedupeWindow>,
     ) -> Self {
         let topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
@@ -128,6 +137,7 @@ impl Batcher {
             absorbed.conflicts += u32::from(conflict);
             if verdict == Verdict::Repeat || (conflict && monitor.on_conflict == OnConflict::Drop) {
                 absorbed.repeats += 1;
+                monitor.totals.add_repeat();
                 self.builder.account(&monitor.identity, AccountDelta { repeats: 1, ..AccountDelta::default() });
                 continue;
             }
@@ -145,7 +155,7 @@ impl Batcher {
             }
             self.push_own(Own::Quarantine, roster.quarantine_key(&frame), &frame.payload, received);
         }
-        if !self.builder.is_empty() {
+        if self.builder.len() > 0 {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
@@ -154,7 +164,7 @@ impl Batcher {
 
     /// Whether nothing more fits.
     pub fn is_full(&self) -> bool {
-        self.builder.len() >= self.settings.max_size as usize || self.bytes() >= self.settings.max_bytes.as_usize()
+        self.builder.len() >= self.settings.max_size || self.bytes() >= self.settings.max_bytes.as_usize()
     }
 
     /// Records a span of a topic that was not seen, once for each monitor that wanted it.
@@ -189,7 +199,7 @@ impl Batcher {
         let latest = opened + self.settings.timeout;
         if self.is_full() {
             Some(opened)
-        } else if self.builder.len() >= self.settings.min_size as usize {
+        } else if self.builder.len() >= self.settings.min_size {
             Some(latest.min(writer_takes_at))
         } else {
             Some(latest)
@@ -204,14 +214,15 @@ impl Batcher {
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {
-        self.builder.is_empty()
-            || (self.builder.len() + events <= self.settings.max_size as usize
+        self.builder.len() == 0
+            || (self.builder.len() as usize + events <= self.settings.max_size as usize
                 && self.bytes() + bytes <= self.settings.max_bytes.as_usize())
     }
 
     fn count(&mut self, burst: &mut Burst) {
         for (monitor, counts) in burst.drain_counts() {
-            let identity = &self.roster.monitors[monitor as usize].identity;
+            let Monitor { identity, totals, .. } = &self.roster.monitors[monitor as usize];
+            totals.add(counts);
             let delta = AccountDelta {
                 messages: counts.messages,
                 repeats: 0,
@@ -222,6 +233,7 @@ impl Batcher {
         }
         let counts = burst.upstream_counts;
         if counts.messages > 0 {
+            self.roster.upstream_totals.add(counts);
             let delta = AccountDelta {
                 messages: counts.messages,
                 repeats: 0,
@@ -284,8 +296,12 @@ impl Batcher {
     fn push_own(&mut self, kind: Own, key: &str, payload: &[u8], received: UnixNanos) {
         // The slots behind those of the routes.
         let slot = SourceSlot(u32::try_from(self.topics.len() + kind as usize).unwrap_or(u32::MAX));
-        let source = self.builder.source(&self.own, &self.own_topics[kind as usize], slot);
-        self.builder.account(&self.own, AccountDelta { messages: 1, ..AccountDelta::default() });
+        let own = match kind {
+            Own::Quarantine => &self.own.quarantine,
+            Own::Gap => &self.own.gaps,
+        };
+        let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
+        self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });
         self.builder.push(&NewEvent {
             source,
             received,

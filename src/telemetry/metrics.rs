@@ -7,7 +7,8 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::journal::{AccountDelta, CommitReport};
+use crate::journal::CommitReport;
+use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 
 const MESSAGES: &str = "sluice_messages_total";
@@ -127,18 +128,16 @@ impl MonitorMetrics {
         }
     }
 
-    /// Adds what a block says of the monitor.
-    pub fn add(&self, events: u64, account: AccountDelta) {
-        self.messages.increment(account.messages.into());
-        self.events.increment(events);
-        self.repeats.increment(account.repeats.into());
-        self.control.increment(account.control.into());
-        self.quarantined.increment(account.quarantined.into());
-    }
-
-    /// Sets the parse rate.
-    pub fn set_parse_ratio(&self, ratio: f64) {
-        self.parse_ratio.set(ratio);
+    /// Brings the metrics up to what was counted since the start.
+    pub fn set(&self, totals: &TotalsNow) {
+        self.messages.absolute(totals.messages);
+        self.events.absolute(totals.events);
+        self.repeats.absolute(totals.repeats);
+        self.control.absolute(totals.control);
+        self.quarantined.absolute(totals.quarantined);
+        if let Some(rate) = totals.parse_rate() {
+            self.parse_ratio.set(rate);
+        }
     }
 }
 

@@ -21,9 +21,9 @@ use super::tls::{self, TlsError};
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
 use crate::dialect::{Dialect, Limits, TopicId};
-use crate::journal::{Journal, MonitorIdentity};
+use crate::journal::Journal;
 use crate::monitor::roster::Roster;
-use crate::pipeline::batcher::Batcher;
+use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
 
@@ -41,8 +41,8 @@ pub struct Wiring {
     pub clock: Arc<ReceivedClock>,
     /// When a batch is closed.
     pub batch: BatchSettings,
-    /// The identity of the daemon's own events.
-    pub own: Arc<MonitorIdentity>,
+    /// What the journal calls the daemon's own events.
+    pub own: OwnIdentities,
 }
 
 /// Why an upstream cannot be set up.
