@@ -1,0 +1,11 @@
+//! The whole: opens the journal, starts links and server, watches over them, and stops everything in order.
+
+mod assembly;
+mod start;
+mod summary;
+mod supervise;
+mod view;
+
+pub use start::{Daemon, StartError};
+pub use summary::Summary;
+pub use supervise::{Ending, run};

@@ -1,0 +1,261 @@
+//! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{self, Runtime};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::assembly::{AssemblyError, Assembled, assemble};
+use super::summary::Summary;
+use super::view::{DaemonView, Watched};
+use crate::clock::{ReceivedClock, UnixNanos};
+use crate::config::Settings;
+use crate::journal::{Journal, JournalError, JournalOptions, OWN_DOMAIN, Offset};
+use crate::monitor::roster::Identities;
+use crate::pipeline::batcher::OwnIdentities;
+use crate::pipeline::dedupe::{DedupeWindow, IdHasher, TTL_MAX};
+use crate::server::{self, Access, AccessError, ServerError, View};
+use crate::telemetry::{JournalMetrics, MetricsHandle};
+use crate::upstream::{Upstream, UpstreamError, Wiring};
+
+/// The folder of the journal within the data folder.
+pub const JOURNAL_FOLDER: &str = "journal";
+
+/// Time between two looks at what only shows from time to time: gauges, the dedupe window's age.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Settings.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// Who may ask.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The HTTP port.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Threads.
+    #[error("threads cannot be started: {0}")]
+    Runtime(std::io::Error),
+    /// Nothing to do.
+    #[error(
+        "there is no monitor to run; add `[upstreams.NAME]` and `[monitors.NAME]` to the settings (README.md shows how), \
+         or try `sluice demo`"
+    )]
+    NothingToDo,
+}
+
+/// A daemon at work.
+pub struct Daemon {
+    /// What was found and decided at the start.
+    pub summary: Summary,
+    journal: Arc<Journal>,
+    view: Arc<DaemonView>,
+    ingest: Option<Runtime>,
+    links: JoinSet<()>,
+    http: Option<thread::JoinHandle<Result<(), ServerError>>>,
+    stop_links: CancellationToken,
+    stop_http: CancellationToken,
+    stop_timeout: Duration,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Events below this are durable.
+    pub durable: Offset,
+    /// Whether everything that had been received is durable.
+    pub drained: bool,
+}
+
+impl Daemon {
+    /// Opens the journal, rebuilds what was seen lately, and connects.
+    ///
+    /// # Errors
+    /// When anything of it cannot be had; nothing is running then.
+    pub fn start(settings: &Settings, metrics: MetricsHandle) -> Result<Self, StartError> {
+        if settings.monitors.is_empty() {
+            return Err(StartError::NothingToDo);
+        }
+        let began = Instant::now();
+        // Everything that settings can get wrong comes before any port or file; the hasher's key does not matter for it.
+        assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
+        let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
+        let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
+        let address = listener.local_addr().unwrap_or(settings.server.listen);
+
+        let journal_metrics = JournalMetrics::default();
+        let journal_dir: PathBuf = settings.daemon.data_dir.join(JOURNAL_FOLDER);
+        let (journal, recovered) = Journal::open(
+            &journal_dir,
+            JournalOptions {
+                on_commit: Box::new(move |report| journal_metrics.committed(report)),
+                ..JournalOptions::new(&settings.journal, settings.batch.max_bytes)
+            },
+        )?;
+        let journal = Arc::new(journal);
+        let hasher = IdHasher::new(journal.id().0.as_u128());
+        let ttl = settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier).min(TTL_MAX);
+        let window = Arc::new(DedupeWindow::new(ttl, settings.dedupe.max_bytes.as_usize()));
+        let remembered = remember(&journal, &window, ttl)?;
+
+        let mut identities = Identities::default();
+        let own = OwnIdentities {
+            quarantine: identities.of(crate::journal::QUARANTINE_MONITOR, OWN_DOMAIN),
+            gaps: identities.of(crate::journal::GAPS_MONITOR, OWN_DOMAIN),
+        };
+        let assembled = assemble(settings, &hasher, &mut identities)?;
+        let wiring = Wiring {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::new(ReceivedClock::starting_after(journal.last_received().unwrap_or(UnixNanos(0)))),
+            batch: settings.batch.clone(),
+            own,
+        };
+        let mut upstreams = Vec::new();
+        let mut watched = Vec::new();
+        for (name, Assembled { dialect, roster }) in assembled {
+            // Assembled from the settings' own upstreams.
+            let Some(upstream) = settings.upstreams.get(&name) else { continue };
+            let upstream = Upstream::new(upstream, &settings.pool, dialect, Arc::clone(&roster), wiring.clone())?;
+            watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
+            upstreams.push(upstream);
+        }
+        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), Arc::clone(&window)));
+
+        let ingest = runtime::Builder::new_multi_thread()
+            .thread_name("ingest")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let (stop_links, stop_http) = (CancellationToken::new(), CancellationToken::new());
+        let mut links = JoinSet::new();
+        for upstream in upstreams {
+            links.spawn_on(upstream.run(stop_links.clone()), ingest.handle());
+        }
+        let http = {
+            let (view, stop) = (Arc::clone(&view), stop_http.clone());
+            thread::Builder::new()
+                .name("http".into())
+                .spawn(move || {
+                    http_runtime.block_on(async {
+                        let tending = tend(Arc::clone(&view), metrics.clone());
+                        tokio::select! {
+                            served = server::serve(listener, view, metrics, access, stop) => served,
+                            never = tending => never,
+                        }
+                    })
+                })
+                .map_err(StartError::Runtime)?
+        };
+        Ok(Self {
+            summary,
+            journal,
+            view,
+            ingest: Some(ingest),
+            links,
+            http: Some(http),
+            stop_links,
+            stop_http,
+            stop_timeout: settings.daemon.stop_timeout,
+        })
+    }
+
+    /// What it knows of itself, now and later.
+    pub fn view(&self) -> Arc<dyn View> {
+        Arc::clone(&self.view) as Arc<dyn View>
+    }
+
+    /// Events below this are durable.
+    pub fn durable(&self) -> Offset {
+        self.journal.durable()
+    }
+
+    /// Ends when something has that should not: the journal's writer, or a link's task.
+    pub async fn fault(&mut self) -> Fault {
+        tokio::select! {
+            () = self.journal.failed() => Fault::Journal,
+            ended = self.links.join_next() => match ended {
+                Some(Err(error)) => Fault::Link(error.to_string()),
+                Some(Ok(())) | None => Fault::Link("it ended without being told to".into()),
+            },
+        }
+    }
+
+    /// Stops: links first, so that nothing accepted is thrown away, then the journal, and the server last, so that health
+    /// can be watched meanwhile.
+    ///
+    /// # Errors
+    /// When what was received could not be made durable.
+    pub async fn stop(mut self) -> Result<Stopped, JournalError> {
+        self.stop_links.cancel();
+        let links = &mut self.links;
+        let drained = tokio::time::timeout(self.stop_timeout, async { while links.join_next().await.is_some() {} });
+        let drained = drained.await.is_ok();
+        if let Some(ingest) = self.ingest.take() {
+            // Past the deadline it is as if we had been killed: what is not durable was never promised.
+            ingest.shutdown_background();
+        }
+        let closed = self.journal.close();
+        let durable = self.journal.durable();
+        self.stop_http.cancel();
+        if let Some(http) = self.http.take() {
+            match http.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("{error}"),
+                Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
+            }
+        }
+        closed?;
+        Ok(Stopped { durable, drained })
+    }
+}
+
+/// Why a daemon cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No more events can be made durable.
+    Journal,
+    /// A link's task broke.
+    Link(String),
+}
+
+/// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
+fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration) -> Result<u64, JournalError> {
+    use crate::pipeline::dedupe::DedupeKey;
+    let mut newest_first = Vec::new();
+    for recent in journal.recent_hashes(ttl)? {
+        let (hash, received) = recent?;
+        newest_first.push((DedupeKey { hash: hash.hash, payload_check: hash.payload_check }, received));
+    }
+    for (key, received) in newest_first.iter().rev() {
+        window.remember(*received, *key);
+    }
+    Ok(newest_first.len() as u64)
+}
+
+/// Keeps gauges true.
+async fn tend(view: Arc<DaemonView>, metrics: MetricsHandle) -> Result<(), ServerError> {
+    let mut ticks = tokio::time::interval(TEND_INTERVAL);
+    loop {
+        ticks.tick().await;
+        view.tend();
+        metrics.tend();
+    }
+}

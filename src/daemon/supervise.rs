@@ -1,0 +1,84 @@
+//! Runs a daemon until a signal or a fault ends it.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::start::{Daemon, Fault, StartError, Stopped};
+use crate::config::Settings;
+use crate::journal::JournalError;
+use crate::telemetry::MetricsHandle;
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// A signal asked for it; this is how the stop went.
+    Stopped(Stopped),
+    /// A second signal: nothing more was waited for.
+    Hurried,
+    /// The journal cannot take any more; a restart recovers from disk.
+    JournalFailed,
+    /// What was received could not be made durable at the stop.
+    StopFailed(JournalError),
+    /// A bug of ours.
+    Fault(String),
+}
+
+/// Starts, waits for SIGTERM, Ctrl-C or a fault, and stops. `started` is told once everything runs; `meanwhile` goes on
+/// as long as the daemon does.
+///
+/// # Errors
+/// When the daemon does not start.
+pub fn run<F, W>(settings: &Settings, metrics: MetricsHandle, started: F) -> Result<Ending, StartError>
+where
+    F: FnOnce(&Daemon) -> W,
+    W: Future<Output = ()>,
+{
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let mut daemon = Daemon::start(settings, metrics)?;
+    let meanwhile = started(&daemon);
+    let ending = runtime.block_on(async move {
+        let mut signals = Signals::new().map_err(StartError::Runtime)?;
+        let fault = tokio::select! {
+            name = signals.next() => {
+                tracing::info!("{name}: stopping; once more to stop at once");
+                None
+            }
+            fault = daemon.fault() => Some(fault),
+            () = meanwhile => None,
+        };
+        if let Some(Fault::Link(error)) = &fault {
+            tracing::error!(error, "a link's task broke; this is a bug: stopping in order");
+        }
+        let stopped = tokio::select! {
+            stopped = daemon.stop() => stopped,
+            _ = signals.next() => return Ok(Ending::Hurried),
+        };
+        Ok(match (fault, stopped) {
+            (Some(Fault::Journal), _) => Ending::JournalFailed,
+            (_, Err(error)) => Ending::StopFailed(error),
+            (Some(Fault::Link(error)), Ok(_)) => Ending::Fault(error),
+            (None, Ok(stopped)) => Ending::Stopped(stopped),
+        })
+    });
+    // Tasks of links may still be at work after a hurried stop; the process ends under them.
+    runtime.shutdown_background();
+    ending
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the daemon shows of itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::clock::UnixNanos;
+use crate::journal::{Journal, JournalState};
+use crate::monitor::roster::Roster;
+use crate::pipeline::dedupe::DedupeWindow;
+use crate::server::{Health, HealthState, MonitorRow, View};
+use crate::telemetry::{MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+
+/// An upstream being watched.
+pub(super) struct Watched {
+    pub(super) roster: Arc<Roster>,
+    pub(super) status: Arc<UpstreamStatus>,
+    pub(super) links: usize,
+}
+
+pub(super) struct DaemonView {
+    watched: Vec<Watched>,
+    journal: Arc<Journal>,
+    window: Arc<DedupeWindow>,
+    started: Instant,
+    /// By upstream, by monitor; the upstream's own last.
+    monitor_metrics: Vec<Vec<MonitorMetrics>>,
+    window_metrics: WindowMetrics,
+}
+
+impl DaemonView {
+    pub(super) fn new(watched: Vec<Watched>, journal: Arc<Journal>, window: Arc<DedupeWindow>) -> Self {
+        let monitor_metrics = watched
+            .iter()
+            .map(|Watched { roster, .. }| {
+                let monitors = roster.monitors.iter().map(|monitor| &monitor.identity);
+                monitors
+                    .chain([&roster.upstream_identity])
+                    .map(|identity| MonitorMetrics::new(&identity.name, &identity.domain))
+                    .collect()
+            })
+            .collect();
+        Self {
+            watched,
+            journal,
+            window,
+            started: Instant::now(),
+            monitor_metrics,
+            window_metrics: WindowMetrics::default(),
+        }
+    }
+
+    /// Brings metrics up to date, and lets the window forget.
+    pub(super) fn tend(&self) {
+        const STATES: [LinkState; 5] =
+            [LinkState::Idle, LinkState::Connecting, LinkState::Open, LinkState::Held, LinkState::Waiting];
+        for (Watched { roster, status, .. }, metrics) in self.watched.iter().zip(&self.monitor_metrics) {
+            let totals = roster.monitors.iter().map(|monitor| &monitor.totals).chain([&roster.upstream_totals]);
+            for (totals, metrics) in totals.zip(metrics) {
+                metrics.set(&totals.now());
+            }
+            let links = status.links();
+            for state in STATES {
+                let count = links.iter().filter(|link| link.state == state).count();
+                UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
+            }
+        }
+        let figures = self.window.tend(UnixNanos::now());
+        if let Some(reach) = figures.reach {
+            tracing::warn!(
+                "ids are remembered for {} s only, not for dedupe.ttl of {} s: raise `dedupe.max_bytes`",
+                reach.as_secs(),
+                self.window.ttl().as_secs()
+            );
+        }
+        self.window_metrics.set(&figures, self.window.ttl());
+    }
+}
+
+impl View for DaemonView {
+    fn health(&self) -> Health {
+        let mut reasons = Vec::new();
+        let upstreams: BTreeMap<String, &'static str> = self
+            .watched
+            .iter()
+            .map(|Watched { roster, status, .. }| {
+                let connected = status.is_connected();
+                if !connected {
+                    let error = status.links().iter().find_map(|link| link.last_error.clone());
+                    let error = error.map_or_else(String::new, |error| format!(": {error}"));
+                    reasons.push(format!("upstream `{}` has no open link{error}", roster.upstream));
+                }
+                (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
+            })
+            .collect();
+        let (journal, writable) = match self.journal.state() {
+            JournalState::Writable => ("writable", true),
+            JournalState::Full { .. } => ("full", false),
+            JournalState::Failed(_) => ("failed", false),
+        };
+        if !writable {
+            reasons.insert(0, format!("the journal is {journal}: nothing becomes durable"));
+        }
+        let status = match (writable, reasons.is_empty()) {
+            (false, _) => HealthState::Unhealthy,
+            (true, false) => HealthState::Degraded,
+            (true, true) => HealthState::Healthy,
+        };
+        Health {
+            status,
+            timestamp: UnixNanos::now().to_string(),
+            uptime: self.started.elapsed().as_secs(),
+            journal,
+            upstreams,
+            reasons,
+        }
+    }
+
+    fn monitors(&self) -> Vec<MonitorRow> {
+        let mut rows = Vec::new();
+        for Watched { roster, status, .. } in &self.watched {
+            let topics = status.topics();
+            let link_error = status.links().iter().find_map(|link| {
+                (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?
+            });
+            for (index, monitor) in roster.monitors.iter().enumerate() {
+                let states: Vec<&TopicState> = roster
+                    .routes
+                    .iter()
+                    .filter(|route| route.monitor as usize == index)
+                    .map(|route| &topics[route.topic.0 as usize])
+                    .collect();
+                let live = states.iter().filter(|state| ***state == TopicState::Live).count();
+                let worst = states.iter().find(|state| !matches!(state, TopicState::Live | TopicState::Asked));
+                let state = match worst {
+                    _ if live == states.len() => "live",
+                    Some(worst) if live == 0 => worst.name(),
+                    _ if live == 0 => "asked",
+                    _ => "partly_live",
+                };
+                let refusal = states.iter().find_map(|state| match state {
+                    TopicState::Refused(reason) => Some(reason.clone()),
+                    _ => None,
+                });
+                let totals = monitor.totals.now();
+                rows.push(MonitorRow {
+                    name: monitor.identity.name.to_string(),
+                    domain: monitor.identity.domain.to_string(),
+                    upstream: roster.upstream.clone(),
+                    path: "smart".into(),
+                    state: state.into(),
+                    topics: format!("{live}/{}", states.len()),
+                    parse_rate: totals.parse_rate(),
+                    events: totals.events,
+                    repeats: totals.repeats,
+                    quarantined: totals.quarantined,
+                    error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
+                });
+            }
+        }
+        rows.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
+        rows
+    }
+}
