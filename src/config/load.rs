@@ -138,14 +138,20 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
     let origins = Origins::of(&merged.cache);
     let settings = read_all(&mut merged.cache, &mut problems);
     let Some(mut settings) = settings.filter(|_| problems.is_empty()) else {
-        return Err(ConfigError::Invalid(problems));
+        return Err(invalid(problems));
     };
     problems = check::check(&settings, &origins);
     if !problems.is_empty() {
-        return Err(ConfigError::Invalid(problems));
+        return Err(invalid(problems));
     }
     make_paths_absolute(&mut settings, &origins, &options.current_dir.join(&folder), &options.current_dir);
     Ok(Loaded { settings, origins, file: chosen })
+}
+
+/// In the order of the file's lines.
+fn invalid(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by_key(Problem::line);
+    ConfigError::Invalid(problems)
 }
 
 /// Reads typed settings out of the tree. What is refused is reported and taken out, and the rest read again, until it can
@@ -172,7 +178,7 @@ fn read_all(root: &mut Value, problems: &mut Vec<Problem>) -> Option<Settings> {
             };
             let message = refusal.message();
             // Messages about durations and sizes have the value already.
-            let value = value.filter(|value| !message.contains(value.trim_matches('"')));
+            let value = value.filter(|value| !message.contains(&format!("`{}`", value.trim_matches('"'))));
             problems.push(Problem { origin: origin_of(root, &path), key: path.clone(), value, message });
         }
         let mut target = path;

@@ -66,6 +66,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The line of the file it is in, where it is in one.
+    pub(super) fn line(&self) -> Option<usize> {
+        self.origin.rsplit_once(':').and_then(|(_, line)| line.parse().ok())
+    }
+
     /// A problem that belongs to a place and to no setting.
     pub(super) fn at(origin: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin: origin.into(), key: KeyPath::default(), value: None, message: message.into() }

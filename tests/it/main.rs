@@ -1,1 +1,4 @@
+//! Promises kept by the built program, a module each. `support` is how tests reach it.
 
+mod settings;
+mod support;
