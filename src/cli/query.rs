@@ -1,0 +1,80 @@
+//! `sluice query`: events of the journal, with or without a running daemon.
+
+use std::io::{self, BufWriter, Write};
+
+use super::event_line::{EventPrinter, terminal_width};
+use super::exit::PrintError;
+use super::run::journal_error;
+use super::selection::{Selection, Span};
+use super::{CliError, Context, Exit, Format, OutputArgs};
+use crate::daemon::JOURNAL_FOLDER;
+use crate::journal::JournalReader;
+
+/// Events that a table shows when no limit is given.
+const TABLE_LIMIT: u64 = 100;
+
+/// `sluice query`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    span: Span,
+    /// The most events to print (default: 100 in a table, all as JSON)
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// The journal of the settings, for reading.
+pub(super) fn open_journal(context: &Context) -> Result<JournalReader, CliError> {
+    let loaded = context.load()?;
+    JournalReader::open(&loaded.settings.daemon.data_dir.join(JOURNAL_FOLDER)).map_err(journal_error)
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let mut reader = open_journal(context)?;
+        let Self { selection, span, limit, output } = self;
+        let filter = selection.block_filter(&span);
+        match (span.first_offset(), span.since) {
+            (Some(offset), _) => reader.seek(offset),
+            (None, Some(since)) if !span.event_time => reader.seek_received(since),
+            _ => reader.seek_earliest(),
+        }
+        .map_err(journal_error)?;
+        let limit = limit.unwrap_or(if output.output == Format::Table { TABLE_LIMIT } else { u64::MAX });
+        let mut printed = 0;
+        let mut more = false;
+        let mut printer =
+            EventPrinter::new(BufWriter::new(io::stdout().lock()), output.output, terminal_width());
+        'blocks: while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
+            for event in block.events() {
+                if span.is_past(event.offset) {
+                    break 'blocks;
+                }
+                if span.first_offset().is_some_and(|first| event.offset < first) || !selection.takes(&event, &span) {
+                    continue;
+                }
+                if printed == limit {
+                    more = true;
+                    break 'blocks;
+                }
+                printer.print(&event).map_err(PrintError::from)?;
+                printed += 1;
+            }
+        }
+        printer.flush().map_err(PrintError::from)?;
+        if output.output == Format::Table {
+            let mut note = io::stderr().lock();
+            // A note for people, beside the data: its loss costs nothing.
+            if printed == 0 {
+                writeln!(note, "no event fits").ok();
+            } else if more {
+                writeln!(note, "… and more; see them with --limit, or from an offset with --from").ok();
+            }
+        }
+        Ok(Exit::Done)
+    }
+}

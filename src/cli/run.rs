@@ -1,0 +1,74 @@
+//! `sluice run`: the daemon.
+
+use super::{CliError, Context, Exit};
+use crate::config::require_smart_path;
+use crate::daemon::{self, Ending, StartError};
+use crate::journal::JournalError;
+use crate::telemetry;
+
+/// `sluice run`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+impl Args {
+    #[expect(clippy::unused_self, reason = "every command has this form")]
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let loaded = context.load()?;
+        require_smart_path(&loaded)?;
+        telemetry::init_logging(&loaded.settings.log).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+        let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
+        let ending = daemon::run(&loaded.settings, metrics, |daemon| {
+            for line in daemon.summary.to_string().lines() {
+                tracing::info!("{line}");
+            }
+            std::future::pending()
+        })?;
+        conclude(ending)
+    }
+}
+
+/// The exit code of an ending, with its last words.
+pub(super) fn conclude(ending: Ending) -> Result<Exit, CliError> {
+    match ending {
+        Ending::Stopped(stopped) if stopped.drained => {
+            tracing::info!("stopped; {} events are durable", stopped.durable);
+            Ok(Exit::Done)
+        }
+        Ending::Stopped(stopped) => {
+            tracing::warn!(
+                "stopped after `daemon.stop_timeout` with links still draining; {} events are durable", stopped.durable
+            );
+            Ok(Exit::Done)
+        }
+        Ending::Hurried => Err(CliError::plain(Exit::No, "stopped at once, as asked; what was not yet durable is lost")),
+        Ending::JournalFailed => Err(CliError::plain(
+            Exit::SyncFailed,
+            "the journal could not be written or synced, and promises nothing more; check the disk, then start again",
+        )),
+        Ending::StopFailed(error) => Err(journal_error(error)),
+        Ending::Fault(error) => Err(CliError::plain(Exit::No, format!("a task broke, which is a bug: {error}"))),
+    }
+}
+
+/// A journal's error with the exit code that belongs to it.
+pub(super) fn journal_error(error: JournalError) -> CliError {
+    let exit = match error.exit_code() {
+        65 => Exit::Damaged,
+        73 => Exit::Locked,
+        74 => Exit::SyncFailed,
+        _ => Exit::No,
+    };
+    CliError::from_error(exit, error)
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Journal(error) => journal_error(error),
+            StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
+                Self::from_error(Exit::BadSettings, error)
+            }
+            StartError::Server(_) | StartError::Runtime(_) => Self::from_error(Exit::No, error),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which events a command is about: the filters of `query` and `tail`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::UnixNanos;
+use crate::config::units::parse_duration;
+use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, TimeSpan};
+
+/// Filters that `query` and `tail` share.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Selection {
+    /// Only this monitor (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    pub(super) monitor: Vec<String>,
+    /// Only this domain (may be repeated); `_sluice` has the daemon's own events
+    #[arg(long, value_name = "NAME")]
+    pub(super) domain: Vec<String>,
+    /// Only this topic (may be repeated)
+    #[arg(long, value_name = "TOPIC")]
+    pub(super) topic: Vec<String>,
+    /// Only this key (may be repeated)
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Vec<String>,
+}
+
+/// Spans of time and offsets.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Span {
+    /// Received at or after: `5m` (ago), or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) since: Option<UnixNanos>,
+    /// Received before: `5m` (ago), or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) until: Option<UnixNanos>,
+    /// `--since` and `--until` mean the event's own time
+    #[arg(long)]
+    pub(super) event_time: bool,
+    /// From this offset on
+    #[arg(long, value_name = "OFFSET")]
+    pub(super) from: Option<u64>,
+    /// Up to, but without, this offset
+    #[arg(long, value_name = "OFFSET")]
+    pub(super) to: Option<u64>,
+}
+
+/// A moment: so long ago, or RFC 3339.
+pub(super) fn moment(text: &str) -> Result<UnixNanos, String> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(UnixNanos::now().saturating_sub(ago));
+    }
+    let timestamp: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| format!("`{text}` is neither a time such as 2026-11-20T12:00:00Z nor a duration such as 5m"))?;
+    i64::try_from(timestamp.as_nanosecond()).map(UnixNanos).map_err(|_| format!("`{text}` is outside 1677 to 2262"))
+}
+
+impl Selection {
+    /// What whole blocks can be passed over by.
+    pub(super) fn block_filter(&self, span: &Span) -> BlockFilter {
+        let times = TimeSpan { from: span.since, until: span.until };
+        let names = |names: &[String]| (!names.is_empty()).then(|| names.iter().cloned().collect::<BTreeSet<_>>());
+        BlockFilter {
+            monitors: names(&self.monitor),
+            domains: names(&self.domain),
+            received: if span.event_time { TimeSpan::default() } else { times },
+            event_time: if span.event_time { times } else { TimeSpan::default() },
+        }
+    }
+
+    /// Whether an event is meant. The daemon's own events are, when their domain or monitor is named.
+    pub(super) fn takes(&self, event: &Event<'_>, span: &Span) -> bool {
+        let named = |names: &[String], name: &str| names.iter().any(|known| known == name);
+        if event.domain == OWN_DOMAIN && self.domain.is_empty() && self.monitor.is_empty() {
+            return false;
+        }
+        let wanted = |names: &[String], name: &str| names.is_empty() || named(names, name);
+        if !wanted(&self.monitor, event.monitor)
+            || !wanted(&self.domain, event.domain)
+            || !wanted(&self.topic, event.topic)
+        {
+            return false;
+        }
+        let time = if span.event_time { event.event_time } else { Some(event.received) };
+        if span.since.is_some() || span.until.is_some() {
+            let Some(time) = time else { return false };
+            if span.since.is_some_and(|since| time < since) || span.until.is_some_and(|until| time >= until) {
+                return false;
+            }
+        }
+        self.key.is_empty() || event.key().is_some_and(|key| named(&self.key, &key))
+    }
+}
+
+impl Span {
+    /// Where to begin, if an offset says so.
+    pub(super) fn first_offset(&self) -> Option<Offset> {
+        self.from.map(Offset)
+    }
+
+    /// Whether an offset lies behind the span.
+    pub(super) fn is_past(&self, offset: Offset) -> bool {
+        self.to.is_some_and(|to| offset.0 >= to)
+    }
+}
+
+/// How often a reader looks for news. Source: a guess; a person does not see the difference.
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_so_long_ago() {
+        assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(UnixNanos(1_000_000_000)));
+        assert_eq!(moment("1970-01-01T02:00:01+02:00"), Ok(UnixNanos(1_000_000_000)));
+        let ago = UnixNanos::now().since(moment("5m").unwrap());
+        assert!(ago >= Duration::from_secs(299) && ago < Duration::from_secs(310), "{ago:?}");
+        assert!(moment("yesterday").unwrap_err().contains("2026-11-20T12:00:00Z"));
+    }
+}
