@@ -61,13 +61,15 @@ fn resolve(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<toml:
     let mut next = Some(name.to_owned());
     while let Some(layer) = next {
         if layers.len() == EXTENDS_MAX {
-            return Err(Fault::new("extends", "leads in a circle, or through too many dialects").of(name));
+            return Err(Fault::new("extends", "leads through too many dialects, or in a circle").of(name));
         }
         // A declared dialect may have the name of the preset that it extends.
-        let own = declared.get(&layer).filter(|_| !layers.iter().any(|(known, _)| *known == layer));
-        let mut table = match own {
-            Some(table) => table.clone(),
-            None => preset(&layer).ok_or_else(|| unknown(&layer, declared))?,
+        let again = layers.iter().any(|(known, _)| *known == layer);
+        let mut table = match (declared.get(&layer).filter(|_| !again), preset(&layer)) {
+            (Some(own), _) => own.clone(),
+            (None, Some(preset)) => preset,
+            (None, None) if again => return Err(Fault::new("extends", "leads in a circle").of(name)),
+            (None, None) => return Err(unknown(&layer, declared)),
         };
         next = match table.remove("extends") {
             None => None,
@@ -113,5 +115,70 @@ fn unknown(name: &str, declared: &BTreeMap<String, toml::Table>) -> DialectError
         name: name.to_owned(),
         nearest: nearest.map(|(_, other)| other.to_owned()),
         known: known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(toml: &str) -> BTreeMap<String, toml::Table> {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn error(name: &str, toml: &str) -> String {
+        build(name, &declared(toml)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_preset_is_read_and_has_event_rules() {
+        for preset in presets() {
+            let dialect = build(preset.name, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!dialect.default_event_rules().is_empty(), "{}", preset.name);
+            assert!(dialect.limits().topics_per_link > 0);
+        }
+    }
+
+    #[test]
+    fn a_dialect_extends_another_and_overrides_its_keys() {
+        let own = declared("[binance]\nextends = \"binance\"\nlimits = { topics_per_link = 200 }\n[futures]\nextends = \"binance\"");
+        for name in ["binance", "futures"] {
+            let limits = build(name, &own).unwrap().limits();
+            assert_eq!(limits.topics_per_link, 200);
+            assert_eq!(limits.send_interval.as_millis(), 250, "what is not said stays");
+        }
+    }
+
+    #[test]
+    fn an_unknown_dialect_is_answered_with_the_nearest() {
+        let text = error("binnance", "[mine]\nkind = \"json\"");
+        assert!(text.contains("no dialect is called `binnance`; did you mean `binance`?"), "{text}");
+        assert!(text.contains("`mine`") && text.contains("`solana`"), "{text}");
+        assert!(!error("zzz", "").contains("did you mean"));
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        for (toml, expected) in [
+            ("", "`kind`: is missing"),
+            ("kind = \"xml\"", "`kind`: is \"xml\""),
+            ("extends = \"x\"", "`extends`: leads in a circle"),
+            ("kind = \"json\"", "`topics`: is missing"),
+            ("extends = \"binance\"\nlimits = { topics_per_link = 0 }", "`limits.topics_per_link`: is 0"),
+            ("extends = \"binance\"\nlimit = 3", "unknown field `limit`"),
+            ("extends = \"binance\"\nlimits = { send_interval = \"3\" }", "`limits.send_interval`: `3` is not a duration"),
+            ("extends = \"binance\"\nroutes = [{ topic = \"{stream}\" }]", "`routes[0].topic`: `stream` is no JSON Pointer"),
+            ("extends = \"binance\"\nroutes = [{ topic = \"{/stream\" }]", "never closed"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}{b}\", subscribe = \"x\" }]", "`topics[0].form`: has two parts"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":{b}}' }]", "`topics[0].subscribe`: knows no `{b}`"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":' }]", "`topics[0].subscribe`: is no JSON"),
+            ("extends = \"binance\"\nping = { send = \"{\", interval = \"1s\" }", "`ping.send`: is no JSON"),
+            ("extends = \"binance\"\ncontrols = [{ answer = \"x\" }]", "`controls[0].when`: is missing"),
+            ("extends = \"ethereum\"\nnotification = { channel = \"/x\" }", "`notification`: needs either"),
+        ] {
+            let toml = format!("[x]\n{toml}");
+            let text = error("x", &toml);
+            assert!(text.starts_with("dialect `x`: ") && text.contains(expected), "{toml}: {text}");
+        }
     }
 }
