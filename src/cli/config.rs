@@ -1,11 +1,8 @@
 //! `sluice config check|show`.
 
-use std::io::Write;
-
 use clap::Subcommand;
 
-use super::exit::PrintError;
-use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_table};
+use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{require_smart_path, show};
 
 /// `sluice config`
@@ -47,7 +44,7 @@ fn check(context: &Context) -> Result<Exit, CliError> {
         counted(settings.monitors.len(), "monitor"),
         counted(topics, "topic")
     );
-    writeln!(std::io::stdout().lock(), "{summary}").map_err(PrintError::from)?;
+    print_line(summary)?;
     Ok(Exit::Done)
 }
 

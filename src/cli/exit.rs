@@ -63,16 +63,11 @@ impl CliError {
         self.exit
     }
 
-    /// Whether it is only that nobody reads what is printed any more: `sluice query | head`.
+    /// Whether it is only that nobody reads what is printed any more: `sluice query | head`. A broken pipe of anything
+    /// else, such as a connection, is an error.
     fn is_broken_pipe(&self) -> bool {
-        let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        while let Some(error) = cause {
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+        let print_error = self.cause.as_deref().and_then(|cause| cause.downcast_ref::<PrintError>());
+        print_error.is_some_and(|PrintError(error)| error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
@@ -93,22 +88,16 @@ impl fmt::Display for CliError {
 
 impl Error for CliError {}
 
-/// Printing failed; a reader that went away is told apart when the error is reported.
 impl From<PrintError> for CliError {
-    fn from(PrintError(error): PrintError) -> Self {
-        Self::new(Exit::No, "the output cannot be written", error)
+    fn from(error: PrintError) -> Self {
+        Self::from_error(Exit::No, error)
     }
 }
 
-/// Standard output could not be written. A type of its own, so that no other input or output error passes for it.
-#[derive(Debug)]
-pub struct PrintError(pub io::Error);
-
-impl From<io::Error> for PrintError {
-    fn from(error: io::Error) -> Self {
-        Self(error)
-    }
-}
+/// Standard output cannot be written. A type of its own, so that no other input or output error passes for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written")]
+pub struct PrintError(#[from] pub io::Error);
 
 /// Says what went wrong, if anything did.
 pub(super) fn report(result: Result<Exit, CliError>) -> Exit {

@@ -12,8 +12,8 @@ use clap::{Arg, ArgAction, ArgMatches, FromArgMatches as _, Subcommand};
 
 use crate::config::{ConfigError, LoadOptions, Loaded};
 
-pub use exit::{CliError, Exit};
-pub use print::{Format, OutputArgs, print_json, print_table};
+pub use exit::{CliError, Exit, PrintError};
+pub use print::{Format, OutputArgs, print_json, print_line, print_table};
 
 // Every command. Not a doc comment: clap would print it as what the program does.
 #[derive(Debug, Subcommand)]

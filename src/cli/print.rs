@@ -1,5 +1,6 @@
 //! What commands print: a table for people, JSON for programs.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -24,6 +25,15 @@ pub struct OutputArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+}
+
+/// Prints one line.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_line(line: impl fmt::Display) -> Result<(), PrintError> {
+    writeln!(io::stdout().lock(), "{line}")?;
+    Ok(())
 }
 
 /// Prints rows under a header.

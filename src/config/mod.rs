@@ -1,6 +1,6 @@
 //! Typed settings, their layers, and the checks that name file, line and nearest key.
 //!
-//! [`load`] takes the layers in order (built-in defaults, file, `.env`, environment, command line), merges them into
+//! [`load()`] takes the layers in order (built-in defaults, file, `.env`, environment, command line), merges them into
 //! one tree whose every value knows where it was set, reads the typed [`Settings`] out of it, and checks what must hold
 //! between them.
 

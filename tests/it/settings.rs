@@ -435,11 +435,8 @@ fn a_damaged_file_is_refused_with_a_line_or_loads_and_never_panics() {
     const SEED: u64 = 26;
     let whole = shipped_with_its_examples();
     // Without its comments, so that most changes hit something.
-    let bare: String = whole
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let bare: Vec<&str> = whole.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let bare = bare.join("\n");
     let place = Workplace::new();
     let options = LoadOptions {
         file: Some("s.toml".into()),
