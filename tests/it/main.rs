@@ -1,1 +1,3 @@
+//! Promises of the whole, one module each.
 
+mod simulator;
