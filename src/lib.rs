@@ -26,5 +26,6 @@ pub mod journal;
 pub mod monitor;
 pub mod pipeline;
 pub mod server;
+pub mod simulator;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,167 @@
+//! WebSocket frames (RFC 6455) as a server reads and writes them, after the handshake.
+
+use std::io;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
+
+/// The longest message a client may send. Source: far above any request of the dialects built.
+const CLIENT_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A frame's kind, by its number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl Opcode {
+    fn of(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return None,
+        })
+    }
+}
+
+/// What a client said.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ClientFrame {
+    Text(String),
+    Binary,
+    Ping(Vec<u8>),
+    Pong,
+    Close,
+}
+
+/// Reads a client's frames. Dropping the future of [`FrameReader::next`] loses nothing.
+pub(crate) struct FrameReader {
+    half: OwnedReadHalf,
+    buffer: Vec<u8>,
+    /// Fragments of the message that has begun, with its kind.
+    message: Vec<u8>,
+    kind: Option<Opcode>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(half: OwnedReadHalf) -> Self {
+        Self { half, buffer: Vec::with_capacity(4096), message: Vec::new(), kind: None }
+    }
+
+    pub(crate) fn half(&self) -> &OwnedReadHalf {
+        &self.half
+    }
+
+    /// The next frame; none at the end of the stream.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<ClientFrame>> {
+        loop {
+            if let Some(frame) = self.parse()? {
+                return Ok(Some(frame));
+            }
+            if self.half.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn parse(&mut self) -> io::Result<Option<ClientFrame>> {
+        loop {
+            let Some((header, length)) = header(&self.buffer)? else { return Ok(None) };
+            let Some(mask) = self.buffer.get(header - 4..header) else { return Ok(None) };
+            let mask = [mask[0], mask[1], mask[2], mask[3]];
+            if self.buffer.len() < header + length {
+                return Ok(None);
+            }
+            let (finished, opcode) = (self.buffer[0] & 0x80 != 0, Opcode::of(self.buffer[0] & 0x0f));
+            let mut payload: Vec<u8> = self.buffer[header..header + length].to_vec();
+            self.buffer.drain(..header + length);
+            for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
+                *byte ^= key;
+            }
+            match opcode {
+                None => return Err(broken("unknown opcode")),
+                Some(Opcode::Close) => return Ok(Some(ClientFrame::Close)),
+                Some(Opcode::Ping) => return Ok(Some(ClientFrame::Ping(payload))),
+                Some(Opcode::Pong) => return Ok(Some(ClientFrame::Pong)),
+                Some(Opcode::Continuation) => {}
+                Some(kind) => self.kind = Some(kind),
+            }
+            if self.message.len() + payload.len() > CLIENT_MESSAGE_BYTES_MAX {
+                return Err(broken("message over 1 MiB"));
+            }
+            self.message.append(&mut payload);
+            if !finished {
+                continue;
+            }
+            let message = std::mem::take(&mut self.message);
+            return match self.kind.take() {
+                Some(Opcode::Text) => match String::from_utf8(message) {
+                    Ok(text) => Ok(Some(ClientFrame::Text(text))),
+                    Err(_) => Err(broken("text that is not UTF-8")),
+                },
+                Some(_) => Ok(Some(ClientFrame::Binary)),
+                None => Err(broken("continuation of nothing")),
+            };
+        }
+    }
+}
+
+/// Bytes of the header at the start of `buffer`, mask included, and of the payload after it.
+fn header(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let [_, second, rest @ ..] = buffer else { return Ok(None) };
+    if second & 0x80 == 0 {
+        return Err(broken("frame without mask"));
+    }
+    let (size, length) = match (second & 0x7f, rest) {
+        (126, [a, b, ..]) => (2, usize::from(u16::from_be_bytes([*a, *b]))),
+        (127, [a, b, c, d, e, f, g, h, ..]) => {
+            (8, usize::try_from(u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])).unwrap_or(usize::MAX))
+        }
+        (126 | 127, _) => return Ok(None),
+        (short, _) => (0, usize::from(short)),
+    };
+    if length > CLIENT_MESSAGE_BYTES_MAX {
+        return Err(broken("frame over 1 MiB"));
+    }
+    Ok(Some((2 + size + 4, length)))
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the client sent a {what}"))
+}
+
+/// Appends a whole frame.
+pub(crate) fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    push_header(out, opcode, true, payload.len() as u64);
+    out.extend_from_slice(payload);
+}
+
+/// Appends the header of a frame of `length` bytes; servers do not mask.
+pub(crate) fn push_header(out: &mut Vec<u8>, opcode: Opcode, finished: bool, length: u64) {
+    out.push(opcode as u8 | if finished { 0x80 } else { 0 });
+    if let Ok(short @ 0..=125) = u8::try_from(length) {
+        out.push(short);
+    } else if let Ok(medium) = u16::try_from(length) {
+        out.push(126);
+        out.extend_from_slice(&medium.to_be_bytes());
+    } else {
+        out.push(127);
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends a close frame.
+pub(crate) fn push_close(out: &mut Vec<u8>, code: u16, reason: &str) {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
+    push_frame(out, Opcode::Close, &payload);
+}

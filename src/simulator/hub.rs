@@ -1,0 +1,239 @@
+//! Topics and who is subscribed to them. Each topic is one series of events, made while somebody listens.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::dialects::{Draft, Moment, Series};
+use super::figures::{Counters, add, sub};
+use super::settings::SimulatedDialect;
+
+/// Events waiting for a connection at most. A topic makes no events while one of its subscribers is full.
+const MAILBOX_EVENTS_MAX: usize = 1024;
+/// Topics a simulator makes at most; more are refused.
+const TOPICS_MAX: usize = 100_000;
+/// Events made before connections get a turn.
+const SLICE_EVENTS_MAX: usize = 256;
+
+/// An event of a topic.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_index: usize,
+    pub(crate) draft: Draft,
+}
+
+/// Events on their way to one connection.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    /// The connection's number.
+    pub(crate) connection: u64,
+    events: Mutex<VecDeque<Arc<Event>>>,
+    waiting: AtomicUsize,
+    arrived: Notify,
+}
+
+impl Mailbox {
+    pub(crate) fn new(connection: u64) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            events: Mutex::new(VecDeque::new()),
+            waiting: AtomicUsize::new(0),
+            arrived: Notify::new(),
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < MAILBOX_EVENTS_MAX
+    }
+
+    fn push(&self, event: Arc<Event>) {
+        let mut events = lock(&self.events);
+        events.push_back(event);
+        self.waiting.store(events.len(), Ordering::Relaxed);
+        drop(events);
+        self.arrived.notify_one();
+    }
+
+    /// Resolves when events wait. Dropping the future loses nothing.
+    pub(crate) async fn arrived(&self) {
+        while self.waiting.load(Ordering::Relaxed) == 0 {
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Moves up to `most` events into `out`.
+    pub(crate) fn take(&self, most: usize, out: &mut Vec<Arc<Event>>) {
+        let mut events = lock(&self.events);
+        let count = most.min(events.len());
+        out.extend(events.drain(..count));
+        self.waiting.store(events.len(), Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves queues that are whole: no section below panics half way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct TopicState {
+    name: Arc<str>,
+    series: Box<dyn Series>,
+    subscribers: Vec<Arc<Mailbox>>,
+}
+
+#[derive(Default)]
+struct State {
+    by_name: HashMap<Arc<str>, usize>,
+    topics: Vec<TopicState>,
+    /// Topics that somebody is subscribed to, in the order of their turns.
+    active: Vec<usize>,
+    turn: usize,
+}
+
+/// All topics of a simulator.
+pub(crate) struct Hub {
+    dialect: SimulatedDialect,
+    seed: u64,
+    first_id: u64,
+    counters: Arc<Counters>,
+    state: Mutex<State>,
+    /// A mailbox has got room, or a topic its first subscriber.
+    stirred: Notify,
+}
+
+impl Hub {
+    pub(crate) fn new(dialect: SimulatedDialect, seed: u64, first_id: u64, counters: Arc<Counters>) -> Self {
+        Self { dialect, seed, first_id, counters, state: Mutex::default(), stirred: Notify::new() }
+    }
+
+    /// Subscribes `mailbox` to a topic. Gives the topic's number and the event that the upstream begins it with.
+    /// None: there is no such topic, so that nothing will come.
+    pub(crate) fn subscribe(&self, topic: &str, mailbox: &Arc<Mailbox>) -> Option<(usize, Option<Arc<Event>>)> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let index = if let Some(index) = state.by_name.get(topic) {
+            *index
+        } else {
+            if state.topics.len() >= TOPICS_MAX {
+                return None;
+            }
+            let series = self.dialect.series(topic, self.seed, self.first_id)?;
+            let name: Arc<str> = Arc::from(topic);
+            state.by_name.insert(Arc::clone(&name), state.topics.len());
+            state.topics.push(TopicState { name, series, subscribers: Vec::new() });
+            state.topics.len() - 1
+        };
+        let entry = &mut state.topics[index];
+        if entry.subscribers.iter().any(|other| other.connection == mailbox.connection) {
+            return Some((index, None));
+        }
+        let opening = entry.series.snapshot(Moment::now()).map(|draft| {
+            add(&self.counters.events, draft.ids.len() as u64);
+            Arc::new(Event { topic: Arc::clone(&entry.name), topic_index: index, draft })
+        });
+        entry.subscribers.push(Arc::clone(mailbox));
+        if entry.subscribers.len() == 1 {
+            state.active.push(index);
+        }
+        add(&self.counters.subscriptions, 1);
+        drop(guard);
+        self.stirred.notify_one();
+        Some((index, opening))
+    }
+
+    /// Ends a topic for `connection`; events already on their way still come.
+    pub(crate) fn unsubscribe(&self, index: usize, connection: u64) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let Some(entry) = state.topics.get_mut(index) else { return };
+        let before = entry.subscribers.len();
+        entry.subscribers.retain(|mailbox| mailbox.connection != connection);
+        sub(&self.counters.subscriptions, (before - entry.subscribers.len()) as u64);
+        if entry.subscribers.is_empty() && before > 0 {
+            state.active.retain(|active| *active != index);
+        }
+        drop(guard);
+        // The one who left may have been the one that had no room.
+        self.stirred.notify_one();
+    }
+
+    /// Says that a mailbox has been emptied.
+    pub(crate) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Makes up to `most` events, one a topic in turn; says how many were made.
+    fn produce(&self, most: u64) -> u64 {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let moment = Moment::now();
+        let (mut made, mut passed_over) = (0, 0);
+        while made < most && passed_over < state.active.len() {
+            state.turn = if state.turn + 1 < state.active.len() { state.turn + 1 } else { 0 };
+            let index = state.active[state.turn];
+            let topic = &mut state.topics[index];
+            if !topic.subscribers.iter().all(|mailbox| mailbox.has_room()) {
+                passed_over += 1;
+                continue;
+            }
+            passed_over = 0;
+            let draft = topic.series.next(moment);
+            made += draft.ids.len() as u64;
+            let event = Arc::new(Event { topic: Arc::clone(&topic.name), topic_index: index, draft });
+            for mailbox in &topic.subscribers {
+                mailbox.push(Arc::clone(&event));
+            }
+        }
+        add(&self.counters.events, made);
+        made
+    }
+
+    /// Makes events at `rate` a second, or as fast as they are taken, until cancelled.
+    pub(crate) async fn run(&self, rate: u64, cancel: CancellationToken) {
+        let work = async {
+            if rate == 0 { self.run_unpaced().await } else { self.run_paced(rate).await }
+        };
+        cancel.run_until_cancelled(work).await;
+    }
+
+    async fn run_unpaced(&self) {
+        loop {
+            if self.produce(SLICE_EVENTS_MAX as u64) == 0 {
+                self.stirred.notified().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn run_paced(&self, rate: u64) {
+        // What could not be made within a tenth of a second is not made up for, or a client that stood still
+        // for a minute would get a minute's events at once.
+        let debt_max = (rate / 10).max(1);
+        let mut start = Instant::now();
+        let mut made = 0_u64;
+        loop {
+            let due = (start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
+            let debt = due.saturating_sub(made);
+            if debt > 0 {
+                let now = self.produce(debt.min(SLICE_EVENTS_MAX as u64));
+                made += now;
+                if now > 0 && debt > now {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                if now == 0 && debt > debt_max {
+                    start = Instant::now();
+                    made = 0;
+                }
+            }
+            let next = Duration::from_nanos((made + 1).saturating_sub(due).saturating_mul(1_000_000_000) / rate);
+            tokio::time::sleep(next.clamp(Duration::from_millis(1), Duration::from_millis(200))).await;
+        }
+    }
+}

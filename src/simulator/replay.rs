@@ -1,0 +1,261 @@
+//! Serves a recording to a connection.
+//!
+//! The rule, in the order in which it is applied:
+//!
+//! 1. Nothing is sent before the client's first request. Where the recording holds no requests, or the client's URL
+//!    says what it wants (`?streams=`), it begins at once, or after [`RecordingSettings::patience`] without a request.
+//! 2. Inbound frames are served in their order, to the byte. Only a reply that carries the id of a recorded request is
+//!    treated otherwise: it goes to a client that has made the same request (equal but for the id), and the bytes of
+//!    the id are replaced by those that the client used.
+//! 3. A reply whose request has not come yet waits, and all after it, until the client has been quiet for `patience`;
+//!    then it is withheld and counted. Should the request come later after all, the reply is sent then.
+//! 4. The same request made again gets the same reply again, under its new id.
+//! 5. A request that the recording does not have (a client may ask for channels in one request that were recorded in
+//!    two) is answered in the dialect's words if it carries an id, and counted; without an id the recording's own
+//!    acknowledgements have to do. Where data is routed by subscription ids that the server hands out (Ethereum,
+//!    Solana), such a subscription is refused, since the recording has no data for it.
+//! 6. Pings of the dialect's are always answered.
+//!
+//! [`RecordingSettings::patience`]: super::RecordingSettings::patience
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::connection::{Break, Connection, End, at};
+use super::dialects::{Desk, Speaker};
+use super::figures::{add, sub};
+use super::frames::Opcode;
+use super::recording::{Recording, content, id_in_text};
+use super::settings::{AfterRecording, Pace, SimulatedDialect};
+
+/// Bytes put together before they are written.
+const BURST_BYTES: usize = 128 * 1024;
+
+struct Replay<'a> {
+    connection: &'a mut Connection,
+    recording: &'a Recording,
+    speaker: Option<(SimulatedDialect, Box<dyn Speaker>)>,
+    /// The id that the client gave each recorded request, once it has made it.
+    claims: Vec<Option<String>>,
+    /// Replies passed over.
+    withheld: Vec<usize>,
+    next: usize,
+    started: Option<Instant>,
+    asked: bool,
+    last_request: Instant,
+}
+
+/// What keeps the next frame from being served.
+enum Hold {
+    /// Nothing.
+    Free,
+    /// It is not its time yet.
+    Until(Instant),
+    /// The client's first request has not come, and it has all the time it wants.
+    Request,
+    /// All is served.
+    Done,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn replay(connection: &mut Connection, recording: &Recording, target: &str) -> End {
+    let settings = &connection.shared.settings;
+    let mut rng = fastrand::Rng::with_seed(settings.seed ^ connection.number);
+    let break_at = settings.faults.disconnect_every.map(|mean| Instant::now() + mean.mul_f64(0.5 + rng.f64()));
+    let served = recording.settings.connections.is_none_or(|most| connection.number <= most);
+    let mut replay = Replay {
+        connection,
+        recording,
+        speaker: recording.dialect.map(|dialect| (dialect, dialect.speaker(rng))),
+        claims: vec![None; recording.requests.len()],
+        withheld: Vec::new(),
+        next: if served { 0 } else { recording.frames.len() },
+        started: None,
+        asked: target.contains('?'),
+        last_request: Instant::now(),
+    };
+    match replay.run(break_at, served).await {
+        Ok(()) => End::Over,
+        Err(end) => end,
+    }
+}
+
+impl Replay<'_> {
+    async fn run(&mut self, break_at: Option<Instant>, served: bool) -> Result<(), End> {
+        let mut over = !served;
+        loop {
+            let mut hold = self.hold();
+            while matches!(hold, Hold::Free) && self.connection.out.len() < BURST_BYTES {
+                self.serve_next();
+                hold = self.hold();
+            }
+            self.connection.write_out().await?;
+            if matches!(hold, Hold::Done) && !over {
+                over = true;
+                add(&self.connection.shared.counters.recordings_served, 1);
+                if self.recording.settings.then == AfterRecording::Close {
+                    return Ok(());
+                }
+            }
+            let wake = match hold {
+                Hold::Free => Some(Instant::now()),
+                Hold::Until(moment) => Some(moment),
+                Hold::Request | Hold::Done => None,
+            };
+            let connection = &mut *self.connection;
+            let frame = tokio::select! {
+                biased;
+                () = connection.shared.cancel.cancelled() => return Err(End::Stopped),
+                frame = connection.reader.next() => frame,
+                () = at(break_at) => {
+                    add(&connection.shared.counters.disconnects, 1);
+                    let turn = connection.shared.breaks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    return Err(End::Broken([Break::Close, Break::Reset, Break::Eof][(turn % 3) as usize]));
+                }
+                () = at(wake) => continue,
+            };
+            if let Some(text) = self.connection.answer(frame)? {
+                self.hear(&text);
+            }
+        }
+    }
+
+    /// Whether the next frame may be served, rules 1 and 3 and the pace.
+    fn hold(&mut self) -> Hold {
+        let patience = self.recording.settings.patience;
+        loop {
+            let Some(frame) = self.recording.frames.get(self.next) else { return Hold::Done };
+            let quiet_at = self.last_request + patience;
+            if !self.asked && self.started.is_none() {
+                if !self.recording.requests.is_empty() {
+                    return Hold::Request;
+                }
+                if Instant::now() < quiet_at {
+                    return Hold::Until(quiet_at);
+                }
+            }
+            let started = *self.started.get_or_insert_with(Instant::now);
+            if let Some(due) = self.due(started, frame.at)
+                && Instant::now() < due
+            {
+                return Hold::Until(due);
+            }
+            match &frame.reply {
+                Some(reply) if self.claims[reply.request].is_none() => {
+                    if Instant::now() < quiet_at {
+                        return Hold::Until(quiet_at);
+                    }
+                    self.withheld.push(self.next);
+                    add(&self.connection.shared.counters.replies_withheld, 1);
+                    self.next += 1;
+                }
+                _ => return Hold::Free,
+            }
+        }
+    }
+
+    fn due(&self, started: Instant, at: Duration) -> Option<Instant> {
+        match self.recording.settings.pace {
+            Pace::AsTaken => None,
+            Pace::Recorded { speed } if speed > 0.0 => Some(started + at.div_f64(speed)),
+            Pace::Recorded { .. } => None,
+        }
+    }
+
+    fn serve_next(&mut self) {
+        self.serve(self.next);
+        self.next += 1;
+    }
+
+    /// Serves a frame, with the id that the client used where it is a reply.
+    fn serve(&mut self, place: usize) {
+        let frame = &self.recording.frames[place];
+        let rewritten = frame.reply.as_ref().and_then(|reply| {
+            let id = self.claims[reply.request].as_ref()?;
+            let span = reply.id.clone()?;
+            Some([&frame.payload[..span.start], id.as_bytes(), &frame.payload[span.end..]].concat())
+        });
+        let payload = rewritten.as_deref().unwrap_or(&frame.payload);
+        self.connection.enter("recording", &[place.to_string()], payload, None);
+        self.connection.push(frame.opcode, payload);
+        add(&self.connection.shared.counters.events, 1);
+    }
+
+    fn hear(&mut self, text: &str) {
+        let request: Option<Value> = serde_json::from_str(text).ok();
+        let Some(request) = request else { return self.answer(text, "") };
+        let wanted = content(&request);
+        let equal = |place: &usize| self.recording.requests[*place] == wanted;
+        let places = || 0..self.recording.requests.len();
+        let unclaimed = places().find(|place| self.claims[*place].is_none() && equal(place));
+        let place = unclaimed.or_else(|| places().rfind(equal));
+        let method = ["method", "op"].iter().find_map(|name| request.get(name)).and_then(Value::as_str);
+        match place {
+            Some(place) => {
+                self.note_request();
+                self.claims[place] = Some(id_in_text(text).unwrap_or_default().to_owned());
+                if self.claims[place].as_deref() == Some("") {
+                    // The client asked without an id, so that there is nothing to replace.
+                    let recorded = self.recording.frames.iter().find_map(|frame| {
+                        let reply = frame.reply.as_ref().filter(|reply| reply.request == place)?;
+                        std::str::from_utf8(frame.payload.get(reply.id.clone()?)?).ok()
+                    });
+                    self.claims[place] = Some(recorded.unwrap_or_default().to_owned());
+                }
+                self.catch_up(place, unclaimed.is_none());
+            }
+            None if matches!(method, Some("ping" | "public/test")) => self.answer(text, ""),
+            None => {
+                self.note_request();
+                if let Some(id) = id_in_text(text) {
+                    self.answer(text, id);
+                }
+            }
+        }
+    }
+
+    fn note_request(&mut self) {
+        self.asked = true;
+        self.last_request = Instant::now();
+    }
+
+    /// Sends replies to a request that came after their place, or came again.
+    fn catch_up(&mut self, request: usize, again: bool) {
+        let due = |place: usize| self.recording.frames[place].reply.as_ref().is_some_and(|r| r.request == request);
+        let late: Vec<usize> = if again {
+            (0..self.next).filter(|place| due(*place)).collect()
+        } else {
+            self.withheld.iter().copied().filter(|place| due(*place)).collect()
+        };
+        for place in late {
+            if let Some(position) = self.withheld.iter().position(|withheld| *withheld == place) {
+                self.withheld.swap_remove(position);
+                sub(&self.connection.shared.counters.replies_withheld, 1);
+            }
+            self.serve(place);
+        }
+    }
+
+    /// Answers in the dialect's words; rules 5 and 6.
+    fn answer(&mut self, text: &str, id: &str) {
+        let Some((dialect, speaker)) = &mut self.speaker else { return };
+        let shared = Arc::clone(&self.connection.shared);
+        let faults = &shared.settings.faults;
+        let mut desk = Desk::new(*dialect, &faults.refuse, faults.no_pong);
+        let handed_out = matches!(dialect, SimulatedDialect::Ethereum | SimulatedDialect::Solana);
+        if handed_out && text.contains("ubscribe") && !id.is_empty() {
+            desk.say_unknown(id);
+        } else {
+            speaker.hear(text, &mut desk);
+        }
+        for reply in desk.replies {
+            if !id.is_empty() {
+                add(&shared.counters.replies_made, 1);
+            }
+            self.connection.push(Opcode::Text, reply.text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Listens, shakes hands, and gives each connection to what serves it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Connection, End};
+use super::dialects::Moment;
+use super::figures::{Counters, Figures, Ledger, LedgerEntry, add, sub};
+use super::flood::Flood;
+use super::hub::Hub;
+use super::recording::Recording;
+use super::settings::{LedgerSettings, SimulatorSettings, Source};
+
+/// A client that has not finished its handshake by then is dropped.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be accepted, so that a process without file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a simulator could not start, or not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The recording cannot be read.
+    #[error("cannot read the recording {path}: {reason}")]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which line.
+        reason: String,
+    },
+    /// The ledger cannot be written.
+    #[error("cannot write the ledger {path}: {source}")]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Settings that make no sense.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// What all connections of a simulator share.
+pub(crate) struct Shared {
+    pub(crate) settings: SimulatorSettings,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) ledger: Ledger,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) kind: Kind,
+    /// Whether the one giant frame has been sent.
+    pub(crate) giant_sent: AtomicBool,
+    /// Connections broken so far, so that ways of breaking them take turns.
+    pub(crate) breaks: AtomicU64,
+    attempts: AtomicU64,
+    connections: AtomicU64,
+}
+
+/// What serves connections.
+pub(crate) enum Kind {
+    Synthetic(Hub),
+    Recording(Recording),
+    Flood(Flood),
+}
+
+/// The feed simulator.
+#[derive(Debug)]
+pub struct Simulator;
+
+impl Simulator {
+    /// Starts a simulator. It is ready when this returns.
+    ///
+    /// # Errors
+    /// When the address cannot be had, a file cannot be opened, or the settings make no sense.
+    pub async fn start(settings: SimulatorSettings) -> Result<Running, SimulatorError> {
+        check(&settings)?;
+        let counters = Arc::new(Counters::default());
+        let kind = match &settings.source {
+            Source::Synthetic(dialect) => {
+                let first_id = settings.first_id.unwrap_or_else(first_id_now);
+                Kind::Synthetic(Hub::new(*dialect, settings.seed, first_id, Arc::clone(&counters)))
+            }
+            Source::Recording(recording) => {
+                let recording = recording.clone();
+                let path = recording.path.clone();
+                let loaded = tokio::task::spawn_blocking(move || Recording::load(&recording)).await;
+                let reason = match loaded {
+                    Ok(Ok(recording)) => Ok(recording),
+                    Ok(Err(reason)) => Err(reason),
+                    Err(error) => Err(error.to_string()),
+                };
+                Kind::Recording(reason.map_err(|reason| SimulatorError::Recording { path, reason })?)
+            }
+            Source::Flood(flood) => Kind::Flood(Flood::new(flood)),
+        };
+        let ledger = Ledger::open(&settings.ledger).map_err(|source| ledger_error(&settings.ledger, source))?;
+        let address = settings.listen;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })?;
+        let address = listener.local_addr().map_err(|source| SimulatorError::Listen { address, source })?;
+        let rate = settings.rate;
+        let shared = Arc::new(Shared {
+            settings,
+            counters,
+            ledger,
+            cancel: CancellationToken::new(),
+            kind,
+            giant_sent: AtomicBool::new(false),
+            breaks: AtomicU64::new(0),
+            attempts: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(listen(listener, Arc::clone(&shared), tasks.clone()));
+        if matches!(shared.kind, Kind::Synthetic(_)) {
+            let shared = Arc::clone(&shared);
+            tasks.spawn(async move {
+                if let Kind::Synthetic(hub) = &shared.kind {
+                    hub.run(rate, shared.cancel.clone()).await;
+                }
+            });
+        }
+        Ok(Running { address, shared, tasks })
+    }
+}
+
+fn check(settings: &SimulatorSettings) -> Result<(), SimulatorError> {
+    let faults = &settings.faults;
+    for (name, fraction) in [
+        ("repeats", faults.repeats),
+        ("disorder", faults.disorder),
+        ("bad-frames", faults.bad_frames),
+        ("conflicts", faults.conflicts),
+    ] {
+        if !(0.0..=1.0).contains(&fraction) {
+            return Err(SimulatorError::Settings(format!("`{name}` is {fraction}; a fraction is from 0 to 1")));
+        }
+    }
+    if let Some(status) = faults.handshake.status
+        && !(300..600).contains(&status)
+    {
+        let reason = format!("the handshake status {status} refuses nothing; give one from 300 to 599");
+        return Err(SimulatorError::Settings(reason));
+    }
+    Ok(())
+}
+
+fn ledger_error(settings: &LedgerSettings, source: io::Error) -> SimulatorError {
+    let path = match settings {
+        LedgerSettings::File(path) => path.clone(),
+        LedgerSettings::Off | LedgerSettings::Memory { .. } => PathBuf::new(),
+    };
+    SimulatorError::Ledger { path, source }
+}
+
+/// Ids grow by one an event, this by 10,000 a second: a simulator started later begins after one that made fewer.
+fn first_id_now() -> u64 {
+    const START_MILLIS: i64 = 1_600_000_000_000;
+    u64::try_from(Moment::now().millis() - START_MILLIS).unwrap_or(0) * 10
+}
+
+/// A simulator that serves. Dropping it stops it, without waiting.
+pub struct Running {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has done so far.
+    pub fn figures(&self) -> Figures {
+        self.shared.counters.figures()
+    }
+
+    /// What was sent so far, where the ledger is kept in memory.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.shared.ledger.entries()
+    }
+
+    /// The address as a URL, with the path that the real upstream has.
+    pub fn url(&self) -> String {
+        let path = match &self.shared.settings.source {
+            Source::Synthetic(dialect) => dialect.path(),
+            Source::Recording(recording) => recording.dialect.map_or("/", super::SimulatedDialect::path),
+            Source::Flood(_) => "/stream",
+        };
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// Closes all connections, stops listening, and writes out the ledger.
+    ///
+    /// # Errors
+    /// When the ledger could not be written.
+    pub async fn stop(self) -> Result<Figures, SimulatorError> {
+        self.shared.cancel.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.shared.ledger.flush().map_err(|source| ledger_error(&self.shared.settings.ledger, source))?;
+        Ok(self.figures())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+        self.tasks.close();
+    }
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.cancel.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if (tasks.len()) <= shared.settings.connections_max => {
+                let shared = Arc::clone(&shared);
+                tasks.spawn(async move {
+                    let cancel = shared.cancel.clone();
+                    if let Some(Some((stream, target))) = cancel.run_until_cancelled(shake(stream, &shared)).await {
+                        serve(stream, &target, &shared).await;
+                    }
+                });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Shakes hands; gives the path and query asked for.
+async fn shake(stream: TcpStream, shared: &Shared) -> Option<(TcpStream, String)> {
+    // Latency is measured through this; a failure only makes it worse.
+    drop(stream.set_nodelay(true));
+    let handshake = shared.settings.faults.handshake;
+    let attempt = shared.attempts.fetch_add(1, Ordering::Relaxed);
+    let refusal = handshake.status.filter(|_| attempt < handshake.refusals);
+    let mut target = String::from("/");
+    let callback = |request: &Request, response: Response| match refusal {
+        Some(status) => Err(refuse(status, handshake.retry_after)),
+        None => {
+            target = request.uri().path_and_query().map_or_else(|| String::from("/"), ToString::to_string);
+            Ok(response)
+        }
+    };
+    let accepted = tokio::time::timeout(HANDSHAKE_MAX, accept_hdr_async_with_config(stream, callback, None)).await;
+    if refusal.is_some() {
+        add(&shared.counters.handshakes_refused, 1);
+    }
+    let socket = accepted.ok()?.ok()?;
+    // Nothing is lost with the library's buffers: it takes bytes after the client's request for an error.
+    let stream = socket.into_inner();
+    let begun = refusal_count(handshake);
+    (attempt < begun || attempt >= begun + handshake.accept_then_close).then_some((stream, target))
+}
+
+fn refusal_count(handshake: super::settings::Handshake) -> u64 {
+    if handshake.status.is_some() { handshake.refusals } else { 0 }
+}
+
+fn refuse(status: u16, retry_after: Option<Duration>) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(format!("refused with {status} on request\n")));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if let Some(after) = retry_after {
+        response.headers_mut().insert("Retry-After", HeaderValue::from(after.as_secs()));
+    }
+    response
+}
+
+async fn serve(stream: TcpStream, target: &str, shared: &Arc<Shared>) {
+    let number = 1 + shared.connections.fetch_add(1, Ordering::Relaxed);
+    add(&shared.counters.accepted, 1);
+    add(&shared.counters.open, 1);
+    let mut connection = Connection::new(stream, number, Arc::clone(shared));
+    let end = match &shared.kind {
+        Kind::Synthetic(hub) => super::connection::converse(&mut connection, hub, target).await,
+        Kind::Recording(recording) => super::replay::replay(&mut connection, recording, target).await,
+        Kind::Flood(flood) => super::flood::pour(&mut connection, flood, target).await,
+    };
+    if matches!(end, End::Slow) {
+        add(&shared.counters.slow_readers, 1);
+    }
+    tracing::debug!(connection = number, ?end, "simulator: connection ended");
+    connection.finish(end).await;
+    sub(&shared.counters.open, 1);
+}

@@ -1,0 +1,387 @@
+//! The feed simulator does what its figures say, in each dialect.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use sluice::simulator::{
+    AfterRecording, Fault, FloodSettings, LedgerSettings, Running, SimulatedDialect, Simulator, SimulatorSettings,
+    Source,
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+struct Client {
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    async fn connect(running: &Running, path: &str) -> Result<Self, Error> {
+        let stream = TcpStream::connect(running.address()).await.unwrap();
+        let url = format!("ws://{}{path}", running.address());
+        tokio_tungstenite::client_async(url, stream).await.map(|(socket, _)| Self { socket })
+    }
+
+    async fn say(&mut self, request: &Value) {
+        self.socket.send(Message::text(request.to_string())).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Option<Result<Message, Error>> {
+        tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await.expect("a frame within 10 s")
+    }
+
+    /// The next data frame, as text.
+    async fn text(&mut self) -> String {
+        loop {
+            match self.next().await.expect("an open connection").expect("a sound frame") {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("expected a text, got {other:?}"),
+            }
+        }
+    }
+
+    async fn json(&mut self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// Texts that `pick` takes something out of, until there are `count`.
+    async fn gather<T>(&mut self, count: usize, mut pick: impl FnMut(&Value) -> Option<T>) -> Vec<T> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            found.extend(pick(&self.json().await));
+        }
+        found
+    }
+}
+
+fn fast(dialect: SimulatedDialect) -> SimulatorSettings {
+    SimulatorSettings { rate: 2000, seed: 7, ..SimulatorSettings::synthetic(dialect) }
+}
+
+fn recorded(path: &str) -> Option<PathBuf> {
+    // Real recordings are not part of the repository; tests that want them say where they are.
+    let folder = std::env::var_os("SLUICE_RECORDINGS").map(PathBuf::from)?;
+    Some(folder.join(path)).filter(|path| path.exists())
+}
+
+#[tokio::test]
+async fn binance_acknowledges_and_sends_trades_with_increasing_ids() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let mut client = Client::connect(&running, "/stream").await.unwrap();
+    let topics = ["btcusdt@trade", "ethusdt@trade"];
+    client.say(&json!({"method": "SUBSCRIBE", "params": topics, "id": 9})).await;
+    assert_eq!(client.json().await, json!({"result": null, "id": 9}));
+    let trades = client
+        .gather(200, |frame| Some((frame["stream"].as_str()?.to_owned(), frame["data"]["t"].as_u64()?)))
+        .await;
+    for topic in topics {
+        let ids: Vec<u64> = trades.iter().filter(|(stream, _)| stream == topic).map(|(_, id)| *id).collect();
+        assert!(ids.len() >= 90, "fair over topics: {topic} had {} of 200", ids.len());
+        assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+    client.say(&json!({"method": "UNSUBSCRIBE", "params": topics, "id": 10})).await;
+    client.gather(1, |frame| (frame["id"] == 10).then_some(())).await;
+    assert_eq!(running.figures().subscriptions, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn binance_streams_of_the_url_begin_without_a_request() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let streams = ["btcusdt@aggTrade", "btcusdt@bookTicker", "btcusdt@depth@100ms"];
+    let mut client = Client::connect(&running, &format!("/stream?streams={}", streams.join("/"))).await.unwrap();
+    let seen = client.gather(30, |frame| frame["stream"].as_str().map(str::to_owned)).await;
+    assert_eq!(seen.into_iter().collect::<HashSet<_>>(), streams.map(str::to_owned).into_iter().collect());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_connections_get_the_same_events_of_a_topic() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let mut first = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let mut second = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let start = second.gather(1, |frame| frame["data"]["t"].as_u64()).await[0];
+    let mut texts = HashMap::new();
+    while texts.len() < 50 {
+        let text = first.text().await;
+        let id = serde_json::from_str::<Value>(&text).unwrap()["data"]["t"].as_u64().unwrap();
+        if id > start {
+            texts.insert(id, text);
+        }
+    }
+    for _ in 0..50 {
+        let text = second.text().await;
+        let id = serde_json::from_str::<Value>(&text).unwrap()["data"]["t"].as_u64().unwrap();
+        assert_eq!(texts.get(&id), Some(&text));
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn faults_are_made_and_counted_exactly_as_the_figures_say() {
+    let mut settings = SimulatorSettings { rate: 0, ..fast(SimulatedDialect::Binance) };
+    settings.ledger = LedgerSettings::Memory { entries_max: 1_000_000 };
+    settings.faults.repeats = 0.02;
+    settings.faults.disorder = 0.02;
+    settings.faults.bad_frames = 0.02;
+    settings.faults.conflicts = 0.02;
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade/ethusdt@trade").await.unwrap();
+    let mut frames = Vec::new();
+    while frames.len() < 20_000 {
+        match client.next().await.unwrap().unwrap() {
+            Message::Text(text) => frames.push(text.as_bytes().to_vec()),
+            Message::Binary(bytes) => frames.push(bytes.to_vec()),
+            _ => {}
+        }
+    }
+    let ledger = running.ledger();
+    let seed = "seed 7";
+    assert!(ledger.len() >= frames.len(), "{seed}");
+    for (entry, frame) in ledger.iter().zip(&frames) {
+        assert_eq!(entry.crc, crc32c::crc32c(frame), "{seed}: the ledger has what was sent, in order");
+    }
+    let ledger = &ledger[..frames.len()];
+    let count = |fault| ledger.iter().filter(|entry| entry.fault == fault).count();
+    for fault in [Fault::Repeat, Fault::Disorder, Fault::Conflict] {
+        let made = count(Some(fault));
+        assert!((250..550).contains(&made), "{seed}: {made} of {fault:?} in 20,000 at 2 %");
+    }
+    for fault in [Fault::Truncated, Fault::InvalidUtf8, Fault::Junk, Fault::Nested, Fault::ChangedId] {
+        let made = count(Some(fault));
+        assert!((50..110).contains(&made), "{seed}: {made} of {fault:?} in 20,000 at 0.4 %");
+    }
+    let mut texts: HashMap<(&str, &str), &[u8]> = HashMap::new();
+    for (entry, frame) in ledger.iter().zip(&frames) {
+        let known = texts.get(&(&*entry.topic, &*entry.id)).copied();
+        match entry.fault {
+            None | Some(Fault::Disorder) => {
+                assert_eq!(known, None, "{seed}: an id is new");
+                texts.insert((&entry.topic, &entry.id), frame);
+            }
+            Some(Fault::Repeat) => assert_eq!(known, Some(&frame[..]), "{seed}: a repeat is the same text"),
+            Some(Fault::Conflict) => {
+                assert_ne!(known, Some(&frame[..]), "{seed}: a conflict is another text");
+                let value: Value = serde_json::from_slice(frame).expect("a conflict is sound JSON");
+                assert_eq!(value["data"]["t"].to_string(), entry.id, "{seed}: with the id of an earlier one");
+                assert!(known.is_some());
+            }
+            Some(Fault::ChangedId) => {
+                let value: Value = serde_json::from_slice(frame).unwrap();
+                assert_eq!(value["data"]["t"]["was"].to_string(), entry.id);
+            }
+            Some(_) => assert!(serde_json::from_slice::<Value>(frame).is_err(), "{seed}: a bad frame is no JSON"),
+        }
+    }
+    let figures = running.figures();
+    let all = running.ledger();
+    let sent = |fault| all.iter().filter(|entry| entry.fault == Some(fault)).count() as u64;
+    // Counters run ahead of the ledger by at most the burst being encoded; both stand still once it stops.
+    assert!(figures.repeats.abs_diff(sent(Fault::Repeat)) <= 300);
+    drop(client);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_topic_is_refused_and_the_handshake_can_fail_first() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.refuse = vec!["badusdt@trade".to_owned()];
+    settings.faults.handshake.status = Some(429);
+    settings.faults.handshake.refusals = 2;
+    settings.faults.handshake.retry_after = Some(Duration::from_secs(3));
+    let running = Simulator::start(settings).await.unwrap();
+    for _ in 0..2 {
+        match Client::connect(&running, "/stream").await.err() {
+            Some(Error::Http(response)) => {
+                assert_eq!(response.status(), 429);
+                assert_eq!(response.headers()["retry-after"], "3");
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+    let mut client = Client::connect(&running, "/stream").await.unwrap();
+    client.say(&json!({"method": "SUBSCRIBE", "params": ["badusdt@trade"], "id": 1})).await;
+    assert!(client.json().await["error"]["code"].is_number());
+    assert_eq!(running.figures().refused, 1);
+    assert_eq!(running.figures().handshakes_refused, 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silenced_connection_answers_pings_and_sends_nothing() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.silent_after = Some(20);
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    client.gather(20, |frame| frame["data"]["t"].as_u64()).await;
+    client.socket.send(Message::Ping("still there?".into())).await.unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("still there?".into()));
+    assert_eq!(running.figures().silenced, 1);
+    assert_eq!(running.figures().subscriptions, 0);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_broken_in_each_way_and_ids_go_on() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.disconnect_every = Some(Duration::from_millis(40));
+    let running = Simulator::start(settings).await.unwrap();
+    let (mut last, mut closed, mut broken) = (0, 0, 0);
+    for _ in 0..6 {
+        let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+        loop {
+            match client.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let id = serde_json::from_str::<Value>(&text).unwrap()["data"]["t"].as_u64().unwrap();
+                    assert!(id > last);
+                    last = id;
+                }
+                Some(Ok(Message::Close(_))) => closed += 1,
+                Some(Ok(_)) => {}
+                Some(Err(_)) => {
+                    broken += 1;
+                    break;
+                }
+                None => break,
+            }
+        }
+    }
+    assert_eq!((closed, broken), (2, 4));
+    assert_eq!(running.figures().disconnects, 6);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_giant_frame_announces_its_size() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.giant_frame = Some(1 << 30);
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let refused = loop {
+        match client.next().await.unwrap() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Capacity(_)), "{refused}");
+    assert_eq!(running.figures().giant_frames, 1);
+    drop(client);
+    running.stop().await.unwrap();
+}
+
+fn lines(path: &PathBuf) -> Vec<Value> {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_recording_is_served_to_the_byte_and_replies_fit_the_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.session.jsonl");
+    let newheads = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}).to_string();
+    let bogus = json!({"jsonrpc": "2.0", "id": 2, "method": "eth_subscribe", "params": ["bogus"]}).to_string();
+    let ins = [
+        r#"{"jsonrpc":"2.0","id":1,"result":"0xa"}"#,
+        r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0", "method":"eth_subscription","params":{"subscription":"0xa","result":{"n":1.10}}}"#,
+    ];
+    let mut text = String::new();
+    for out in [newheads, bogus] {
+        text += &format!("{}\n", json!({"t": "1.5", "dir": "out", "text": out}));
+    }
+    for line in ins {
+        text += &format!("{}\n", json!({"t": "2.5", "dir": "in", "text": line}));
+    }
+    text += &format!("{}\n", json!({"t": "2.6", "dir": "in", "b64": "AAEC/w=="}));
+    std::fs::write(&path, text).unwrap();
+
+    let mut settings = SimulatorSettings::recording(&path);
+    if let Source::Recording(recording) = &mut settings.source {
+        recording.patience = Duration::from_millis(50);
+        recording.then = AfterRecording::Close;
+    }
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/").await.unwrap();
+    client.say(&json!({"method": "eth_subscribe", "params": ["newHeads"], "id": "mine", "jsonrpc": "2.0"})).await;
+    assert_eq!(client.text().await, r#"{"jsonrpc":"2.0","id":"mine","result":"0xa"}"#);
+    assert_eq!(client.text().await, ins[2], "the refusal of what this client never asked for is withheld");
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Binary(vec![0, 1, 2, 255].into()));
+    assert!(matches!(client.next().await.unwrap().unwrap(), Message::Close(_)));
+    assert_eq!(running.figures().replies_withheld, 1);
+    assert_eq!(running.figures().recordings_served, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn real_recordings_are_served_to_the_byte() {
+    for name in [
+        "binance-spot/combined_2021-10-11.session.jsonl.gz",
+        "kraken-v2/btcusd_book25_2026-08-02.session.jsonl.gz",
+        "bybit-v5/linear_2025-06-13.session.jsonl.gz",
+        "okx-v5/public_2022-05-13.session.jsonl.gz",
+        "coinbase-exchange/level2_ticker_matches_2021-04-17.session.jsonl.gz",
+        "deribit-jsonrpc/public_2021-07-22.session.jsonl.gz",
+        "solana-pubsub/slots_logs_program.session.jsonl.gz",
+    ] {
+        let Some(path) = recorded(name) else { return };
+        let running = Simulator::start(SimulatorSettings::recording(&path)).await.unwrap();
+        let mut client = Client::connect(&running, "/stream?streams=x").await.unwrap();
+        let recorded = lines(&path);
+        for line in recorded.iter().filter(|line| line["dir"] == "out") {
+            client.socket.send(Message::text(line["text"].as_str().unwrap())).await.unwrap();
+        }
+        for line in recorded.iter().filter(|line| line["dir"] == "in") {
+            assert_eq!(client.text().await, line["text"].as_str().unwrap(), "{name}");
+        }
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_flood_has_ids_that_are_new_and_grow_and_ends_at_its_total() {
+    for topics in [1_usize, 1000] {
+        let flood = FloodSettings { total: Some(5_000), start_topics: topics };
+        let running = Simulator::start(SimulatorSettings::flood(flood)).await.unwrap();
+        let mut client = Client::connect(&running, "/stream").await.unwrap();
+        let names: Vec<String> = (0..topics).map(|number| format!("c{number}usdt@trade")).collect();
+        for (number, part) in names.chunks(400).enumerate() {
+            client.say(&json!({"method": "SUBSCRIBE", "params": part, "id": number})).await;
+        }
+        let mut last: HashMap<String, u64> = HashMap::new();
+        let mut ids = HashSet::new();
+        let mut seen = 0;
+        while seen < 5_000 {
+            let frame = client.json().await;
+            let Some(stream) = frame["stream"].as_str() else { continue };
+            let id = frame["data"]["t"].as_u64().unwrap();
+            assert!(ids.insert(id), "no id twice");
+            assert!(last.insert(stream.to_owned(), id).is_none_or(|before| before < id));
+            assert!(frame["data"]["E"].as_u64().unwrap() > 1_700_000_000_000);
+            seen += 1;
+        }
+        assert_eq!(last.len(), topics);
+        assert_eq!(running.figures().events, 5_000);
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_paced_flood_keeps_its_rate() {
+    let settings =
+        SimulatorSettings { rate: 20_000, ..SimulatorSettings::flood(FloodSettings { total: None, start_topics: 0 }) };
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade/ethusdt@trade").await.unwrap();
+    let start = tokio::time::Instant::now();
+    client.gather(10_000, |frame| frame["data"]["t"].as_u64()).await;
+    let took = start.elapsed();
+    // A loaded machine may be late, never early.
+    assert!(took > Duration::from_millis(450), "10,000 at 20,000 a second took {took:?}");
+    running.stop().await.unwrap();
+}
