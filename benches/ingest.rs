@@ -1,1 +1,2 @@
+//! Figures of the whole way, beside a bare baseline.
 fn main() {}

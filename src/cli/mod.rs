@@ -2,8 +2,15 @@
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
 mod config;
+mod event_line;
 mod exit;
+mod journal;
 mod print;
+mod quarantine;
+mod query;
+mod run;
+mod selection;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +25,16 @@ pub use print::{Format, OutputArgs, print_json, print_line, print_table};
 // Every command. Not a doc comment: clap would print it as what the program does.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon: connect, and journal what comes
+    Run(run::Args),
+    /// Print events of the journal
+    Query(query::Args),
+    /// Print the newest events, and those that come
+    Tail(tail::Args),
+    /// Look at the journal
+    Journal(journal::Args),
+    /// Look at frames that could not be read
+    Quarantine(quarantine::Args),
     /// Check or show the settings
     Config(config::Args),
 }
@@ -25,6 +42,11 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
+            Self::Run(args) => args.run(context),
+            Self::Query(args) => args.run(context),
+            Self::Tail(args) => args.run(context),
+            Self::Journal(args) => args.run(context),
+            Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
         }
     }

@@ -7,8 +7,7 @@ use super::exit::PrintError;
 use super::run::journal_error;
 use super::selection::{Selection, Span};
 use super::{CliError, Context, Exit, Format, OutputArgs};
-use crate::daemon::JOURNAL_FOLDER;
-use crate::journal::JournalReader;
+use crate::journal::{self, JournalReader};
 
 /// Events that a table shows when no limit is given.
 const TABLE_LIMIT: u64 = 100;
@@ -30,7 +29,7 @@ pub(super) struct Args {
 /// The journal of the settings, for reading.
 pub(super) fn open_journal(context: &Context) -> Result<JournalReader, CliError> {
     let loaded = context.load()?;
-    JournalReader::open(&loaded.settings.daemon.data_dir.join(JOURNAL_FOLDER)).map_err(journal_error)
+    JournalReader::open(&journal::folder(&loaded.settings.daemon.data_dir)).map_err(journal_error)
 }
 
 impl Args {
@@ -40,10 +39,9 @@ impl Args {
         let filter = selection.block_filter(&span);
         match (span.first_offset(), span.since) {
             (Some(offset), _) => reader.seek(offset),
-            (None, Some(since)) if !span.event_time => reader.seek_received(since),
-            _ => reader.seek_earliest(),
+            (None, Some(since)) if !span.event_time => reader.seek_received(since).map_err(journal_error)?,
+            _ => reader.seek(reader.earliest().map_err(journal_error)?),
         }
-        .map_err(journal_error)?;
         let limit = limit.unwrap_or(if output.output == Format::Table { TABLE_LIMIT } else { u64::MAX });
         let mut printed = 0;
         let mut more = false;

@@ -41,24 +41,23 @@ pub(super) fn conclude(ending: Ending) -> Result<Exit, CliError> {
             Ok(Exit::Done)
         }
         Ending::Hurried => Err(CliError::plain(Exit::No, "stopped at once, as asked; what was not yet durable is lost")),
-        Ending::JournalFailed => Err(CliError::plain(
-            Exit::SyncFailed,
-            "the journal could not be written or synced, and promises nothing more; check the disk, then start again",
-        )),
-        Ending::StopFailed(error) => Err(journal_error(error)),
+        Ending::JournalFailed(error) => Err(CliError::from_error(journal_exit(&error), error)),
         Ending::Fault(error) => Err(CliError::plain(Exit::No, format!("a task broke, which is a bug: {error}"))),
     }
 }
 
 /// A journal's error with the exit code that belongs to it.
 pub(super) fn journal_error(error: JournalError) -> CliError {
-    let exit = match error.exit_code() {
+    CliError::from_error(journal_exit(&error), error)
+}
+
+fn journal_exit(error: &JournalError) -> Exit {
+    match error.exit_code() {
         65 => Exit::Damaged,
         73 => Exit::Locked,
         74 => Exit::SyncFailed,
         _ => Exit::No,
-    };
-    CliError::from_error(exit, error)
+    }
 }
 
 impl From<StartError> for CliError {

@@ -1,11 +1,10 @@
 //! Which events a command is about: the filters of `query` and `tail`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
 use crate::config::units::parse_duration;
-use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, TimeSpan};
+use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, TimeRange};
 
 /// Filters that `query` and `tail` share.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -58,13 +57,15 @@ pub(super) fn moment(text: &str) -> Result<UnixNanos, String> {
 impl Selection {
     /// What whole blocks can be passed over by.
     pub(super) fn block_filter(&self, span: &Span) -> BlockFilter {
-        let times = TimeSpan { from: span.since, until: span.until };
-        let names = |names: &[String]| (!names.is_empty()).then(|| names.iter().cloned().collect::<BTreeSet<_>>());
+        let times = (span.since.is_some() || span.until.is_some()).then(|| TimeRange {
+            least: span.since.unwrap_or(UnixNanos(i64::MIN)),
+            greatest: span.until.map_or(UnixNanos(i64::MAX), |until| UnixNanos(until.0.saturating_sub(1))),
+        });
         BlockFilter {
-            monitors: names(&self.monitor),
-            domains: names(&self.domain),
-            received: if span.event_time { TimeSpan::default() } else { times },
-            event_time: if span.event_time { times } else { TimeSpan::default() },
+            monitors: self.monitor.clone(),
+            domains: self.domain.clone(),
+            received: times.filter(|_| !span.event_time),
+            event_time: times.filter(|_| span.event_time),
         }
     }
 
@@ -88,7 +89,7 @@ impl Selection {
                 return false;
             }
         }
-        self.key.is_empty() || event.key().is_some_and(|key| named(&self.key, &key))
+        self.key.is_empty() || event.key().is_some_and(|key| named(&self.key, key.as_ref()))
     }
 }
 

@@ -31,7 +31,7 @@ impl Args {
         let span = Span::default();
         let filter = self.selection.block_filter(&span);
         let start = newest(&mut reader, &self.selection, &filter, self.lines)?;
-        reader.seek(start).map_err(journal_error)?;
+        reader.seek(start);
         let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), self.output.output, terminal_width());
         loop {
             while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
@@ -61,13 +61,13 @@ fn newest(
     let mut back = lines.max(1);
     loop {
         let from = Offset(end.0.saturating_sub(back)).max(earliest);
-        reader.seek(from).map_err(journal_error)?;
+        reader.seek(from);
         let mut found = Vec::new();
         while let Some(block) = reader.next_block(filter).map_err(journal_error)? {
             let events = block.events();
             let fitting = events.filter(|event| event.offset >= from && event.offset < end);
             found.extend(fitting.filter(|event| selection.takes(event, &Span::default())).map(|event| event.offset));
-            if block.end() >= end {
+            if block.header().end() >= end {
                 break;
             }
         }

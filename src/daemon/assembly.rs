@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::dialect::Dialect;
-use crate::dialect::registry::{self, DialectError};
+use crate::dialect::{Dialect, DialectError, registry};
 use crate::monitor::roster::{Identities, Roster, RosterError};
 use crate::pipeline::dedupe::IdHasher;
 

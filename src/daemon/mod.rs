@@ -6,6 +6,7 @@ mod summary;
 mod supervise;
 mod view;
 
-pub use start::{Daemon, StartError};
+pub use assembly::{AssemblyError, assemble};
+pub use start::{Daemon, Fault, StartError, Stopped};
 pub use summary::Summary;
 pub use supervise::{Ending, run};

@@ -1,7 +1,5 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,18 +12,17 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{AssemblyError, Assembled, assemble};
 use super::summary::Summary;
 use super::view::{DaemonView, Watched};
-use crate::clock::{ReceivedClock, UnixNanos};
+use crate::clock::ReceivedClock;
 use crate::config::Settings;
-use crate::journal::{Journal, JournalError, JournalOptions, OWN_DOMAIN, Offset};
+use crate::journal::{
+    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR,
+};
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
-use crate::pipeline::dedupe::{DedupeWindow, IdHasher, TTL_MAX};
+use crate::pipeline::dedupe::{DedupeKey, DedupeWindow, IdHasher, TTL_MAX};
 use crate::server::{self, Access, AccessError, ServerError, View};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
-
-/// The folder of the journal within the data folder.
-pub const JOURNAL_FOLDER: &str = "journal";
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,12 +97,12 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(settings.server.listen);
 
         let journal_metrics = JournalMetrics::default();
-        let journal_dir: PathBuf = settings.daemon.data_dir.join(JOURNAL_FOLDER);
+        let journal_dir = journal::folder(&settings.daemon.data_dir);
         let (journal, recovered) = Journal::open(
             &journal_dir,
             JournalOptions {
-                on_commit: Box::new(move |report| journal_metrics.committed(report)),
-                ..JournalOptions::new(&settings.journal, settings.batch.max_bytes)
+                observer: Box::new(move |notice| observe(notice, &journal_metrics)),
+                ..JournalOptions::new(settings.journal.clone())
             },
         )?;
         let journal = Arc::new(journal);
@@ -116,14 +113,14 @@ impl Daemon {
 
         let mut identities = Identities::default();
         let own = OwnIdentities {
-            quarantine: identities.of(crate::journal::QUARANTINE_MONITOR, OWN_DOMAIN),
-            gaps: identities.of(crate::journal::GAPS_MONITOR, OWN_DOMAIN),
+            quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
+            gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
         };
         let assembled = assemble(settings, &hasher, &mut identities)?;
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
-            clock: Arc::new(ReceivedClock::starting_after(journal.last_received().unwrap_or(UnixNanos(0)))),
+            clock: Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default())),
             batch: settings.batch.clone(),
             own,
         };
@@ -190,7 +187,7 @@ impl Daemon {
     /// Ends when something has that should not: the journal's writer, or a link's task.
     pub async fn fault(&mut self) -> Fault {
         tokio::select! {
-            () = self.journal.failed() => Fault::Journal,
+            error = self.journal.failed() => Fault::Journal(error),
             ended = self.links.join_next() => match ended {
                 Some(Err(error)) => Fault::Link(error.to_string()),
                 Some(Ok(())) | None => Fault::Link("it ended without being told to".into()),
@@ -203,7 +200,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When what was received could not be made durable.
-    pub async fn stop(mut self) -> Result<Stopped, JournalError> {
+    pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         self.stop_links.cancel();
         let links = &mut self.links;
         let drained = tokio::time::timeout(self.stop_timeout, async { while links.join_next().await.is_some() {} });
@@ -228,26 +225,48 @@ impl Daemon {
 }
 
 /// Why a daemon cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fault {
     /// No more events can be made durable.
-    Journal,
+    Journal(Arc<JournalError>),
     /// A link's task broke.
     Link(String),
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
 fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration) -> Result<u64, JournalError> {
-    use crate::pipeline::dedupe::DedupeKey;
-    let mut newest_first = Vec::new();
+    let mut remembered = 0;
     for recent in journal.recent_hashes(ttl)? {
         let (hash, received) = recent?;
-        newest_first.push((DedupeKey { hash: hash.hash, payload_check: hash.payload_check }, received));
+        window.remember(received, DedupeKey { hash: hash.hash, payload_check: hash.payload_check });
+        remembered += 1;
     }
-    for (key, received) in newest_first.iter().rev() {
-        window.remember(*received, *key);
+    Ok(remembered)
+}
+
+/// Measures what the journal's writer does, and logs what an operator should know of it.
+fn observe(notice: &Notice<'_>, metrics: &JournalMetrics) {
+    match notice {
+        Notice::Committed(report) => metrics.committed(report),
+        Notice::Full { free, needed } => {
+            metrics.set_writable(false);
+            tracing::error!(free, needed, "the disk is full: nothing is taken until there is room again");
+        }
+        Notice::Room => {
+            metrics.set_writable(true);
+            tracing::info!("there is room on the disk again");
+        }
+        Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
+        Notice::Retired { from, to } => tracing::info!(%from, %to, "retention deleted a segment"),
+        Notice::Dropped { from, to } => {
+            tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
+        }
+        Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),
+        Notice::Failed(error) => {
+            metrics.set_writable(false);
+            tracing::error!("{error}");
+        }
     }
-    Ok(newest_first.len() as u64)
 }
 
 /// Keeps gauges true.

@@ -14,7 +14,7 @@ use crate::journal::RecoverySummary;
 #[derive(Debug, Clone)]
 pub struct Summary {
     data_dir: PathBuf,
-    recovery: String,
+    recovery: Vec<String>,
     remembered: u64,
     ttl: Duration,
     upstreams: Vec<UpstreamLine>,
@@ -58,7 +58,7 @@ impl Summary {
             .collect();
         Self {
             data_dir: settings.daemon.data_dir.clone(),
-            recovery: recovered.to_string(),
+            recovery: recovery_lines(recovered),
             remembered,
             ttl: settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier),
             upstreams,
@@ -78,7 +78,9 @@ impl fmt::Display for Summary {
         const NAMES_MAX: usize = 8;
         writeln!(f, "sluice {} started in {:.0?}", env!("CARGO_PKG_VERSION"), self.took)?;
         writeln!(f, "  journal   {}", self.data_dir.display())?;
-        writeln!(f, "            {}", self.recovery)?;
+        for line in &self.recovery {
+            writeln!(f, "            {line}")?;
+        }
         writeln!(f, "  dedupe    {} ids of the last {} remembered", self.remembered, show_duration(self.ttl))?;
         for upstream in &self.upstreams {
             writeln!(
@@ -97,6 +99,34 @@ impl fmt::Display for Summary {
         }
         write!(f, "  server    http://{}/metrics, /v1/health/ready", self.address)
     }
+}
+
+fn recovery_lines(recovered: &RecoverySummary) -> Vec<String> {
+    let held = recovered.durable.0 - recovered.earliest.0;
+    let state = if recovered.clean { "closed cleanly before" } else { "not closed cleanly before" };
+    let mut lines = vec![if recovered.segments == 0 {
+        format!("new, {}", recovered.journal)
+    } else {
+        let segments = counted(recovered.segments, "segment");
+        format!("{held} events in {segments}, durable up to offset {}, {state}", recovered.durable)
+    }];
+    if let Some(rewritten) = &recovered.rewritten {
+        lines.push(format!(
+            "{} that may not have reached the disk were written anew, with {} events",
+            counted(rewritten.blocks, "whole block"),
+            rewritten.events
+        ));
+    }
+    if let Some(cut) = &recovered.cut {
+        lines.push(format!(
+            "{} bytes at the end of {} were cut ({}); they were never promised, and are kept at {}",
+            cut.bytes,
+            cut.segment.display(),
+            cut.reason,
+            cut.kept_at.display()
+        ));
+    }
+    lines
 }
 
 fn counted(count: usize, what: &str) -> String {

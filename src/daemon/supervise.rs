@@ -1,5 +1,7 @@
 //! Runs a daemon until a signal or a fault ends it.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{Daemon, Fault, StartError, Stopped};
@@ -14,10 +16,8 @@ pub enum Ending {
     Stopped(Stopped),
     /// A second signal: nothing more was waited for.
     Hurried,
-    /// The journal cannot take any more; a restart recovers from disk.
-    JournalFailed,
-    /// What was received could not be made durable at the stop.
-    StopFailed(JournalError),
+    /// The journal cannot take any more, now or at the stop; a restart recovers from disk.
+    JournalFailed(Arc<JournalError>),
     /// A bug of ours.
     Fault(String),
 }
@@ -54,8 +54,7 @@ where
             _ = signals.next() => return Ok(Ending::Hurried),
         };
         Ok(match (fault, stopped) {
-            (Some(Fault::Journal), _) => Ending::JournalFailed,
-            (_, Err(error)) => Ending::StopFailed(error),
+            (Some(Fault::Journal(error)), _) | (_, Err(error)) => Ending::JournalFailed(error),
             (Some(Fault::Link(error)), Ok(_)) => Ending::Fault(error),
             (None, Ok(stopped)) => Ending::Stopped(stopped),
         })

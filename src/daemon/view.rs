@@ -10,7 +10,7 @@ use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{Health, HealthState, MonitorRow, View};
-use crate::telemetry::{MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{JournalMetrics, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
 /// An upstream being watched.
@@ -67,6 +67,7 @@ impl DaemonView {
                 UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
             }
         }
+        JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(UnixNanos::now());
         if let Some(reach) = figures.reach {
             tracing::warn!(
@@ -99,6 +100,7 @@ impl View for DaemonView {
             JournalState::Writable => ("writable", true),
             JournalState::Full { .. } => ("full", false),
             JournalState::Failed(_) => ("failed", false),
+            JournalState::Closed => ("closed", false),
         };
         if !writable {
             reasons.insert(0, format!("the journal is {journal}: nothing becomes durable"));

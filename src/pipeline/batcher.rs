@@ -85,7 +85,7 @@ impl Batcher {
             own,
             window,
             builder: BlockBuilder::new(Path::Smart),
-            encoder: Encoder::default(),
+            encoder: Encoder::new(),
             opened: None,
             counted: None,
             order: BurstOrder::default(),
@@ -224,10 +224,10 @@ impl Batcher {
             let Monitor { identity, totals, .. } = &self.roster.monitors[monitor as usize];
             totals.add(counts);
             let delta = AccountDelta {
-                messages: counts.messages,
+                messages: counts.messages.into(),
                 repeats: 0,
-                control: counts.control,
-                quarantined: counts.quarantined,
+                control: counts.control.into(),
+                quarantined: counts.quarantined.into(),
             };
             self.builder.account(identity, delta);
         }
@@ -235,10 +235,10 @@ impl Batcher {
         if counts.messages > 0 {
             self.roster.upstream_totals.add(counts);
             let delta = AccountDelta {
-                messages: counts.messages,
+                messages: counts.messages.into(),
                 repeats: 0,
-                control: counts.control,
-                quarantined: counts.quarantined,
+                control: counts.control.into(),
+                quarantined: counts.quarantined.into(),
             };
             self.builder.account(&self.roster.upstream_identity, delta);
         }

@@ -212,21 +212,46 @@ pub struct JournalMetrics {
     bytes: Counter,
     sync: Histogram,
     durable: Gauge,
-    queue: Gauge,
     writable: Gauge,
 }
 
 impl Default for JournalMetrics {
     fn default() -> Self {
+        let writable = gauge!(JOURNAL_WRITABLE);
+        writable.set(1.0);
         Self {
             latency: metrics::histogram!(LATENCY),
             blocks: counter!(BLOCKS),
             bytes: counter!(JOURNAL_BYTES),
             sync: metrics::histogram!(SYNC),
             durable: gauge!(DURABLE),
-            queue: gauge!(QUEUE),
-            writable: gauge!(JOURNAL_WRITABLE),
+            writable,
         }
+    }
+}
+
+impl JournalMetrics {
+    /// A group of blocks became durable.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn committed(&self, report: &CommitReport<'_>) {
+        self.blocks.increment(report.blocks);
+        self.bytes.increment(report.bytes);
+        self.sync.record(report.sync.as_secs_f64());
+        self.durable.set(report.durable.0 as f64);
+        for run in report.received {
+            self.latency.record_many(report.at.since(run.received).as_secs_f64(), run.events as usize);
+        }
+    }
+
+    /// Whether the journal takes events.
+    pub fn set_writable(&self, writable: bool) {
+        self.writable.set(if writable { 1.0 } else { 0.0 });
+    }
+
+    /// Bytes that wait for the writer.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set_queue(queued_bytes: usize) {
+        gauge!(QUEUE).set(queued_bytes as f64);
     }
 }
 

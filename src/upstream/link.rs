@@ -22,7 +22,7 @@ use super::status::{LinkState, TopicState};
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
-use crate::journal::EncodedBlock;
+use crate::journal::{EncodedBlock, Journal, JournalState};
 use crate::monitor::gap::{Gap, GapCause};
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::pipeline::batcher::Batcher;
@@ -39,6 +39,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pause that stands for "no timer set".
 const FAR: Duration = Duration::from_hours(24);
+
+/// When the journal's writer will take what it is given.
+fn takes_at(journal: &Journal, now: Instant) -> Instant {
+    let pace = journal.pace();
+    // While a group is being written, the next one is taken after it: how long that takes is what it took before.
+    if pace.idle {
+        now
+    } else if pace.next_take.is_zero() {
+        now + pace.commit_time
+    } else {
+        now + pace.next_take
+    }
+}
+
+/// Whether the journal will never take anything again.
+fn is_over(journal: &Journal) -> bool {
+    matches!(journal.state(), JournalState::Failed(_) | JournalState::Closed)
+}
 
 /// How a link ended.
 #[derive(Debug)]
@@ -177,6 +195,10 @@ impl<'a> Link<'a> {
                 }
             }
             self.submit_waiting();
+            if !self.waiting.is_empty() && is_over(&self.shared.journal) {
+                // Nothing more becomes durable, and the supervisor is about to stop everything.
+                break LinkEnd::Stopped;
+            }
             if let Some(end) = self.tick(now) {
                 break end;
             }
@@ -330,7 +352,7 @@ impl<'a> Link<'a> {
         if !self.waiting.is_empty() && !self.batcher.is_full() {
             return;
         }
-        if self.batcher.due(self.shared.journal.takes_at()).is_some_and(|due| due <= now) {
+        if self.batcher.due(takes_at(&self.shared.journal, now)).is_some_and(|due| due <= now) {
             self.closed.extend(self.batcher.close());
         }
         self.submit_waiting();
@@ -435,7 +457,7 @@ impl<'a> Link<'a> {
         sooner(self.next_keep_alive);
         sooner(self.subscriptions.next_check());
         if self.waiting.is_empty() {
-            sooner(self.batcher.due(self.shared.journal.takes_at()));
+            sooner(self.batcher.due(takes_at(&self.shared.journal, Instant::now())));
         }
         if !self.outgoing.is_empty() {
             sooner(Some(self.send_from));
@@ -487,7 +509,7 @@ impl<'a> Link<'a> {
         self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
         self.closed.extend(self.batcher.close());
         self.submit_waiting();
-        while !self.waiting.is_empty() {
+        while !self.waiting.is_empty() && !is_over(&self.shared.journal) {
             self.shared.journal.room().await;
             self.submit_waiting();
         }
