@@ -1,1 +1,3 @@
+//! The promises, a module each.
 
+mod journal;
