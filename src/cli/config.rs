@@ -4,6 +4,9 @@ use clap::Subcommand;
 
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{require_smart_path, show};
+use crate::daemon::assemble;
+use crate::monitor::roster::Identities;
+use crate::pipeline::dedupe::IdHasher;
 
 /// `sluice config`
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,9 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     let loaded = context.load()?;
     require_smart_path(&loaded)?;
     let settings = &loaded.settings;
+    // The key of the hasher does not matter for whether rules can be used.
+    assemble(settings, &IdHasher::new(0), &mut Identities::default())
+        .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {
         Some(path) => path.display().to_string(),

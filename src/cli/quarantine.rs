@@ -105,7 +105,10 @@ fn list(
                     row.frame.monitor.unwrap_or_else(|| format!("upstream:{}", row.frame.upstream)),
                     row.frame.reason,
                     row.frame.bytes.to_string(),
-                    raw.chars().take(60).map(|character| if character.is_control() { ' ' } else { character }).collect(),
+                    raw.chars()
+                        .take(60)
+                        .map(|character| if character.is_control() { ' ' } else { character })
+                        .collect(),
                 ]
             });
             print_table(["OFFSET", "RECEIVED", "MONITOR", "REASON", "BYTES", "FRAME"], shown)?;

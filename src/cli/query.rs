@@ -45,8 +45,7 @@ impl Args {
         let limit = limit.unwrap_or(if output.output == Format::Table { TABLE_LIMIT } else { u64::MAX });
         let mut printed = 0;
         let mut more = false;
-        let mut printer =
-            EventPrinter::new(BufWriter::new(io::stdout().lock()), output.output, terminal_width());
+        let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), output.output, terminal_width());
         'blocks: while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
             for event in block.events() {
                 if span.is_past(event.offset) {

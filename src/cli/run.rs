@@ -15,7 +15,8 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let loaded = context.load()?;
         require_smart_path(&loaded)?;
-        telemetry::init_logging(&loaded.settings.log).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+        telemetry::init_logging(&loaded.settings.log)
+            .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
         let ending = daemon::run(&loaded.settings, metrics, |daemon| {
             for line in daemon.summary.to_string().lines() {
@@ -36,11 +37,14 @@ pub(super) fn conclude(ending: Ending) -> Result<Exit, CliError> {
         }
         Ending::Stopped(stopped) => {
             tracing::warn!(
-                "stopped after `daemon.stop_timeout` with links still draining; {} events are durable", stopped.durable
+                "stopped after `daemon.stop_timeout` with links still draining; {} events are durable",
+                stopped.durable
             );
             Ok(Exit::Done)
         }
-        Ending::Hurried => Err(CliError::plain(Exit::No, "stopped at once, as asked; what was not yet durable is lost")),
+        Ending::Hurried => {
+            Err(CliError::plain(Exit::No, "stopped at once, as asked; what was not yet durable is lost"))
+        }
         Ending::JournalFailed(error) => Err(CliError::from_error(journal_exit(&error), error)),
         Ending::Fault(error) => Err(CliError::plain(Exit::No, format!("a task broke, which is a bug: {error}"))),
     }

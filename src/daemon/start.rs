@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::{AssemblyError, Assembled, assemble};
+use super::assembly::{Assembled, AssemblyError, assemble};
 use super::summary::Summary;
 use super::view::{DaemonView, Watched};
 use crate::clock::ReceivedClock;

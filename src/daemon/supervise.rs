@@ -32,8 +32,7 @@ where
     F: FnOnce(&Daemon) -> W,
     W: Future<Output = ()>,
 {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let mut daemon = Daemon::start(settings, metrics)?;
     let meanwhile = started(&daemon);
     let ending = runtime.block_on(async move {

@@ -169,7 +169,13 @@ impl State {
         let monitor = &roster.monitors[route.monitor as usize];
         let Some(rule) = monitor.rules.iter().find(|rule| rule.fits_frame(&scanned)) else {
             self.burst.counts(route.monitor).messages += 1;
-            return self.quarantine(roster, Some(route.monitor), Some(route.topic), "no event rule fits", scanned.frame);
+            return self.quarantine(
+                roster,
+                Some(route.monitor),
+                Some(route.topic),
+                "no event rule fits",
+                scanned.frame,
+            );
         };
         let counts = self.burst.counts(route.monitor);
         match &rule.each {

@@ -72,12 +72,7 @@ pub struct Batcher {
 
 impl Batcher {
     /// An empty batch for a link of `roster`'s upstream. `own` names the daemon's own events.
-    pub fn new(
-        settings: BatchSettings,
-        roster: Arc<Roster>,
-        own: OwnIdentities,
-        window: Arc<DedupeWindow>,
-    ) -> Self {
+    pub fn new(settings: BatchSettings, roster: Arc<Roster>, own: OwnIdentities, window: Arc<DedupeWindow>) -> Self {
         let topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
         Self {
             settings,
@@ -318,9 +313,5 @@ impl Batcher {
 
 #[inline]
 fn part_of(burst: &Burst, piece: Piece) -> Part<'_> {
-    if piece.literal {
-        Part::Literal(burst.literal(piece))
-    } else {
-        Part::Span { start: piece.start, end: piece.end }
-    }
+    if piece.literal { Part::Literal(burst.literal(piece)) } else { Part::Span { start: piece.start, end: piece.end } }
 }

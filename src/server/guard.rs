@@ -79,7 +79,10 @@ impl Access {
                 if equal_in_constant_time(shown, token.as_bytes()) {
                     Ok(())
                 } else {
-                    Err((StatusCode::UNAUTHORIZED, "show the token of server.token_file as `Authorization: Bearer …`\n"))
+                    Err((
+                        StatusCode::UNAUTHORIZED,
+                        "show the token of server.token_file as `Authorization: Bearer …`\n",
+                    ))
                 }
             }
             // A page in the operator's browser reaches loopback too; it cannot help telling its origin, and a name that
@@ -98,7 +101,10 @@ impl Access {
                     Some(Err(_)) => true,
                 };
                 if foreign(header::ORIGIN) || foreign(header::HOST) {
-                    return Err((StatusCode::FORBIDDEN, "requests from web pages and foreign host names are refused\n"));
+                    return Err((
+                        StatusCode::FORBIDDEN,
+                        "requests from web pages and foreign host names are refused\n",
+                    ));
                 }
                 Ok(())
             }
@@ -135,9 +141,7 @@ mod tests {
         }
         assert!(access.allows(&headers(&[(header::HOST, "rebound.example:9464")])).is_err());
         assert!(
-            access
-                .allows(&headers(&[(header::HOST, "127.0.0.1"), (header::ORIGIN, "https://page.example")]))
-                .is_err()
+            access.allows(&headers(&[(header::HOST, "127.0.0.1"), (header::ORIGIN, "https://page.example")])).is_err()
         );
     }
 

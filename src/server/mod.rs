@@ -6,7 +6,7 @@ mod metrics;
 mod monitors;
 mod serve;
 
-pub use guard::{AccessError, Access};
+pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use monitors::MonitorRow;
 pub use serve::{ServerError, View, listen, serve};

@@ -196,9 +196,7 @@ impl Hub {
 
     /// Makes events at `rate` a second, or as fast as they are taken, until cancelled.
     pub(crate) async fn run(&self, rate: u64, cancel: CancellationToken) {
-        let work = async {
-            if rate == 0 { self.run_unpaced().await } else { self.run_paced(rate).await }
-        };
+        let work = async { if rate == 0 { self.run_unpaced().await } else { self.run_paced(rate).await } };
         cancel.run_until_cancelled(work).await;
     }
 

@@ -113,8 +113,7 @@ impl Simulator {
         };
         let ledger = Ledger::open(&settings.ledger).map_err(|source| ledger_error(&settings.ledger, source))?;
         let address = settings.listen;
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| SimulatorError::Listen { address, source })?;
         let rate = settings.rate;
         let shared = Arc::new(Shared {

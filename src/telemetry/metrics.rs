@@ -98,7 +98,11 @@ fn describe() {
     describe_gauge!(JOURNAL_WRITABLE, "1 while the journal takes events, 0 while it is full or has failed");
     describe_gauge!(WINDOW_IDS, "Ids remembered");
     describe_gauge!(WINDOW_BYTES, Unit::Bytes, "Memory of remembered ids");
-    describe_gauge!(WINDOW_REACH, Unit::Seconds, "How far back ids are remembered; below dedupe.ttl when memory is short");
+    describe_gauge!(
+        WINDOW_REACH,
+        Unit::Seconds,
+        "How far back ids are remembered; below dedupe.ttl when memory is short"
+    );
     describe_counter!(WINDOW_CROWDED, "Ids forgotten before their time, for want of memory");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");

@@ -157,11 +157,11 @@ impl Connector {
                 Either::Right(TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.map_err(tls)?)
             }
         };
-        let foreign =
-            |source| ConnectError::Handshake { address: address.to_owned(), source: Box::new(source) };
+        let foreign = |source| ConnectError::Handshake { address: address.to_owned(), source: Box::new(source) };
         let mut request = self.endpoint.reveal().as_str().into_client_request().map_err(foreign)?;
         for (name, value) in &self.headers {
-            let name: HeaderName = name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
+            let name: HeaderName =
+                name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
             let value: HeaderValue =
                 value.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
             request.headers_mut().insert(name, value);

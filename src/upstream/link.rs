@@ -403,7 +403,10 @@ impl<'a> Link<'a> {
             // While we do not read, the answer may lie in the socket.
             if now >= at + self.shared.pool.pong_timeout && !self.is_held() {
                 let limit = self.shared.pool.pong_timeout;
-                return Some(LinkEnd::Lost { reason: format!("it did not answer a ping within {limit:?}"), cause: "pong" });
+                return Some(LinkEnd::Lost {
+                    reason: format!("it did not answer a ping within {limit:?}"),
+                    cause: "pong",
+                });
             }
         } else if now >= self.next_ping {
             self.pings += 1;
@@ -483,9 +486,9 @@ impl<'a> Link<'a> {
                 self.reading.unreadable_frame(&reason, &[]);
                 (reason, "protocol")
             }
-            Some(error @ tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-                (error.to_string(), "reset")
-            }
+            Some(
+                error @ tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
+            ) => (error.to_string(), "reset"),
             Some(error @ tungstenite::Error::Protocol(_)) => {
                 let reason = format!("it broke the WebSocket protocol: {error}");
                 self.reading.unreadable_frame(&reason, &[]);

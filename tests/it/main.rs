@@ -1,5 +1,6 @@
-//! Promises kept by the built program, a module each. `support` is how tests reach it.
+//! Promises kept by the built program and its rooms, a module each. `support` is how tests reach it.
 
+mod journal;
 mod settings;
 mod simulator;
 mod support;

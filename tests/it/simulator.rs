@@ -77,9 +77,8 @@ async fn binance_acknowledges_and_sends_trades_with_increasing_ids() {
     let topics = ["btcusdt@trade", "ethusdt@trade"];
     client.say(&json!({"method": "SUBSCRIBE", "params": topics, "id": 9})).await;
     assert_eq!(client.json().await, json!({"result": null, "id": 9}));
-    let trades = client
-        .gather(200, |frame| Some((frame["stream"].as_str()?.to_owned(), frame["data"]["t"].as_u64()?)))
-        .await;
+    let trades =
+        client.gather(200, |frame| Some((frame["stream"].as_str()?.to_owned(), frame["data"]["t"].as_u64()?))).await;
     for topic in topics {
         let ids: Vec<u64> = trades.iter().filter(|(stream, _)| stream == topic).map(|(_, id)| *id).collect();
         assert!(ids.len() >= 90, "fair over topics: {topic} had {} of 200", ids.len());

@@ -2,6 +2,14 @@
 use super::*;
 #[derive(Debug, Default)]
 pub(super) struct BybitSpeaker;
-impl BybitSpeaker { pub(super) fn new(_rng: fastrand::Rng) -> Self { Self } }
-impl Speaker for BybitSpeaker { fn hear(&mut self, _t: &str, _d: &mut Desk<'_>) {} }
-pub(super) fn series(_t: &str, _s: u64, _f: u64) -> Option<Box<dyn Series>> { None }
+impl BybitSpeaker {
+    pub(super) fn new(_rng: fastrand::Rng) -> Self {
+        Self
+    }
+}
+impl Speaker for BybitSpeaker {
+    fn hear(&mut self, _t: &str, _d: &mut Desk<'_>) {}
+}
+pub(super) fn series(_t: &str, _s: u64, _f: u64) -> Option<Box<dyn Series>> {
+    None
+}

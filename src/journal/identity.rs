@@ -1,0 +1,58 @@
+//! Who an event belongs to, and which way it came.
+
+use std::sync::Arc;
+
+/// The domain of the daemon's own events: gaps, quarantined frames, alerts.
+pub const OWN_DOMAIN: &str = "_sluice";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
+pub const GAPS_MONITOR: &str = "gaps";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which frames that could not be read are journaled.
+pub const QUARANTINE_MONITOR: &str = "quarantine";
+
+/// A monitor, as the journal knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitorIdentity {
+    /// Where the journal is written: dense from 0 and never reused in the life of the process, so that tables can be
+    /// indexed by it. In what is read back: its number in the segment, of no meaning elsewhere.
+    pub index: u32,
+    /// `spot-trades`
+    pub name: Arc<str>,
+    /// `trading`
+    pub domain: Arc<str>,
+}
+
+/// Which way an event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Pool, dedupe, batches.
+    Smart,
+    /// One connection a monitor, one write a message.
+    Legacy,
+}
+
+impl Path {
+    /// `smart` or `legacy`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Smart => "smart",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::Smart => 0,
+            Self::Legacy => 1,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Smart),
+            1 => Some(Self::Legacy),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! One process at a time writes a journal.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::JournalError;
+
+const LOCK_FILE: &str = "lock";
+
+/// Held as long as the journal is open; the system takes it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct LockGuard {
+    /// None for storage that no other process can reach.
+    _file: Option<File>,
+}
+
+impl LockGuard {
+    /// For storage that no other process can reach.
+    pub fn unshared() -> Self {
+        Self { _file: None }
+    }
+}
+
+/// Locks the folder and writes our process id into the lock file, for whoever comes second.
+pub(super) fn take(dir: &Path) -> Result<LockGuard, JournalError> {
+    let path = dir.join(LOCK_FILE);
+    let io = |action| {
+        let path = path.clone();
+        move |source| JournalError::Io { action, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io("open the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(JournalError::Locked { dir: dir.to_owned(), pid: holder(&mut file) });
+        }
+        Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
+    }
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(io("write the process id to"))?;
+    Ok(LockGuard { _file: Some(file) })
+}
+
+/// Who holds the lock. Between taking the lock and writing its id the holder is nameless, so look again a few times.
+fn holder(file: &mut File) -> Option<u32> {
+    for _ in 0..20 {
+        let mut text = String::new();
+        if file.rewind().is_ok() && file.read_to_string(&mut text).is_ok() && text.ends_with('\n') {
+            return text.trim().parse().ok();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}

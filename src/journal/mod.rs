@@ -1,0 +1,259 @@
+//! The journal: the only truth. What was received and parsed is appended here once, and is *durable* when the sync of its
+//! block has returned. Nothing is promised before that, nothing is lost after it.
+//!
+//! | file        | is                                                                                    |
+//! |-------------|---------------------------------------------------------------------------------------|
+//! | `block/`    | the events of one batch: building and compressing them, their header, reading them back |
+//! | `segment`   | a file of blocks: its name, its header, its seal                                        |
+//! | `intake`    | the bounded queue from the links to the writer                                          |
+//! | `writer`    | the thread that appends and syncs, a group at a time                                    |
+//! | `room`      | the reserve on the disk, retention                                                      |
+//! | `state`     | what the writer tells everybody                                                         |
+//! | `watermark` | the durable offset, for other processes                                                 |
+//! | `scan`      | walking over a segment's blocks                                                         |
+//! | `recovery`  | what opening does: cut, rewrite, seal                                                   |
+//! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `hashes`    | what was deduplicated lately, for a restart                                             |
+//! | `stat`      | what is in a journal                                                                    |
+//! | `storage`   | the file system, as little of it as is needed                                           |
+//! | `lock`      | one writer at a time                                                                    |
+//!
+//! The files are described byte by byte in `docs/journal-format.md`.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::config::JournalSettings;
+
+mod block;
+mod error;
+mod filter;
+mod hashes;
+mod identity;
+mod intake;
+mod lock;
+mod offset;
+mod reader;
+mod recovery;
+mod room;
+mod scan;
+mod segment;
+mod stat;
+mod state;
+pub mod storage;
+mod varint;
+mod watermark;
+mod writer;
+
+pub use block::{
+    AccountDelta, Block, BlockBuilder, BlockHeader, DedupeHash, EncodedBlock, Encoder, Event, EventId, MonitorRow,
+    NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
+};
+pub use error::JournalError;
+pub use filter::BlockFilter;
+pub use hashes::RecentHashes;
+pub use identity::{GAPS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR};
+pub use intake::Pace;
+pub use lock::LockGuard;
+pub use offset::{JournalId, Offset};
+pub use reader::JournalReader;
+pub use recovery::{CutTail, KnownDurable, RecoverySummary, Rewritten};
+pub use stat::{DomainStat, JournalStat, MonitorStat};
+pub use state::{CommitReport, Hold, JournalState, Notice, Observer};
+
+use state::Shared;
+use storage::{DiskStorage, Storage};
+use writer::Writer;
+
+/// Where the journal is in a data folder.
+pub fn folder(data_dir: &FilePath) -> PathBuf {
+    data_dir.join("journal")
+}
+
+/// What a journal is opened with.
+pub struct JournalOptions {
+    /// `[journal]`
+    pub settings: JournalSettings,
+    /// Told what the writer does, on the writer's thread.
+    pub observer: Observer,
+    /// Others that remember how far the journal was durable. One that is ahead of it, or of another journal, stops the
+    /// opening.
+    pub known_durable: Vec<KnownDurable>,
+}
+
+impl JournalOptions {
+    /// With these settings, and nobody listening.
+    pub fn new(settings: JournalSettings) -> Self {
+        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for JournalOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalOptions").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The journal, open for writing. Dropping it closes it, but says nothing of how that went; see [`Journal::close`].
+#[derive(Debug)]
+pub struct Journal {
+    id: JournalId,
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    thread: Mutex<Option<JoinHandle<Result<(), Arc<JournalError>>>>>,
+    /// Released last.
+    _lock: LockGuard,
+}
+
+impl Journal {
+    /// Opens the journal in the folder `dir` (see [`folder`]), or begins one there: takes its lock, brings its end into order,
+    /// starts the writer thread. Blocking, and no longer for a large journal than for a small one.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`]; [`JournalError::Damaged`] and its kin, when what was durable is not there, in which case
+    /// nothing was changed; or what the system refused.
+    pub fn open(dir: &FilePath, options: JournalOptions) -> Result<(Self, RecoverySummary), JournalError> {
+        Self::open_on(Arc::new(DiskStorage::create(dir)?), options)
+    }
+
+    /// As [`Journal::open`], on any storage.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+    ) -> Result<(Self, RecoverySummary), JournalError> {
+        let lock = storage.lock()?;
+        let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
+        let summary = recovered.summary.clone();
+        let shared = Arc::new(Shared::new(recovered.watermark));
+        let id = recovered.journal;
+        let writer =
+            Writer::new(Arc::clone(&storage), Arc::clone(&shared), options.settings, options.observer, recovered);
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
+        Ok((Self { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+    }
+
+    /// Whose offsets these are.
+    pub fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// Gives a block to the writer. It comes back when there is no room, or the journal is closed or has failed: wait for
+    /// [`Journal::room`], then look at [`Journal::state`].
+    ///
+    /// # Errors
+    /// The block.
+    pub fn try_submit(&self, block: EncodedBlock) -> Result<(), EncodedBlock> {
+        self.shared.intake.try_submit(block)
+    }
+
+    /// As [`Journal::try_submit`], for the daemon's own events: a queue of their own, and on a full disk the reserve.
+    ///
+    /// # Errors
+    /// The block.
+    pub fn try_submit_own(&self, block: EncodedBlock) -> Result<(), EncodedBlock> {
+        self.shared.intake.try_submit_own(block)
+    }
+
+    /// Waits until a block may be taken, or until none ever will be again. Cancel safe.
+    pub async fn room(&self) {
+        self.shared.intake.room().await;
+    }
+
+    /// Bytes and blocks that wait for the writer.
+    pub fn queued(&self) -> (usize, usize) {
+        self.shared.intake.queued()
+    }
+
+    /// The offset after the last durable event.
+    pub fn durable(&self) -> Offset {
+        *self.shared.durable.borrow()
+    }
+
+    /// The durable offset, and every change of it.
+    pub fn watch_durable(&self) -> watch::Receiver<Offset> {
+        self.shared.durable.subscribe()
+    }
+
+    /// How quickly the writer takes what it is given. Cheap: a few loads and a look at the clock.
+    pub fn pace(&self) -> Pace {
+        self.shared.intake.pace()
+    }
+
+    /// Whether the journal takes more.
+    pub fn state(&self) -> JournalState {
+        self.shared.state.borrow().clone()
+    }
+
+    /// The state, and every change of it.
+    pub fn watch_state(&self) -> watch::Receiver<JournalState> {
+        self.shared.state.subscribe()
+    }
+
+    /// Waits until a write or a sync fails, and says how. Never returns as long as all goes well. Cancel safe.
+    pub async fn failed(&self) -> Arc<JournalError> {
+        let mut state = self.shared.state.subscribe();
+        loop {
+            if let JournalState::Failed(error) = &*state.borrow_and_update() {
+                return Arc::clone(error);
+            }
+            // The sender lives as long as we do.
+            if state.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Keeps retention from deleting events from `from` on, as long as the answer lives.
+    pub fn hold(&self, from: Offset) -> Hold {
+        self.shared.hold(from)
+    }
+
+    /// A reader in this process. It knows what is durable without asking the disk; wait for more by
+    /// [`Journal::watch_durable`].
+    pub fn reader(&self) -> JournalReader {
+        JournalReader::following(Arc::clone(&self.storage), self.id, self.shared.watermark.subscribe())
+    }
+
+    /// Dedupe hashes of events received within `ttl` before the journal's last event, oldest first. Reads headers and
+    /// hashes only. Meant for the start, before anything is submitted.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    pub fn recent_hashes(&self, ttl: Duration) -> Result<RecentHashes, JournalError> {
+        RecentHashes::find(Arc::clone(&self.storage), ttl)
+    }
+
+    /// Writes and syncs what was submitted, seals the segment, ends the thread. Blocking. A second call does nothing.
+    ///
+    /// # Errors
+    /// When the journal had failed before, or does now; or there was no room for what waited.
+    pub fn close(&self) -> Result<Offset, Arc<JournalError>> {
+        self.shared.intake.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            match thread.join() {
+                Ok(result) => result?,
+                Err(_panic) => return Err(Arc::new(JournalError::WriterDied { dir: self.storage.path("") })),
+            }
+        }
+        Ok(self.durable())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the journal was not closed cleanly");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Reads the journal from an offset or a time on, and follows its tail. Needs no lock and no daemon.
+//!
+//! A reader sees only what is durable. In the writer's process the writer tells it how far that is; in any other the
+//! watermark file does, or, where that was lost, what the blocks themselves say.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use zstd::bulk::Decompressor;
+
+use super::block::{Block, BlockHeader};
+use super::error::JournalError;
+use super::filter::BlockFilter;
+use super::offset::{JournalId, Offset};
+use super::scan::BlockCursor;
+use super::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentName, list_segments};
+use super::storage::{DiskStorage, Storage};
+use super::varint::Malformed;
+use super::watermark::{self, Watermark};
+use crate::clock::UnixNanos;
+
+/// Reads events in order. Blocking: it reads files.
+pub struct JournalReader {
+    storage: Arc<dyn Storage>,
+    tail: Tail,
+    journal: Option<JournalId>,
+    next: Offset,
+    at: Option<At>,
+    zstd: Decompressor<'static>,
+}
+
+/// Who says how far is durable.
+#[derive(Debug, Clone)]
+enum Tail {
+    Writer(watch::Receiver<Watermark>),
+    File,
+}
+
+/// A place in a segment.
+#[derive(Debug)]
+struct At {
+    segment: OpenSegment,
+    cursor: BlockCursor,
+    limit: Limit,
+}
+
+/// Up to where a segment may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// It ends here.
+    Ends(u64),
+    /// It is not sealed, but the next one says where it ends: at this offset, behind the block with this checksum.
+    EndsBefore { base: Offset, chain: u32 },
+    /// So far for now.
+    Durable(u64),
+    /// So far for now; found by what the blocks say.
+    DurableOffset(Offset),
+}
+
+enum Step {
+    Block(BlockHeader),
+    EndOfSegment,
+    NothingYet,
+}
+
+impl std::fmt::Debug for JournalReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalReader").field("next", &self.next).field("tail", &self.tail).finish_non_exhaustive()
+    }
+}
+
+impl JournalReader {
+    /// A reader of the journal in the folder `dir`, at its first event.
+    ///
+    /// # Errors
+    /// [`JournalError::NoJournal`], or what the system refused.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        if !dir.is_dir() {
+            return Err(JournalError::NoJournal { dir: dir.to_owned() });
+        }
+        Self::open_on(Arc::new(DiskStorage::new(dir)))
+    }
+
+    /// As [`JournalReader::open`], on any storage.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(storage: Arc<dyn Storage>) -> Result<Self, JournalError> {
+        let segments = list_segments(storage.as_ref())?;
+        let hint = watermark::read(storage.as_ref())?;
+        if segments.is_empty() && hint.is_none() {
+            return Err(JournalError::NoJournal { dir: storage.path("") });
+        }
+        let mut reader = Self::new(storage, Tail::File, hint.map(|(journal, _)| journal));
+        reader.next = segments.first().map_or(Offset::ZERO, |first| first.base);
+        Ok(reader)
+    }
+
+    pub(crate) fn following(
+        storage: Arc<dyn Storage>,
+        journal: JournalId,
+        watermark: watch::Receiver<Watermark>,
+    ) -> Self {
+        let mut reader = Self::new(storage, Tail::Writer(watermark), Some(journal));
+        // What cannot be listed now is reported when it is read.
+        if let Ok(segments) = list_segments(reader.storage.as_ref()) {
+            reader.next = segments.first().map_or(Offset::ZERO, |first| first.base);
+        }
+        reader
+    }
+
+    fn new(storage: Arc<dyn Storage>, tail: Tail, journal: Option<JournalId>) -> Self {
+        let zstd = Decompressor::new().expect("there is memory for zstd's tables");
+        Self { storage, tail, journal, next: Offset::ZERO, at: None, zstd }
+    }
+
+    /// The next event that will be read.
+    pub fn position(&self) -> Offset {
+        self.next
+    }
+
+    /// The first event that is kept.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn earliest(&self) -> Result<Offset, JournalError> {
+        Ok(list_segments(self.storage.as_ref())?.first().map_or(Offset::ZERO, |first| first.base))
+    }
+
+    /// The offset after the last durable event, as far as can be told.
+    ///
+    /// # Errors
+    /// What the system refused, or damage found on the way.
+    pub fn durable(&self) -> Result<Offset, JournalError> {
+        let watermark = self.watermark()?;
+        let segments = list_segments(self.storage.as_ref())?;
+        let Some(&last) = segments.last() else { return Ok(watermark.offset) };
+        if watermark.sequence >= last.sequence {
+            return Ok(watermark.offset);
+        }
+        let segment = OpenSegment::open(self.storage.as_ref(), last)?;
+        let offset = match &segment.seal {
+            Some(seal) => seal.end,
+            None => durable_by_blocks(&segment),
+        };
+        Ok(offset.max(watermark.offset))
+    }
+
+    /// Goes to an event. That it is still kept is only seen when it is read.
+    pub fn seek(&mut self, offset: Offset) {
+        self.next = offset;
+        self.at = None;
+    }
+
+    /// Goes to the first event before which none was received at or after `time`. Events received earlier may still follow,
+    /// because links overlap.
+    ///
+    /// # Errors
+    /// What the system refused, or damage found on the way.
+    pub fn seek_received(&mut self, time: UnixNanos) -> Result<(), JournalError> {
+        let segments = list_segments(self.storage.as_ref())?;
+        // `received_before` never decreases: the last segment with a lower one holds the place, or it is that one's end.
+        let (mut low, mut high) = (0, segments.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if OpenSegment::open(self.storage.as_ref(), segments[middle])?.header.received_before < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let Some(&name) = segments.get(low.saturating_sub(1)) else {
+            self.seek(Offset::ZERO);
+            return Ok(());
+        };
+        self.at = Some(self.enter(name)?);
+        self.next = name.base;
+        loop {
+            match self.step()? {
+                Step::Block(header) if header.count > 0 && header.received.greatest >= time => {
+                    self.next = header.base;
+                    return Ok(());
+                }
+                Step::Block(header) => {
+                    self.next = header.end();
+                    self.pass(&header);
+                }
+                Step::EndOfSegment | Step::NothingYet => return Ok(()),
+            }
+        }
+    }
+
+    /// The next block in which `filter` may find something, if it is durable. None at the tail: ask again later. Blocks
+    /// without events are passed over. After an error the reader stands where it stood.
+    ///
+    /// # Errors
+    /// [`JournalError::OffsetGone`] when retention was faster; [`JournalError::Damaged`]; what the system refused.
+    pub fn next_block(&mut self, filter: &BlockFilter) -> Result<Option<Block>, JournalError> {
+        while let Some(header) = self.find(|header| header.count > 0)? {
+            let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
+            if !filter.may_admit(&header) {
+                self.next = header.end();
+                self.pass(&header);
+                continue;
+            }
+            let position = at.cursor.position;
+            let body = at.cursor.body(&at.segment, &header)?;
+            let base = header.base;
+            let block = Block::decode(header, body, &mut self.zstd)
+                .map_err(|reason| at.segment.damaged(position, base, reason))?;
+            let block = block.starting_at(self.next);
+            self.next = block.header().end();
+            at.cursor.pass(block.header());
+            return Ok(Some(block));
+        }
+        Ok(None)
+    }
+
+    /// The next block's header, without its events being read: for accounts and resume tokens, which blocks without events
+    /// have too.
+    ///
+    /// # Errors
+    /// As for [`JournalReader::next_block`].
+    pub fn next_header(&mut self) -> Result<Option<BlockHeader>, JournalError> {
+        let found = self.find(|_| true)?;
+        if let Some(header) = &found {
+            self.next = header.end();
+            self.pass(header);
+        }
+        Ok(found)
+    }
+
+    /// Walks to the next block that is not wholly before the place that was sought. The cursor stays before it.
+    fn find(&mut self, wanted: impl Fn(&BlockHeader) -> bool) -> Result<Option<BlockHeader>, JournalError> {
+        loop {
+            if self.at.is_none() {
+                let Some(name) = self.segment_of(self.next)? else { return Ok(None) };
+                self.at = Some(self.enter_at(name, self.next)?);
+            }
+            match self.step()? {
+                Step::NothingYet => return Ok(None),
+                Step::Block(header) => {
+                    let before = header.base < self.next && header.end() <= self.next;
+                    if !before && wanted(&header) {
+                        return Ok(Some(header));
+                    }
+                    self.pass(&header);
+                }
+                Step::EndOfSegment => {
+                    if !self.enter_following()? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, header: &BlockHeader) {
+        if let Some(at) = &mut self.at {
+            at.cursor.pass(header);
+        }
+    }
+
+    /// The next header of the segment we are in, if it is durable.
+    fn step(&mut self) -> Result<Step, JournalError> {
+        loop {
+            let Some(at) = &mut self.at else { unreachable!("the caller has entered a segment") };
+            let limit = match at.limit {
+                Limit::Ends(end) if at.cursor.position >= end => return Ok(Step::EndOfSegment),
+                Limit::EndsBefore { base, chain } if at.cursor.offset == base && at.cursor.chain == chain => {
+                    return Ok(Step::EndOfSegment);
+                }
+                Limit::Ends(end) => end,
+                Limit::EndsBefore { .. } => at.segment.len,
+                Limit::Durable(end) if at.cursor.position < end => end,
+                Limit::DurableOffset(end) if at.cursor.offset < end => at.segment.len,
+                Limit::Durable(_) | Limit::DurableOffset(_) => {
+                    if self.look_again()? {
+                        continue;
+                    }
+                    return Ok(Step::NothingYet);
+                }
+            };
+            return at.cursor.header(&at.segment, limit).map(Step::Block);
+        }
+    }
+
+    /// At the durable end of an unsealed segment: whether there is more by now.
+    fn look_again(&mut self) -> Result<bool, JournalError> {
+        let watermark = self.watermark()?;
+        let Some(at) = &mut self.at else { unreachable!("the caller has entered a segment") };
+        let name = at.segment.header.name;
+        if watermark.sequence < name.sequence {
+            return Ok(false);
+        }
+        if watermark.sequence == name.sequence && watermark.position <= at.cursor.position {
+            return Ok(false);
+        }
+        at.segment.reload()?;
+        let limit = self.limit_of(name, watermark)?;
+        let Some(at) = &mut self.at else { unreachable!("the caller has entered a segment") };
+        let changed = at.limit != limit;
+        at.limit = limit;
+        Ok(changed)
+    }
+
+    /// The limit of the segment we are in, whose length and seal were just read.
+    fn limit_of(&self, name: SegmentName, watermark: Watermark) -> Result<Limit, JournalError> {
+        let Some(at) = &self.at else { unreachable!("the caller has entered a segment") };
+        self.limit_for(&at.segment, name, watermark)
+    }
+
+    fn limit_for(&self, segment: &OpenSegment, name: SegmentName, watermark: Watermark) -> Result<Limit, JournalError> {
+        if let Some(seal) = &segment.seal {
+            return Ok(Limit::Ends(seal.blocks_end));
+        }
+        if watermark.sequence == name.sequence && watermark.position >= SEGMENT_HEADER_BYTES as u64 {
+            return Ok(Limit::Durable(watermark.position));
+        }
+        // Not sealed, and the writer is elsewhere: a later segment says where this one ends.
+        let segments = list_segments(self.storage.as_ref())?;
+        if let Some(&next) = segments.iter().find(|next| next.sequence == name.sequence + 1) {
+            let next = OpenSegment::open(self.storage.as_ref(), next)?;
+            return Ok(Limit::EndsBefore { base: next.header.name.base, chain: next.header.chain });
+        }
+        Ok(match &self.tail {
+            Tail::Writer(_) => Limit::Durable(SEGMENT_HEADER_BYTES as u64),
+            Tail::File => Limit::DurableOffset(durable_by_blocks(segment).max(watermark.offset)),
+        })
+    }
+
+    fn watermark(&self) -> Result<Watermark, JournalError> {
+        match &self.tail {
+            Tail::Writer(watermark) => Ok(*watermark.borrow()),
+            Tail::File => {
+                let found = watermark::read(self.storage.as_ref())?;
+                let ours = found.filter(|(journal, _)| self.journal.is_none_or(|ours| ours == *journal));
+                Ok(ours.map(|(_, watermark)| watermark).unwrap_or_default())
+            }
+        }
+    }
+
+    /// The segment in which an event is, or will be.
+    fn segment_of(&self, offset: Offset) -> Result<Option<SegmentName>, JournalError> {
+        let segments = list_segments(self.storage.as_ref())?;
+        let Some(first) = segments.first() else { return Ok(None) };
+        if offset < first.base {
+            return Err(JournalError::OffsetGone { asked: offset, earliest: first.base });
+        }
+        // Blocks without events may stand at the end of the segment before; to have them too, begin with the first segment
+        // of those that begin here.
+        let after = segments.partition_point(|segment| segment.base <= offset);
+        Ok(segments[..after].last().copied())
+    }
+
+    fn enter(&self, name: SegmentName) -> Result<At, JournalError> {
+        let segment = OpenSegment::open(self.storage.as_ref(), name)?;
+        if let Some(journal) = self.journal
+            && journal != segment.header.journal
+        {
+            let who = segment.path.display().to_string();
+            return Err(JournalError::Foreign { who, found: segment.header.journal, journal });
+        }
+        let limit = self.limit_for(&segment, name, self.watermark()?)?;
+        Ok(At { cursor: BlockCursor::start(&segment), segment, limit })
+    }
+
+    /// Enters a segment at the block of an event; a sealed one by its index.
+    fn enter_at(&self, name: SegmentName, offset: Offset) -> Result<At, JournalError> {
+        let mut at = match self.enter(name) {
+            Err(JournalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(JournalError::OffsetGone { asked: offset, earliest: self.earliest()? });
+            }
+            entered => entered?,
+        };
+        if offset > name.base
+            && let Some((index, dictionary)) = at.segment.index()?
+        {
+            let found = index.partition_point(|(_, header)| header.end() <= offset);
+            if let Some((position, header)) = index.get(found) {
+                at.cursor = BlockCursor::at(*position, header.base, header.chain, dictionary);
+            }
+        }
+        Ok(at)
+    }
+
+    /// At the end of a segment: goes to the next, which must be its successor. False when there is none yet.
+    fn enter_following(&mut self) -> Result<bool, JournalError> {
+        let Some(at) = &self.at else { unreachable!("the caller has entered a segment") };
+        let (sequence, end, chain) = (at.segment.header.name.sequence, at.cursor.offset, at.cursor.chain);
+        let segments = list_segments(self.storage.as_ref())?;
+        let Some(&next) = segments.iter().find(|next| next.sequence > sequence) else { return Ok(false) };
+        if next.sequence != sequence + 1 {
+            return Err(JournalError::OffsetGone { asked: self.next, earliest: next.base });
+        }
+        let entered = match self.enter(next) {
+            Err(JournalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(JournalError::OffsetGone { asked: self.next, earliest: self.earliest()? });
+            }
+            entered => entered?,
+        };
+        let header = &entered.segment.header;
+        if header.name.base != end || header.chain != chain {
+            return Err(entered.segment.damaged(0, end, Malformed("the segment does not follow the one before it")));
+        }
+        self.next = self.next.max(end);
+        self.at = Some(entered);
+        Ok(true)
+    }
+
+    /// Headers of the durable blocks of one segment.
+    pub(crate) fn headers_of(&self, name: SegmentName) -> Result<Vec<BlockHeader>, JournalError> {
+        let mut walk = Self::new(Arc::clone(&self.storage), self.tail.clone(), self.journal);
+        walk.at = Some(walk.enter(name)?);
+        let mut headers = Vec::new();
+        while let Step::Block(header) = walk.step()? {
+            walk.pass(&header);
+            headers.push(header);
+        }
+        Ok(headers)
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+}
+
+/// What the blocks of an unsealed segment say of the durable offset. Stops at the first that cannot be read.
+fn durable_by_blocks(segment: &OpenSegment) -> Offset {
+    let mut durable = segment.header.durable_before;
+    let mut cursor = BlockCursor::start(segment);
+    while cursor.position < segment.len
+        && let Ok(header) = cursor.header(segment, segment.len)
+    {
+        durable = durable.max(header.durable_before);
+        cursor.pass(&header);
+    }
+    durable
+}

@@ -1,0 +1,174 @@
+//! What the writer tells everybody: how far is durable, whether more is taken, and what happened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::block::ReceivedRun;
+use super::error::JournalError;
+use super::intake::Intake;
+use super::offset::Offset;
+use super::watermark::Watermark;
+use crate::clock::UnixNanos;
+
+/// Whether the journal takes more.
+#[derive(Debug, Clone)]
+pub enum JournalState {
+    /// It does.
+    Writable,
+    /// The disk is full: taking goes on by itself when there is room.
+    Full {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be.
+        needed: u64,
+    },
+    /// A write or a sync failed: nothing more is promised. The process must end and recover from disk.
+    Failed(Arc<JournalError>),
+    /// It was closed.
+    Closed,
+}
+
+/// A group of blocks became durable.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitReport<'a> {
+    /// Events.
+    pub events: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Bytes of payload in them, before compression.
+    pub payload_bytes: u64,
+    /// How long the writing took.
+    pub write: Duration,
+    /// How long the sync took.
+    pub sync: Duration,
+    /// The offset after the last of them.
+    pub durable: Offset,
+    /// When the sync had returned: an event's time from socket to durable is this less its stamp.
+    pub at: UnixNanos,
+    /// When the events had been read from the socket.
+    pub received: &'a [ReceivedRun],
+}
+
+/// What the writer has to say. It is said on the writer's thread: listen briefly.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// Events became durable.
+    Committed(CommitReport<'a>),
+    /// The disk is full.
+    Full {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be.
+        needed: u64,
+    },
+    /// There is room again.
+    Room,
+    /// A segment was sealed.
+    Sealed {
+        /// The file.
+        segment: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Retention deleted a segment.
+    Retired {
+        /// Its first event.
+        from: Offset,
+        /// The offset after its last.
+        to: Offset,
+    },
+    /// A full disk made `drop_oldest` delete a segment. Whoever had not read so far has lost these events.
+    Dropped {
+        /// Its first event.
+        from: Offset,
+        /// The offset after its last.
+        to: Offset,
+    },
+    /// A segment should have been deleted and could not be; it is tried again later.
+    RetentionFailed(&'a JournalError),
+    /// Nothing more will be written.
+    Failed(&'a JournalError),
+}
+
+/// Who listens to the writer.
+pub type Observer = Box<dyn Fn(&Notice<'_>) + Send>;
+
+/// What the writer thread and everybody else share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) intake: Intake,
+    pub(crate) durable: watch::Sender<Offset>,
+    pub(crate) watermark: watch::Sender<Watermark>,
+    pub(crate) state: watch::Sender<JournalState>,
+    holds: Mutex<Holds>,
+}
+
+#[derive(Debug, Default)]
+struct Holds {
+    next: u64,
+    held: BTreeMap<u64, Offset>,
+}
+
+impl Shared {
+    pub(crate) fn new(watermark: Watermark) -> Self {
+        Self {
+            intake: Intake::new(),
+            durable: watch::Sender::new(watermark.offset),
+            watermark: watch::Sender::new(watermark),
+            state: watch::Sender::new(JournalState::Writable),
+            holds: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn publish(&self, watermark: Watermark) {
+        self.watermark.send_replace(watermark);
+        if *self.durable.borrow() != watermark.offset {
+            self.durable.send_replace(watermark.offset);
+        }
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Retention keeps what is at or after this.
+    pub(crate) fn held_from(&self) -> Option<Offset> {
+        self.holds().held.values().min().copied()
+    }
+
+    pub(crate) fn hold(self: &Arc<Self>, from: Offset) -> Hold {
+        let mut holds = self.holds();
+        let number = holds.next;
+        holds.next += 1;
+        holds.held.insert(number, from);
+        drop(holds);
+        Hold { shared: Arc::clone(self), number }
+    }
+}
+
+/// Keeps retention from deleting what a sink or a running replay has not read yet; `drop_oldest` on a full disk goes
+/// before it. Ends when dropped.
+#[derive(Debug)]
+pub struct Hold {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Hold {
+    /// What is before `from` is no longer needed.
+    pub fn advance(&self, from: Offset) {
+        self.shared.holds().held.insert(self.number, from);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.holds().held.remove(&self.number);
+    }
+}

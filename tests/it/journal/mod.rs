@@ -1,0 +1,5 @@
+//! What the journal promises.
+
+mod blocks;
+mod support;
+mod writing;
