@@ -138,7 +138,7 @@ impl Hub {
             Arc::new(Event { topic: Arc::clone(&entry.name), topic_index: index, draft })
         });
         entry.subscribers.push(Arc::clone(mailbox));
-        if entry.subscribers.len() == 1 {
+        if entry.subscribers.len() == 1 && !entry.series.timed() {
             state.active.push(index);
         }
         add(&self.counters.subscriptions, 1);
