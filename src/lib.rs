@@ -1,5 +1,6 @@
 //! Sluice turns many live feeds into a durable, queryable, replayable record of events.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dialect;

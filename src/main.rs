@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line's door.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::cli::main()
+}

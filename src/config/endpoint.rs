@@ -37,6 +37,13 @@ impl fmt::Display for Endpoint {
         } else if !shown.username().is_empty() {
             shown.set_username(REDACTED).ok();
         }
+        // Providers put keys into the path too: `/ws/v3/0123456789abcdef`.
+        let parts: Vec<&str> = self.0.path().split('/').collect();
+        if parts.iter().any(|part| looks_like_a_key(part)) {
+            let redacted: Vec<&str> =
+                parts.iter().map(|part| if looks_like_a_key(part) { REDACTED } else { part }).collect();
+            shown.set_path(&redacted.join("/"));
+        }
         if let Some(query) = self.0.query() {
             let redacted: Vec<String> = query
                 .split('&')
@@ -49,6 +56,14 @@ impl fmt::Display for Endpoint {
         }
         shown.fmt(f)
     }
+}
+
+/// Long, and letters mixed with digits: more likely made by a machine than a name.
+fn looks_like_a_key(part: &str) -> bool {
+    const KEY_BYTES_MIN: usize = 16;
+    part.len() >= KEY_BYTES_MIN
+        && part.bytes().any(|byte| byte.is_ascii_digit())
+        && part.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 impl fmt::Debug for Endpoint {

@@ -1,9 +1,27 @@
 //! Typed settings, their layers, and the checks that name file, line and nearest key.
+//!
+//! [`load()`] takes the layers in order (built-in defaults, file, `.env`, environment, command line), merges them into
+//! one tree whose every value knows where it was set, reads the typed [`Settings`] out of it, and checks what must hold
+//! between them.
 
+mod check;
+mod command_line;
 mod endpoint;
+mod environment;
+mod file;
+mod key;
+mod layer;
+mod load;
+mod problem;
+mod read;
 mod settings;
+mod show;
 pub mod units;
 
 pub use endpoint::Endpoint;
+pub use key::KeyPath;
+pub use load::{LoadOptions, Loaded, Origins, load, require_smart_path};
+pub use problem::{ConfigError, Problem};
 pub use settings::*;
+pub use show::{ShownSetting, show};
 pub use units::ByteSize;

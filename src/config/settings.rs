@@ -354,7 +354,7 @@ pub struct EventRuleSettings {
 
 /// What a pointer of `when` must find.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, a whole number, `true`, `false`, or a list of these")]
 pub enum Condition {
     /// `true`: something is there; `false`: nothing is.
     Present(bool),

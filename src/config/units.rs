@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Error as _, SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number of bytes, written with a unit: `5000B`, `64MiB`, `1GB`.
@@ -66,8 +66,25 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        deserializer.deserialize_str(Written { expecting: "a size such as \"64MiB\" or \"5000B\"", parse: str::parse })
+    }
+}
+
+/// Reads a text with a unit; anything else is refused in the words of what is expected.
+struct Written<T> {
+    expecting: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for Written<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
     }
 }
 
@@ -87,8 +104,7 @@ pub fn show_duration(duration: Duration) -> String {
 
 /// For `#[serde(with)]` on a [`Duration`].
 pub mod duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer, parse_duration, show_duration};
-    use serde::de::Error as _;
+    use super::{Deserializer, Duration, Serializer, Written, parse_duration, show_duration};
 
     /// Written as people read it.
     ///
@@ -103,21 +119,25 @@ pub mod duration {
     /// # Errors
     /// When it is none.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map_err(D::Error::custom)
+        let expecting = "a duration such as \"500ms\", \"30s\" or \"14d\"";
+        deserializer.deserialize_str(Written { expecting, parse: parse_duration })
     }
 }
 
 /// For `#[serde(with)]` on an optional [`Duration`].
 pub mod optional_duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer, parse_duration, show_duration};
-    use serde::de::Error as _;
+    use serde::Deserialize;
+
+    use super::{Deserializer, Duration, Serializer, show_duration};
+
+    /// A duration where there is one.
+    #[derive(Deserialize)]
+    struct Present(#[serde(with = "super::duration")] Duration);
 
     /// Written as people read it.
     ///
     /// # Errors
     /// As the serializer has them.
-    #[expect(clippy::ref_option, reason = "the signature is serde's")]
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => serializer.serialize_str(&show_duration(*duration)),
@@ -130,8 +150,7 @@ pub mod optional_duration {
     /// # Errors
     /// When it is none.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| parse_duration(&text).map_err(D::Error::custom)).transpose()
+        Ok(Option::<Present>::deserialize(deserializer)?.map(|Present(duration)| duration))
     }
 }
 

@@ -1,3 +1,5 @@
-//! Promises of the whole, one module each.
+//! Promises kept by the built program, a module each. `support` is how tests reach it.
 
+mod settings;
 mod simulator;
+mod support;

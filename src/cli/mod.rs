@@ -1,0 +1,143 @@
+//! The command line: one file a command. Each is an `Args` struct with a `run` of its own, and one variant of
+//! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
+
+mod config;
+mod exit;
+mod print;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches as _, Subcommand};
+
+use crate::config::{ConfigError, LoadOptions, Loaded};
+
+pub use exit::{CliError, Exit, PrintError};
+pub use print::{Format, OutputArgs, print_json, print_line, print_table};
+
+// Every command. Not a doc comment: clap would print it as what the program does.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check or show the settings
+    Config(config::Args),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        match self {
+            Self::Config(args) => args.run(context),
+        }
+    }
+}
+
+/// What goes with every command.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// `--config`
+    pub file: Option<PathBuf>,
+    /// `--set`, in the order they were typed.
+    pub set: Vec<String>,
+}
+
+impl Context {
+    /// The settings in force for this process.
+    ///
+    /// # Errors
+    /// When they cannot be used; the command then ends with [`Exit::BadSettings`].
+    pub fn load(&self) -> Result<Loaded, CliError> {
+        let options = LoadOptions::of_process(self.file.clone(), self.set.clone())
+            .map_err(|error| CliError::new(Exit::No, "the current folder cannot be told", error))?;
+        Ok(crate::config::load(&options)?)
+    }
+
+    /// Takes `--config` and `--set` of a command and of the commands inside it.
+    fn collect(&mut self, matches: &ArgMatches) {
+        if let Some(file) = matches.get_one::<PathBuf>("config") {
+            self.file = Some(file.clone());
+        }
+        self.set.extend(matches.get_many::<String>("set").into_iter().flatten().cloned());
+        if let Some((_, inner)) = matches.subcommand() {
+            self.collect(inner);
+        }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::from_error(Exit::BadSettings, error)
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        // Help and version come this way too. Where not even this can be printed, the code has to say it.
+        Err(usage) => return usage.print().map_or(Exit::No.into(), |()| usage_code(&usage)),
+    };
+    let parsed = Command::from_arg_matches(&matches).map_err(|usage| usage.format(&mut command()));
+    let mut context = Context::default();
+    context.collect(&matches);
+    match parsed {
+        Ok(command) => exit::report(command.run(&context)).into(),
+        Err(usage) => usage.print().map_or(Exit::No.into(), |()| usage_code(&usage)),
+    }
+}
+
+fn usage_code(usage: &clap::Error) -> ExitCode {
+    if usage.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+fn command() -> clap::Command {
+    let root = clap::Command::new("sluice")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    with_settings(Command::augment_subcommands(root))
+}
+
+/// Gives `--config` and `--set` to a command and to all inside it. Not by clap's global arguments: of a repeated one
+/// given before and after the command's name they forget the first without a word.
+fn with_settings(command: clap::Command) -> clap::Command {
+    command
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help_heading("Settings")
+                .help("Settings file [default: config/sluice.toml, else /etc/sluice/sluice.toml]"),
+        )
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("KEY=VALUE")
+                .action(ArgAction::Append)
+                .help_heading("Settings")
+                .help("Set one setting, such as batch.timeout=100ms; may be repeated"),
+        )
+        .mut_subcommands(with_settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_be_given_before_and_after_the_command() {
+        let line = [
+            "sluice", "--config", "a", "--set", "x=1", "config", "--set", "y=2", "check", "--config", "b", "--set",
+            "z=3",
+        ];
+        let mut context = Context::default();
+        context.collect(&command().try_get_matches_from(line).unwrap());
+        assert_eq!(context.file, Some("b".into()));
+        assert_eq!(context.set, ["x=1", "y=2", "z=3"]);
+    }
+}

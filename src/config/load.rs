@@ -1,0 +1,274 @@
+//! Layers put together into typed settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use config::{Config, Source, Value, ValueKind};
+
+use super::key::KeyPath;
+use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
+use super::problem::{ConfigError, Problem, shown};
+use super::read::{Reason, read};
+use super::settings::Settings;
+use super::{check, command_line, environment, file};
+
+/// Where the layers come from. Nothing else of the process is looked at, but for `${NAME}` inside a `.env` file.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// `--config`: this file and no other; it must exist.
+    pub file: Option<PathBuf>,
+    /// `--set KEY=VALUE`, in order.
+    pub set: Vec<String>,
+    /// Names and values of the environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where relative paths of the command line begin. Absolute.
+    pub current_dir: PathBuf,
+}
+
+impl LoadOptions {
+    /// With the environment and the current folder of this process.
+    ///
+    /// # Errors
+    /// When the current folder is gone or closed to us.
+    pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> io::Result<Self> {
+        Ok(Self { file, set, environment: std::env::vars_os().collect(), current_dir: std::env::current_dir()? })
+    }
+}
+
+/// Settings that passed all checks, with their paths absolute.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Where each was set.
+    pub origins: Origins,
+    /// The file that was read, if one was.
+    pub file: Option<PathBuf>,
+}
+
+/// Where each setting was set.
+#[derive(Debug, Clone, Default)]
+pub struct Origins(BTreeMap<KeyPath, String>);
+
+impl Origins {
+    fn of(root: &Value) -> Self {
+        fn walk(value: &Value, path: &KeyPath, origins: &mut BTreeMap<KeyPath, String>) {
+            if let Some(origin) = value.origin() {
+                origins.insert(path.clone(), origin.to_owned());
+            }
+            match &value.kind {
+                ValueKind::Table(table) => {
+                    for (key, inner) in table {
+                        walk(inner, &path.key(key), origins);
+                    }
+                }
+                ValueKind::Array(list) => {
+                    for (index, item) in list.iter().enumerate() {
+                        walk(item, &path.index(index), origins);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut origins = BTreeMap::new();
+        walk(root, &KeyPath::default(), &mut origins);
+        Self(origins)
+    }
+
+    /// `config/sluice.toml:12`, `environment variable BATCH_TIMEOUT`, `--set`; `built-in default` for what nobody set.
+    pub fn of_setting(&self, path: &KeyPath) -> &str {
+        self.0.get(path).map_or(DEFAULT_ORIGIN, String::as_str)
+    }
+
+    /// Whether any layer, the built-in defaults included, has a value at exactly this path.
+    pub fn is_set(&self, path: &KeyPath) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Where the value at a path was set or, if it is not set by itself, the nearest list or table around it.
+    pub fn nearest(&self, path: &KeyPath) -> &str {
+        let mut path = path.clone();
+        loop {
+            if let Some(origin) = self.0.get(&path) {
+                return origin;
+            }
+            match path.parent() {
+                Some(above) => path = above,
+                None => return DEFAULT_ORIGIN,
+            }
+        }
+    }
+}
+
+/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the command line; later wins.
+///
+/// # Errors
+/// When a file cannot be read or any layer says something that cannot be used; all that is wrong is listed together
+/// where one mistake does not hide the next.
+pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
+    let chosen = file::choose(options.file.as_deref(), &options.current_dir)?;
+    // Of a file in the current folder, `parent` is the empty path, which is the current folder too.
+    let folder = chosen.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    let mut problems = Vec::new();
+
+    let defaults = Layer::defaults();
+    let mut layers = vec![defaults.clone()];
+    if let Some(path) = &chosen {
+        let text = file::read(&options.current_dir.join(path), path)?;
+        let text = text.ok_or_else(|| ConfigError::Missing { path: path.clone() })?;
+        // What else is wrong cannot be told without knowing what the file would have said.
+        let layer = file::parse(&text, path, &mut problems).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+        layers.push(layer);
+    }
+    let dot_env = folder.join(".env");
+    if let Some(text) = file::read(&options.current_dir.join(&dot_env), &dot_env)? {
+        layers.push(environment::dot_env_layer(&text, &dot_env, &defaults, &mut problems));
+    }
+    layers.push(environment::layer(&options.environment, &defaults, &mut problems));
+    layers.push(command_line::layer(&options.set, &defaults, &mut problems));
+
+    let mut merged = Config::default();
+    for layer in &layers {
+        layer.collect_to(&mut merged.cache).map_err(|error| {
+            ConfigError::Invalid(vec![Problem::at("settings", format!("layers cannot be put together: {error}"))])
+        })?;
+    }
+    let origins = Origins::of(&merged.cache);
+    let settings = read_all(&mut merged.cache, &mut problems);
+    let Some(mut settings) = settings.filter(|_| problems.is_empty()) else {
+        return Err(invalid(problems));
+    };
+    problems = check::check(&settings, &origins);
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    make_paths_absolute(&mut settings, &origins, &options.current_dir.join(&folder), &options.current_dir);
+    Ok(Loaded { settings, origins, file: chosen })
+}
+
+/// In the order of the file's lines.
+fn invalid(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by_key(Problem::line);
+    ConfigError::Invalid(problems)
+}
+
+/// Reads typed settings out of the tree. What is refused is reported and taken out, and the rest read again, until it can
+/// be read: so one run names everything that is wrong.
+fn read_all(root: &mut Value, problems: &mut Vec<Problem>) -> Option<Settings> {
+    /// More than this helps nobody.
+    const PROBLEMS_MAX: usize = 50;
+    let mut removed = BTreeSet::new();
+    while problems.len() < PROBLEMS_MAX {
+        let refusal = match read::<Settings>(root) {
+            Ok(settings) => return Some(settings),
+            Err(refusal) => refusal,
+        };
+        let path = refusal.path();
+        let known = match &refusal.reason {
+            Reason::Lacks { key } => removed.contains(&path.key(key)),
+            Reason::Unknown { .. } | Reason::Value { .. } => problems.iter().any(|problem| problem.key == path),
+        };
+        if !known {
+            let value = match &refusal.reason {
+                // Of a key nobody knows the value may be anything, a secret too.
+                Reason::Unknown { .. } | Reason::Lacks { .. } => None,
+                Reason::Value { .. } => find(root, &path).and_then(|value| shown(&path, &value.kind)),
+            };
+            let message = refusal.message();
+            // Messages about durations and sizes have the value already.
+            let value = value.filter(|value| !message.contains(&format!("`{}`", value.trim_matches('"'))));
+            problems.push(Problem { origin: origin_of(root, &path), key: path.clone(), value, message });
+        }
+        let mut target = path;
+        while !remove(root, &target) {
+            target = target.parent()?;
+        }
+        removed.insert(target);
+    }
+    None
+}
+
+/// Paths are relative to the settings file, so that every command finds the same folders from wherever it is called;
+/// those typed on a command line are relative to where it was typed.
+fn make_paths_absolute(settings: &mut Settings, origins: &Origins, folder: &Path, current_dir: &Path) {
+    for (key, path) in paths(settings) {
+        let base = if origins.of_setting(&key) == command_line::ORIGIN { current_dir } else { folder };
+        *path = without_dots(&base.join(&*path));
+    }
+}
+
+/// Every setting that is a path.
+pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let data_dir = (KeyPath::from(["daemon", "data_dir"]), &mut settings.daemon.data_dir);
+    let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
+    let ca_files = settings.upstreams.iter_mut().filter_map(|(name, upstream)| {
+        upstream.ca_file.as_mut().map(|path| (KeyPath::from(["upstreams", name, "ca_file"]), path))
+    });
+    std::iter::once(data_dir).chain(token_file).chain(ca_files)
+}
+
+/// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// Refuses settings that ask for the legacy path, which this version does not have. Called at the start of `run`; commands
+/// that only read settings or data do not care.
+///
+/// # Errors
+/// When `smart_streaming.enabled` is false, or `smart_streaming.canary` leaves monitors to the legacy path.
+pub fn require_smart_path(loaded: &Loaded) -> Result<(), ConfigError> {
+    let smart = &loaded.settings.smart_streaming;
+    let enabled = KeyPath::from(["smart_streaming", "enabled"]);
+    let canary = KeyPath::from(["smart_streaming", "canary"]);
+    let (key, value, wanted) = if !smart.enabled {
+        (enabled, "false".to_owned(), "true")
+    } else if smart.canary < 1.0 {
+        (canary, smart.canary.to_string(), "1.0")
+    } else {
+        return Ok(());
+    };
+    let variable = environment::variable_of(&key).map(|name| format!(", or {name}={wanted}")).unwrap_or_default();
+    Err(ConfigError::Invalid(vec![Problem {
+        origin: loaded.origins.of_setting(&key).to_owned(),
+        value: Some(value),
+        message: format!(
+            "this puts monitors on the legacy path (one connection a monitor, one write a message), which this version does \
+             not have; set `{key} = {wanted}` in the settings file{variable}"
+        ),
+        key,
+    }]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_in_paths_are_resolved_by_the_text() {
+        assert_eq!(without_dots(Path::new("/a/config/../data/./x")), Path::new("/a/data/x"));
+        assert_eq!(without_dots(Path::new("/../x")), Path::new("/x"));
+    }
+
+    #[test]
+    fn every_contract_name_is_a_setting() {
+        let defaults = Layer::defaults();
+        for (key, _) in Origins::of(defaults.root()).0 {
+            if let Some(name) = environment::variable_of(&key) {
+                assert!(find(defaults.root(), &key).is_some(), "{name}");
+            }
+        }
+    }
+}
