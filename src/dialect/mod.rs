@@ -5,9 +5,29 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod asking;
+mod condition;
+mod declared;
+mod error;
+pub mod json;
+pub mod json_rpc;
+mod pattern;
+#[cfg(test)]
+mod recordings;
+pub mod registry;
+mod requests;
+mod scanned;
+mod template;
+mod topic_book;
+mod topic_form;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
+pub use self::error::DialectError;
+pub use self::topic_form::TopicFormSettings;
 
 use crate::monitor::scanner::Fields;
 

@@ -1,0 +1,75 @@
+//! The `json` dialect: a protocol of JSON messages, declared by settings alone.
+//!
+//! What is declared, and how a frame is read with it, is in [`settings`]; the presets of exchanges are nothing but such
+//! declarations.
+
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings, RouteSettings};
+
+use self::session::{JsonSession, Rules};
+use super::declared::{Ping, compile_forms, read_table};
+use super::error::Fault;
+use super::scanned::PointerList;
+use super::topic_book;
+use super::topic_form::TopicForm;
+use super::{Dialect, Limits, ReadingPlan, Session, Topic};
+
+/// A protocol as its settings declare it.
+#[derive(Debug)]
+pub struct JsonDialect {
+    settings: JsonDialectSettings,
+    forms: Arc<[TopicForm]>,
+    ping: Option<Arc<Ping>>,
+}
+
+impl JsonDialect {
+    /// Reads and checks a declaration.
+    pub(crate) fn from_table(table: toml::Table) -> Result<Self, Fault> {
+        let settings: JsonDialectSettings = read_table(table)?;
+        settings.limits.check()?;
+        let forms = compile_forms(&settings.topics)?;
+        let ping = settings.ping.as_ref().map(Ping::compile).transpose()?.map(Arc::new);
+        if settings.routes.is_empty() {
+            return Err(Fault::new("routes", "is missing; it says which topic a message belongs to"));
+        }
+        // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
+        Rules::compile(&settings, &mut PointerList::default())?;
+        Ok(Self { settings, forms, ping })
+    }
+}
+
+impl Dialect for JsonDialect {
+    fn limits(&self) -> Limits {
+        self.settings.limits.limits()
+    }
+
+    fn handshake_headers(&self) -> Vec<(String, String)> {
+        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn keep_alive_interval(&self) -> Option<Duration> {
+        self.ping.as_ref().map(|ping| ping.interval)
+    }
+
+    fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
+        &self.settings.event
+    }
+
+    fn check_topic(&self, topic: &str) -> Result<(), String> {
+        topic_book::check_topic(&self.forms, topic)
+    }
+
+    fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session> {
+        let mut pointers =
+            PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
+        let rules = Rules::compile(&self.settings, &mut pointers).expect("the rules were compiled once before");
+        Box::new(JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules, pointers.into_set()))
+    }
+}

@@ -1,0 +1,184 @@
+//! Dialects by name: presets, and those that a settings file declares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Dialect;
+use super::error::{DialectError, Fault};
+use super::json::JsonDialect;
+use super::json_rpc::JsonRpcDialect;
+
+/// A declaration that comes with the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name in settings.
+    pub name: &'static str,
+    /// The declaration, as a settings file would have it under `[dialects.NAME]`.
+    pub toml: &'static str,
+}
+
+const PRESETS: [Preset; 8] = [
+    Preset { name: "binance", toml: include_str!("presets/binance.toml") },
+    Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
+    Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
+    Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
+    Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
+    Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
+    Preset { name: "okx", toml: include_str!("presets/okx.toml") },
+    Preset { name: "solana", toml: include_str!("presets/solana.toml") },
+];
+
+/// All presets, by name.
+pub fn presets() -> &'static [Preset] {
+    &PRESETS
+}
+
+/// The longest chain of `extends`; more is a circle or a mistake.
+const EXTENDS_MAX: usize = 8;
+
+/// The dialect of a name: a declared one, else a preset.
+///
+/// # Errors
+/// When there is none of this name, or its declaration has a mistake.
+pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc<dyn Dialect>, DialectError> {
+    let mut table = resolve(name, declared)?;
+    let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
+        Some(toml::Value::String(kind)) if kind == "json" => {
+            JsonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "json_rpc" => {
+            JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(other) => Err(Fault::new("kind", format!("is {other}; it is \"json\" or \"json_rpc\""))),
+        None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
+    };
+    built.map_err(|fault| fault.of(name))
+}
+
+/// A dialect's table with everything that it extends under it.
+fn resolve(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<toml::Table, DialectError> {
+    let mut layers = Vec::new();
+    let mut next = Some(name.to_owned());
+    while let Some(layer) = next {
+        if layers.len() == EXTENDS_MAX {
+            return Err(Fault::new("extends", "leads through too many dialects, or in a circle").of(name));
+        }
+        // A declared dialect may have the name of the preset that it extends.
+        let again = layers.iter().any(|(known, _)| *known == layer);
+        let mut table = match (declared.get(&layer).filter(|_| !again), preset(&layer)) {
+            (Some(own), _) => own.clone(),
+            (None, Some(preset)) => preset,
+            (None, None) if again => return Err(Fault::new("extends", "leads in a circle").of(name)),
+            (None, None) => return Err(unknown(&layer, declared)),
+        };
+        next = match table.remove("extends") {
+            None => None,
+            Some(toml::Value::String(base)) => Some(base),
+            Some(other) => return Err(Fault::new("extends", format!("is {other}; it is a dialect's name")).of(name)),
+        };
+        layers.push((layer, table));
+    }
+    let mut table = toml::Table::new();
+    for (_, layer) in layers.into_iter().rev() {
+        overlay(&mut table, layer);
+    }
+    Ok(table)
+}
+
+/// Tables are merged key by key; everything else, lists too, is replaced.
+fn overlay(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+fn preset(name: &str) -> Option<toml::Table> {
+    let preset = PRESETS.iter().find(|preset| preset.name == name)?;
+    Some(preset.toml.parse().expect("a test reads every preset"))
+}
+
+fn unknown(name: &str, declared: &BTreeMap<String, toml::Table>) -> DialectError {
+    let mut known: Vec<&str> = declared.keys().map(String::as_str).chain(PRESETS.iter().map(|row| row.name)).collect();
+    known.sort_unstable();
+    known.dedup();
+    let nearest = known
+        .iter()
+        .map(|other| (strsim::jaro_winkler(name, other), *other))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    DialectError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest.map(|(_, other)| other.to_owned()),
+        known: known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(toml: &str) -> BTreeMap<String, toml::Table> {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn error(name: &str, toml: &str) -> String {
+        build(name, &declared(toml)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_preset_is_read_and_has_event_rules() {
+        for preset in presets() {
+            let dialect = build(preset.name, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!dialect.default_event_rules().is_empty(), "{}", preset.name);
+            assert!(dialect.limits().topics_per_link > 0);
+        }
+    }
+
+    #[test]
+    fn a_dialect_extends_another_and_overrides_its_keys() {
+        let own = declared("[binance]\nextends = \"binance\"\nlimits = { topics_per_link = 200 }\n[futures]\nextends = \"binance\"");
+        for name in ["binance", "futures"] {
+            let limits = build(name, &own).unwrap().limits();
+            assert_eq!(limits.topics_per_link, 200);
+            assert_eq!(limits.send_interval.as_millis(), 250, "what is not said stays");
+        }
+    }
+
+    #[test]
+    fn an_unknown_dialect_is_answered_with_the_nearest() {
+        let text = error("binnance", "[mine]\nkind = \"json\"");
+        assert!(text.contains("no dialect is called `binnance`; did you mean `binance`?"), "{text}");
+        assert!(text.contains("`mine`") && text.contains("`solana`"), "{text}");
+        assert!(!error("zzz", "").contains("did you mean"));
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        for (toml, expected) in [
+            ("", "`kind`: is missing"),
+            ("kind = \"xml\"", "`kind`: is \"xml\""),
+            ("extends = \"x\"", "`extends`: leads in a circle"),
+            ("kind = \"json\"", "`topics`: is missing"),
+            ("extends = \"binance\"\nlimits = { topics_per_link = 0 }", "`limits.topics_per_link`: is 0"),
+            ("extends = \"binance\"\nlimit = 3", "unknown field `limit`"),
+            ("extends = \"binance\"\nlimits = { send_interval = \"3\" }", "`limits.send_interval`: `3` is not a duration"),
+            ("extends = \"binance\"\nroutes = [{ topic = \"{stream}\" }]", "`routes[0].topic`: `stream` is no JSON Pointer"),
+            ("extends = \"binance\"\nroutes = [{ topic = \"{/stream\" }]", "never closed"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}{b}\", subscribe = \"x\" }]", "`topics[0].form`: has two parts"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":{b}}' }]", "`topics[0].subscribe`: knows no `{b}`"),
+            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":' }]", "`topics[0].subscribe`: is no JSON"),
+            ("extends = \"binance\"\nping = { send = \"{\", interval = \"1s\" }", "`ping.send`: is no JSON"),
+            ("extends = \"binance\"\ncontrols = [{ answer = \"x\" }]", "`controls[0].when`: is missing"),
+            ("extends = \"ethereum\"\nnotification = { channel = \"/x\" }", "`notification`: needs either"),
+        ] {
+            let toml = format!("[x]\n{toml}");
+            let text = error("x", &toml);
+            assert!(text.starts_with("dialect `x`: ") && text.contains(expected), "{toml}: {text}");
+        }
+    }
+}

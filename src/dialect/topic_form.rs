@@ -1,0 +1,296 @@
+//! How topics are worded, and which requests are made of them.
+//!
+//! A form such as `{channel}:{product}` takes a topic's text apart into named parts; the templates beside it put the parts
+//! into requests. Topics that agree in every part that a request names outside of its list go into one request.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::error::Fault;
+use super::template::{Fill, Template};
+
+/// `[[topics]]`: one way of wording a topic. The first form that fits a topic is its form.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicFormSettings {
+    /// The wording: `{channel}:{product}`. A part ends where the text after it begins; the last one takes the rest.
+    pub form: String,
+    /// A topic of this form, for error messages.
+    #[serde(default)]
+    pub example: Option<String>,
+    /// What one topic is in the `{topics}` list of a request. Default: `"{topic}"`.
+    #[serde(default)]
+    pub item: Option<String>,
+    /// The request that subscribes. Holes: `{id}` of the request, `{topics}`: the list of items, `{topic}`: its whole text,
+    /// and the form's parts. Without `{topics}` each topic has a request of its own.
+    pub subscribe: String,
+    /// The request that unsubscribes; `{subscription}` is the id that a JSON-RPC upstream gave. Absent: nothing is said.
+    #[serde(default)]
+    pub unsubscribe: Option<String>,
+    /// What a route makes of this topic's messages, where they do not name all of it. Default: `{topic}`.
+    #[serde(default)]
+    pub route: Option<String>,
+}
+
+/// A checked form.
+#[derive(Debug, Clone)]
+pub(crate) struct TopicForm {
+    text: String,
+    example: Option<String>,
+    pieces: Vec<Piece>,
+    parts: Vec<String>,
+    item: Template,
+    subscribe: RequestForm,
+    unsubscribe: Option<RequestForm>,
+    route: Option<Template>,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Fixed(String),
+    Part,
+}
+
+/// A request's template and what follows from its holes.
+#[derive(Debug, Clone)]
+struct RequestForm {
+    template: Template,
+    lists: bool,
+    /// Parts that all topics of one request must agree in.
+    shared: Vec<usize>,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Subscribe,
+    Unsubscribe,
+}
+
+const OWN_HOLES: [&str; 4] = ["id", "topic", "topics", "subscription"];
+
+impl TopicForm {
+    pub(crate) fn compile(settings: &TopicFormSettings, key: &str) -> Result<Self, Fault> {
+        let (pieces, parts) = split_form(&settings.form).map_err(|reason| Fault::new(format!("{key}.form"), reason))?;
+        let check = |name: &str, template: Template, own: &[&str]| {
+            for hole in template.names() {
+                if !own.contains(&hole) && !parts.iter().any(|part| part == hole) {
+                    let known = own.iter().copied().chain(parts.iter().map(String::as_str));
+                    let known = known.map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ");
+                    return Err(Fault::new(format!("{key}.{name}"), format!("knows no `{{{hole}}}`; known are {known}")));
+                }
+            }
+            Ok(template)
+        };
+        let request = |name: &str, text: &str| {
+            let template = Template::request(text).map_err(|reason| Fault::new(format!("{key}.{name}"), reason))?;
+            let template = check(name, template, if name == "item" { &["topic"] } else { &OWN_HOLES })?;
+            Ok::<_, Fault>(template)
+        };
+        let request_form = |template: Template| {
+            let lists = template.names().any(|hole| hole == "topics");
+            let shared = (0..parts.len()).filter(|part| template.names().any(|hole| hole == parts[*part])).collect();
+            RequestForm { template, lists, shared }
+        };
+        let item = request("item", settings.item.as_deref().unwrap_or(r#""{topic}""#))?;
+        let subscribe = request_form(request("subscribe", &settings.subscribe)?);
+        let unsubscribe = settings.unsubscribe.as_deref().map(|text| request("unsubscribe", text)).transpose()?;
+        let route = match &settings.route {
+            None => None,
+            Some(text) => {
+                let template = Template::plain(text).map_err(|reason| Fault::new(format!("{key}.route"), reason))?;
+                Some(check("route", template, &["topic"])?)
+            }
+        };
+        let form = Self {
+            text: settings.form.clone(),
+            example: settings.example.clone(),
+            pieces,
+            item,
+            subscribe,
+            unsubscribe: unsubscribe.map(request_form),
+            route,
+            parts,
+        };
+        if let Some(example) = &form.example {
+            match form.split(example).map(|words| form.check(&words)) {
+                Some(Ok(())) => {}
+                Some(Err(reason)) => return Err(Fault::new(format!("{key}.example"), reason)),
+                None => return Err(Fault::new(format!("{key}.example"), "does not have this form")),
+            }
+        }
+        Ok(form)
+    }
+
+    /// The topic's parts, where it has this form.
+    pub(crate) fn split<'a>(&self, topic: &'a str) -> Option<Vec<&'a str>> {
+        let mut words = Vec::with_capacity(self.parts.len());
+        let mut rest = topic;
+        let mut pieces = self.pieces.iter().peekable();
+        while let Some(piece) = pieces.next() {
+            match piece {
+                Piece::Fixed(text) => rest = rest.strip_prefix(text.as_str())?,
+                Piece::Part => {
+                    let end = match pieces.peek() {
+                        // The part itself is never empty, so the search begins behind its first character.
+                        Some(Piece::Fixed(text)) => {
+                            let first = rest.chars().next()?.len_utf8();
+                            rest[first..].find(text.as_str())? + first
+                        }
+                        _ => rest.len(),
+                    };
+                    if end == 0 {
+                        return None;
+                    }
+                    words.push(&rest[..end]);
+                    rest = &rest[end..];
+                }
+            }
+        }
+        rest.is_empty().then_some(words)
+    }
+
+    /// Whether the parts fit where the templates put them.
+    pub(crate) fn check(&self, words: &[&str]) -> Result<(), String> {
+        let requests = [Some(&self.subscribe.template), self.unsubscribe.as_ref().map(|form| &form.template)];
+        for template in requests.into_iter().flatten().chain([&self.item]) {
+            for hole in template.value_names() {
+                let Some(part) = self.parts.iter().position(|part| part == hole) else { continue };
+                if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(words[part]) {
+                    return Err(format!("`{}` stands where `{}` has JSON or a number: {error}", words[part], self.text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The form as people should write it.
+    pub(crate) fn shown(&self) -> String {
+        match &self.example {
+            Some(example) => format!("`{}` such as `{example}`", self.text),
+            None => format!("`{}`", self.text),
+        }
+    }
+
+    /// The text under which this topic's messages are found.
+    pub(crate) fn route(&self, topic: &str, words: &[Box<str>]) -> String {
+        let fill = Holes { form: self, topic, words, id: 0, topics: "", subscription: None };
+        match &self.route {
+            Some(route) => route.render(&fill).unwrap_or_else(|| topic.to_owned()),
+            None => topic.to_owned(),
+        }
+    }
+
+    /// A named part of a topic.
+    pub(crate) fn part<'a>(&self, words: &'a [Box<str>], name: &str) -> Option<&'a str> {
+        self.parts.iter().position(|part| part == name).map(|part| &*words[part])
+    }
+
+    fn request(&self, purpose: Purpose) -> Option<&RequestForm> {
+        match purpose {
+            Purpose::Subscribe => Some(&self.subscribe),
+            Purpose::Unsubscribe => self.unsubscribe.as_ref(),
+        }
+    }
+
+    /// Whether several topics fit into one request of this purpose.
+    pub(crate) fn lists(&self, purpose: Purpose) -> bool {
+        self.request(purpose).is_some_and(|request| request.lists)
+    }
+
+    /// Whether two topics' parts allow them into one request.
+    pub(crate) fn together(&self, purpose: Purpose, one: &[Box<str>], other: &[Box<str>]) -> bool {
+        self.request(purpose)
+            .is_some_and(|request| request.lists && request.shared.iter().all(|part| one[*part] == other[*part]))
+    }
+
+    /// A request for topics that go together; none where there is nothing to say.
+    pub(crate) fn render(
+        &self,
+        purpose: Purpose,
+        id: u64,
+        topics: &[(&str, &[Box<str>])],
+        subscription: Option<&str>,
+    ) -> Option<String> {
+        let request = self.request(purpose)?;
+        let mut list = String::from("[");
+        for (position, (topic, words)) in topics.iter().enumerate() {
+            if position > 0 {
+                list.push(',');
+            }
+            let fill = Holes { form: self, topic, words, id, topics: "", subscription };
+            list.push_str(&self.item.render(&fill)?);
+        }
+        list.push(']');
+        let (topic, words) = topics.first()?;
+        request.template.render(&Holes { form: self, topic, words, id, topics: &list, subscription })
+    }
+}
+
+struct Holes<'a> {
+    form: &'a TopicForm,
+    topic: &'a str,
+    words: &'a [Box<str>],
+    id: u64,
+    topics: &'a str,
+    subscription: Option<&'a str>,
+}
+
+impl Fill for Holes<'_> {
+    fn json(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "topics" => Some(Cow::Borrowed(self.topics)),
+            "subscription" => self.subscription.map(Cow::Borrowed),
+            "topic" => serde_json::to_string(self.topic).ok().map(Cow::Owned),
+            _ => self.text(name),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "id" => Some(Cow::Owned(self.id.to_string())),
+            "topic" => Some(Cow::Borrowed(self.topic)),
+            "topics" => None,
+            "subscription" => self.subscription.map(|raw| Cow::Borrowed(raw.trim_matches('"'))),
+            part => self.form.part(self.words, part).map(Cow::Borrowed),
+        }
+    }
+}
+
+fn split_form(text: &str) -> Result<(Vec<Piece>, Vec<String>), String> {
+    let mut pieces = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        if at > 0 {
+            pieces.push(Piece::Fixed(rest[..at].to_owned()));
+        } else if matches!(pieces.last(), Some(Piece::Part)) {
+            return Err("has two parts with nothing between them".into());
+        }
+        let end = rest[at..].find('}').ok_or("has a `{` that is never closed")? + at;
+        let name = &rest[at + 1..end];
+        let mut chars = name.chars();
+        if !chars.next().is_some_and(|char| char.is_ascii_lowercase())
+            || !chars.all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
+        {
+            return Err(format!("`{{{name}}}` is no part's name; use lower-case letters, digits and `_`"));
+        }
+        if parts.iter().any(|part| part == name) {
+            return Err(format!("names `{{{name}}}` twice"));
+        }
+        if OWN_HOLES.contains(&name) && name != "topic" {
+            return Err(format!("`{{{name}}}` means something else in requests; choose another name"));
+        }
+        parts.push(name.to_owned());
+        pieces.push(Piece::Part);
+        rest = &rest[end + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Fixed(rest.to_owned()));
+    }
+    if pieces.is_empty() {
+        return Err("is empty; write `{topic}` to take a topic as it is".into());
+    }
+    Ok((pieces, parts))
+}
