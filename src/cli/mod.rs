@@ -4,6 +4,7 @@
 mod config;
 mod exit;
 mod print;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,12 +21,15 @@ pub use print::{Format, OutputArgs, print_json, print_line, print_table};
 enum Command {
     /// Check or show the settings
     Config(config::Args),
+    /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
+    Simulate(Box<simulate::Args>),
 }
 
 impl Command {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
             Self::Config(args) => args.run(context),
+            Self::Simulate(args) => args.run(context),
         }
     }
 }

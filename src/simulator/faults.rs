@@ -104,8 +104,7 @@ impl FaultMaker {
     }
 
     fn next_bad(&mut self, event: &Event) -> Fault {
-        const TURN: [Fault; 5] =
-            [Fault::Truncated, Fault::InvalidUtf8, Fault::Junk, Fault::Nested, Fault::ChangedId];
+        const TURN: [Fault; 5] = [Fault::Truncated, Fault::InvalidUtf8, Fault::Junk, Fault::Nested, Fault::ChangedId];
         let fault = TURN[self.bad_made % TURN.len()];
         self.bad_made += 1;
         if fault == Fault::ChangedId && event.draft.id_span.is_empty() { Fault::Truncated } else { fault }

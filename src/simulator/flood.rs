@@ -227,7 +227,8 @@ impl Pour<'_> {
                     let due = u64::try_from(nanos / (1_000_000_000 * share.1.max(1) as u128)).unwrap_or(u64::MAX);
                     due.saturating_sub(self.sent)
                 };
-                let room = if buffer.next == buffer.messages() { buffer.messages() } else { buffer.messages() - buffer.next };
+                let room =
+                    if buffer.next == buffer.messages() { buffer.messages() } else { buffer.messages() - buffer.next };
                 let count = self.flood.claim(due.min(room as u64));
                 if count > 0 {
                     if buffer.is_spent() {
@@ -291,8 +292,7 @@ impl Pour<'_> {
         add(&counters.subscriptions, topics.len() as u64);
         sub(&counters.subscriptions, self.topics.len() as u64);
         self.topics = topics;
-        self.buffer =
-            if self.topics.is_empty() { None } else { Buffer::new(&self.topics, self.flood, &mut self.rng) };
+        self.buffer = if self.topics.is_empty() { None } else { Buffer::new(&self.topics, self.flood, &mut self.rng) };
         self.flood.changed.notify_waiters();
     }
 }

@@ -196,9 +196,7 @@ impl Hub {
 
     /// Makes events at `rate` a second, or as fast as they are taken, until cancelled.
     pub(crate) async fn run(&self, rate: u64, cancel: CancellationToken) {
-        let work = async {
-            if rate == 0 { self.run_unpaced().await } else { self.run_paced(rate).await }
-        };
+        let work = async { if rate == 0 { self.run_unpaced().await } else { self.run_paced(rate).await } };
         cancel.run_until_cancelled(work).await;
     }
 
@@ -218,7 +216,8 @@ impl Hub {
         let mut start = Instant::now();
         let mut made = 0_u64;
         loop {
-            let due = (start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
+            let due = start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000;
+            let due = u64::try_from(due).unwrap_or(u64::MAX);
             let debt = due.saturating_sub(made);
             if debt > 0 {
                 let now = self.produce(debt.min(SLICE_EVENTS_MAX as u64));

@@ -82,7 +82,9 @@ impl Recording {
                 continue;
             }
             let line: Line = serde_json::from_str(&line).map_err(|error| {
-                format!("line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}")
+                format!(
+                    "line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}"
+                )
             })?;
             let time = line.t.as_deref().and_then(|t| t.parse::<f64>().ok());
             let start = *first.get_or_insert(time.unwrap_or(0.0));

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -64,10 +64,8 @@ fn fast(dialect: SimulatedDialect) -> SimulatorSettings {
     SimulatorSettings { rate: 2000, seed: 7, ..SimulatorSettings::synthetic(dialect) }
 }
 
-fn recorded(path: &str) -> Option<PathBuf> {
-    // Real recordings are not part of the repository; tests that want them say where they are.
-    let folder = std::env::var_os("SLUICE_RECORDINGS").map(PathBuf::from)?;
-    Some(folder.join(path)).filter(|path| path.exists())
+fn recorded(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
 
 #[tokio::test]
@@ -77,9 +75,8 @@ async fn binance_acknowledges_and_sends_trades_with_increasing_ids() {
     let topics = ["btcusdt@trade", "ethusdt@trade"];
     client.say(&json!({"method": "SUBSCRIBE", "params": topics, "id": 9})).await;
     assert_eq!(client.json().await, json!({"result": null, "id": 9}));
-    let trades = client
-        .gather(200, |frame| Some((frame["stream"].as_str()?.to_owned(), frame["data"]["t"].as_u64()?)))
-        .await;
+    let trades =
+        client.gather(200, |frame| Some((frame["stream"].as_str()?.to_owned(), frame["data"]["t"].as_u64()?))).await;
     for topic in topics {
         let ids: Vec<u64> = trades.iter().filter(|(stream, _)| stream == topic).map(|(_, id)| *id).collect();
         assert!(ids.len() >= 90, "fair over topics: {topic} had {} of 200", ids.len());
@@ -275,7 +272,7 @@ async fn a_giant_frame_announces_its_size() {
     running.stop().await.unwrap();
 }
 
-fn lines(path: &PathBuf) -> Vec<Value> {
+fn lines(path: &Path) -> Vec<Value> {
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -330,7 +327,7 @@ async fn real_recordings_are_served_to_the_byte() {
         "deribit-jsonrpc/public_2021-07-22.session.jsonl.gz",
         "solana-pubsub/slots_logs_program.session.jsonl.gz",
     ] {
-        let Some(path) = recorded(name) else { return };
+        let path = recorded(name);
         let running = Simulator::start(SimulatorSettings::recording(&path)).await.unwrap();
         let mut client = Client::connect(&running, "/stream?streams=x").await.unwrap();
         let recorded = lines(&path);
@@ -432,8 +429,7 @@ fn all_u64(frame: &Value, list: &str, member: &str) -> Vec<u64> {
 
 #[tokio::test]
 async fn coinbase_acknowledges_with_its_full_state_and_sends_matches() {
-    let subscribe =
-        |channel: &str| json!({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": [channel]});
+    let subscribe = |channel: &str| json!({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": [channel]});
     let frames = ids_after(
         SimulatedDialect::Coinbase,
         &[subscribe("level2"), subscribe("matches")],
@@ -571,7 +567,8 @@ async fn ethereum_gives_each_request_a_subscription_of_its_own() {
 async fn solana_gives_equal_requests_the_same_subscription_beginning_with_0() {
     let running = Simulator::start(fast(SimulatedDialect::Solana)).await.unwrap();
     let mut client = Client::connect(&running, "/").await.unwrap();
-    let request = |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    let request =
+        |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
     client.say(&request(1, "slotSubscribe", json!([]))).await;
     client.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "slotSubscribe"})).await;
     client.say(&request(3, "logsSubscribe", json!(["all", {"commitment": "processed"}]))).await;
@@ -608,25 +605,51 @@ async fn solana_gives_equal_requests_the_same_subscription_beginning_with_0() {
 #[tokio::test]
 async fn every_topic_kind_sends_sound_json_also_where_it_is_spoilt_by_conflicts() {
     for (dialect, requests) in [
-        (SimulatedDialect::Binance, vec![json!({"method": "SUBSCRIBE", "id": 1, "params":
-            ["btcusdt@trade", "solusdt@aggTrade", "abcusdt@bookTicker", "xrpusdt@depth@100ms"]})]),
-        (SimulatedDialect::Coinbase, vec![json!({"type": "subscribe", "product_ids": ["ABC-USD"],
-            "channels": ["matches", "ticker", "level2", "heartbeat"]})]),
-        (SimulatedDialect::Kraken, vec![
-            json!({"method": "subscribe", "params": {"channel": "book", "symbol": ["ABC/USD"], "depth": 10}}),
-            json!({"method": "subscribe", "params": {"channel": "trade", "symbol": ["ABC/USD"]}}),
-        ]),
-        (SimulatedDialect::Bybit, vec![json!({"op": "subscribe", "args":
-            ["publicTrade.ABCUSDT", "orderbook.50.ABCUSDT"]})]),
-        (SimulatedDialect::Okx, vec![json!({"op": "subscribe", "args": [
+        (
+            SimulatedDialect::Binance,
+            vec![json!({"method": "SUBSCRIBE", "id": 1, "params":
+            ["btcusdt@trade", "solusdt@aggTrade", "abcusdt@bookTicker", "xrpusdt@depth@100ms"]})],
+        ),
+        (
+            SimulatedDialect::Coinbase,
+            vec![json!({"type": "subscribe", "product_ids": ["ABC-USD"],
+            "channels": ["matches", "ticker", "level2", "heartbeat"]})],
+        ),
+        (
+            SimulatedDialect::Kraken,
+            vec![
+                json!({"method": "subscribe", "params": {"channel": "book", "symbol": ["ABC/USD"], "depth": 10}}),
+                json!({"method": "subscribe", "params": {"channel": "trade", "symbol": ["ABC/USD"]}}),
+            ],
+        ),
+        (
+            SimulatedDialect::Bybit,
+            vec![json!({"op": "subscribe", "args":
+            ["publicTrade.ABCUSDT", "orderbook.50.ABCUSDT"]})],
+        ),
+        (
+            SimulatedDialect::Okx,
+            vec![json!({"op": "subscribe", "args": [
             {"channel": "trades", "instId": "ABC-USDT"}, {"channel": "tickers", "instId": "ABC-USDT"},
-            {"channel": "books", "instId": "ABC-USDT"}]})]),
-        (SimulatedDialect::Ethereum, ["newHeads", "logs", "newPendingTransactions"]
-            .map(|name| json!({"id": 1, "method": "eth_subscribe", "params": [name]})).to_vec()),
-        (SimulatedDialect::Solana, ["slotSubscribe", "logsSubscribe", "programSubscribe", "accountSubscribe"]
-            .map(|method| json!({"id": 1, "method": method, "params": ["all"]})).to_vec()),
-        (SimulatedDialect::Deribit, vec![json!({"id": 1, "method": "public/subscribe", "params": {"channels":
-            ["trades.ABC-1.raw", "book.ABC-1.raw", "ticker.ABC-1.raw"]}})]),
+            {"channel": "books", "instId": "ABC-USDT"}]})],
+        ),
+        (
+            SimulatedDialect::Ethereum,
+            ["newHeads", "logs", "newPendingTransactions"]
+                .map(|name| json!({"id": 1, "method": "eth_subscribe", "params": [name]}))
+                .to_vec(),
+        ),
+        (
+            SimulatedDialect::Solana,
+            ["slotSubscribe", "logsSubscribe", "programSubscribe", "accountSubscribe"]
+                .map(|method| json!({"id": 1, "method": method, "params": ["all"]}))
+                .to_vec(),
+        ),
+        (
+            SimulatedDialect::Deribit,
+            vec![json!({"id": 1, "method": "public/subscribe", "params": {"channels":
+            ["trades.ABC-1.raw", "book.ABC-1.raw", "ticker.ABC-1.raw"]}})],
+        ),
     ] {
         let mut settings = fast(dialect);
         settings.faults.conflicts = 0.5;

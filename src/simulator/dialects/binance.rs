@@ -125,10 +125,7 @@ impl Series for Stream {
         match kind {
             Kind::Trade => {
                 let (size, maker) = (market.size(8), market.coin());
-                _ = write!(
-                    draft.text,
-                    r#"{{"stream":"{name}","data":{{"e":"trade","E":{millis},"s":"{symbol}","t":"#
-                );
+                _ = write!(draft.text, r#"{{"stream":"{name}","data":{{"e":"trade","E":{millis},"s":"{symbol}","t":"#);
                 draft.push_id(&market.next_id().to_string(), false);
                 _ = write!(draft.text, r#","p":"{price}","q":"{size}"#);
                 draft.mark_twist();

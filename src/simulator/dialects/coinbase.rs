@@ -145,21 +145,17 @@ impl Channel {
     fn matched(&mut self, kind: &str, id: u64, moment: Moment) -> Draft {
         let Self { product, market, sequence, .. } = self;
         let mut draft = Draft::new();
-        let side = if market.coin() { "buy" } else { "sell" };
+        let direction = if market.coin() { "buy" } else { "sell" };
         let (price, size) = (market.price(2), market.size(8));
         let (maker, taker) = (uuid(hash(id, product)), uuid(hash(id + 1, product)));
         _ = write!(draft.text, r#"{{"type":"{kind}","trade_id":"#);
         draft.push_id(&id.to_string(), false);
         _ = write!(
             draft.text,
-            r#","maker_order_id":"{maker}","taker_order_id":"{taker}","side":"{side}","size":"{size}","price":"{price}"#
+            r#","maker_order_id":"{maker}","taker_order_id":"{taker}","side":"{direction}","size":"{size}","price":"{price}"#
         );
         draft.mark_twist();
-        _ = write!(
-            draft.text,
-            r#"","product_id":"{product}","sequence":{sequence},"time":"{}"}}"#,
-            moment.rfc3339()
-        );
+        _ = write!(draft.text, r#"","product_id":"{product}","sequence":{sequence},"time":"{}"}}"#, moment.rfc3339());
         draft
     }
 }
@@ -175,11 +171,12 @@ impl Series for Channel {
         let Self { product, kind, market, sequence } = self;
         let mut draft = Draft::new();
         if *kind == Kind::Ticker {
-            let (bid, ask, side) = (market.level(-1, 2), market.level(0, 2), if market.coin() { "buy" } else { "sell" });
+            let direction = if market.coin() { "buy" } else { "sell" };
+            let (bid, ask) = (market.level(-1, 2), market.level(0, 2));
             let size = market.size(8);
             _ = write!(
                 draft.text,
-                r#"{{"type":"ticker","sequence":{sequence},"product_id":"{product}","price":"{}","open_24h":"{ask}","volume_24h":"{size}","low_24h":"{bid}","high_24h":"{ask}","volume_30d":"{size}","best_bid":"{bid}","best_ask":"{ask}","side":"{side}","time":"{}","trade_id":"#,
+                r#"{{"type":"ticker","sequence":{sequence},"product_id":"{product}","price":"{}","open_24h":"{ask}","volume_24h":"{size}","low_24h":"{bid}","high_24h":"{ask}","volume_30d":"{size}","best_bid":"{bid}","best_ask":"{ask}","side":"{direction}","time":"{}","trade_id":"#,
                 market.price(2),
                 moment.rfc3339()
             );
@@ -212,10 +209,7 @@ impl Series for Channel {
                 let asks = self.market.exact_levels(Side::Ask, 50, LEVELS);
                 let bids = self.market.exact_levels(Side::Bid, 50, LEVELS);
                 let product = &self.product;
-                _ = write!(
-                    draft.text,
-                    r#"{{"type":"snapshot","product_id":"{product}","asks":{asks},"bids":{bids}}}"#
-                );
+                _ = write!(draft.text, r#"{{"type":"snapshot","product_id":"{product}","asks":{asks},"bids":{bids}}}"#);
                 Some(draft.without_id())
             }
             Kind::Ticker => Some(self.next(moment)),

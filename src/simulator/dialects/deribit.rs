@@ -65,7 +65,7 @@ enum Kind {
 }
 
 struct Channel {
-    channel: String,
+    name: String,
     instrument: String,
     kind: Kind,
     market: Market,
@@ -81,7 +81,7 @@ pub(super) fn series(topic: &str, seed: u64, first_id: u64) -> Option<Box<dyn Se
     };
     let instrument = parts.next().filter(|instrument| instrument.contains('-'))?.to_owned();
     let market = Market::new(topic, &instrument, seed, first_id);
-    Some(Box::new(Channel { channel: topic.to_owned(), instrument, kind, market }))
+    Some(Box::new(Channel { name: topic.to_owned(), instrument, kind, market }))
 }
 
 impl Channel {
@@ -91,7 +91,7 @@ impl Channel {
         _ = write!(
             draft.text,
             r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"{}","data":"#,
-            self.channel
+            self.name
         );
         draft
     }
@@ -101,11 +101,8 @@ impl Channel {
         let Self { instrument, market, .. } = self;
         let previous = market.last_id();
         market.skip_ids(190);
-        let (kind, previous) = if opening {
-            ("snapshot", String::new())
-        } else {
-            ("change", format!(r#""prev_change_id":{previous},"#))
-        };
+        let (kind, previous) =
+            if opening { ("snapshot", String::new()) } else { ("change", format!(r#""prev_change_id":{previous},"#)) };
         _ = write!(
             draft.text,
             r#"{{"type":"{kind}","timestamp":{},{previous}"instrument_name":"{instrument}","change_id":"#,

@@ -1,4 +1,5 @@
-//! Kraken WebSocket v2: `trade`, `book`, a heartbeat a second. A topic is `channel:symbol`.
+//! Kraken WebSocket v2: `trade`, `book`, a heartbeat a second. A topic is `trade:BTC/USD` or, with its depth,
+//! `book-10:BTC/USD`.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -48,8 +49,13 @@ impl Speaker for KrakenSpeaker {
         match request.get("method").and_then(Value::as_str) {
             Some("ping") => desk.pong(format!(r#"{{"method":"pong",{id}{times}}}"#)),
             Some(method @ ("subscribe" | "unsubscribe")) => {
+                let depth = params.get("depth").and_then(Value::as_u64).unwrap_or(10);
                 for symbol in strings(params.get("symbol")) {
-                    let topic = format!("{channel}:{symbol}");
+                    let topic = if channel == "book" {
+                        format!("book-{depth}:{symbol}")
+                    } else {
+                        format!("{channel}:{symbol}")
+                    };
                     let subscribe = method == "subscribe";
                     if subscribe && desk.refuses(&topic) {
                         desk.acknowledge(format!(
@@ -57,11 +63,7 @@ impl Speaker for KrakenSpeaker {
                         ));
                         continue;
                     }
-                    let depth = match params.get("depth") {
-                        Some(depth) => format!(r#""depth":{depth},"#),
-                        None if channel == "book" => String::from(r#""depth":10,"#),
-                        None => String::new(),
-                    };
+                    let depth = if channel == "book" { format!(r#""depth":{depth},"#) } else { String::new() };
                     let snapshot = if subscribe { r#""snapshot":true,"# } else { "" };
                     desk.acknowledge(format!(
                         r#"{{"method":"{method}",{id}"result":{{"channel":"{channel}",{depth}{snapshot}"symbol":"{symbol}"}},"success":true,{times}}}"#
@@ -95,7 +97,7 @@ pub(super) fn series(topic: &str, seed: u64, first_id: u64) -> Option<Box<dyn Se
     let (channel, symbol) = topic.split_once(':')?;
     let book = match channel {
         "trade" => false,
-        "book" => true,
+        "book-10" | "book-25" | "book-100" | "book-500" | "book-1000" => true,
         _ => return None,
     };
     if !symbol.contains('/') {
@@ -123,7 +125,8 @@ impl Series for Channel {
     fn next(&mut self, moment: Moment) -> Draft {
         self.market.step();
         if self.book {
-            let (bids, asks) = (self.market.levels(Side::Bid, 3, LEVELS), self.market.exact_levels(Side::Ask, 1, LEVELS));
+            let (bids, asks) =
+                (self.market.levels(Side::Bid, 3, LEVELS), self.market.exact_levels(Side::Ask, 1, LEVELS));
             return self.book("update", &bids, &asks, moment);
         }
         let mut draft = Draft::new();
@@ -152,7 +155,8 @@ impl Series for Channel {
             return None;
         }
         let style = LevelStyle { zeros: false, ..LEVELS };
-        let (bids, asks) = (self.market.exact_levels(Side::Bid, 10, style), self.market.exact_levels(Side::Ask, 10, style));
+        let (bids, asks) =
+            (self.market.exact_levels(Side::Bid, 10, style), self.market.exact_levels(Side::Ask, 10, style));
         Some(self.book("snapshot", &bids, &asks, moment))
     }
 }

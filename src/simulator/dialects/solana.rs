@@ -30,12 +30,10 @@ impl SolanaSpeaker {
 
 impl Speaker for SolanaSpeaker {
     fn hear(&mut self, text: &str, desk: &mut Desk<'_>) {
-        let request: Value = match serde_json::from_str(text) {
-            Ok(request @ Value::Object(_)) => request,
-            _ => {
-                let error = r#"{"code":-32700,"message":"error parsing request body"}"#;
-                return desk.say(format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#));
-            }
+        let Some(request) = serde_json::from_str(text).ok().filter(Value::is_object) else {
+            // It has no id: what cannot be parsed has none to repeat.
+            let error = r#"{"code":-32700,"message":"error parsing request body"}"#;
+            return desk.say(format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#));
         };
         let id = echo(&request, "id");
         let method = request.get("method").and_then(Value::as_str).unwrap_or_default();
