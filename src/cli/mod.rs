@@ -10,6 +10,7 @@ mod quarantine;
 mod query;
 mod run;
 mod selection;
+mod simulate;
 mod tail;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     Quarantine(quarantine::Args),
     /// Check or show the settings
     Config(config::Args),
+    /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
+    Simulate(Box<simulate::Args>),
 }
 
 impl Command {
@@ -48,6 +51,7 @@ impl Command {
             Self::Journal(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Simulate(args) => args.run(context),
         }
     }
 }

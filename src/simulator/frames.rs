@@ -123,8 +123,8 @@ fn header(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
     }
     let (size, length) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (2, usize::from(u16::from_be_bytes([*a, *b]))),
-        (127, [a, b, c, d, e, f, g, h, ..]) => {
-            (8, usize::try_from(u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])).unwrap_or(usize::MAX))
+        (127, rest) if let Some(long) = rest.first_chunk() => {
+            (8, usize::try_from(u64::from_be_bytes(*long)).unwrap_or(usize::MAX))
         }
         (126 | 127, _) => return Ok(None),
         (short, _) => (0, usize::from(short)),

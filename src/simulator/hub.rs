@@ -138,7 +138,7 @@ impl Hub {
             Arc::new(Event { topic: Arc::clone(&entry.name), topic_index: index, draft })
         });
         entry.subscribers.push(Arc::clone(mailbox));
-        if entry.subscribers.len() == 1 {
+        if entry.subscribers.len() == 1 && !entry.series.timed() {
             state.active.push(index);
         }
         add(&self.counters.subscriptions, 1);
@@ -216,7 +216,8 @@ impl Hub {
         let mut start = Instant::now();
         let mut made = 0_u64;
         loop {
-            let due = (start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
+            let due = start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000;
+            let due = u64::try_from(due).unwrap_or(u64::MAX);
             let debt = due.saturating_sub(made);
             if debt > 0 {
                 let now = self.produce(debt.min(SLICE_EVENTS_MAX as u64));

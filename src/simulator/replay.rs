@@ -159,9 +159,8 @@ impl Replay<'_> {
 
     fn due(&self, started: Instant, at: Duration) -> Option<Instant> {
         match self.recording.settings.pace {
-            Pace::AsTaken => None,
             Pace::Recorded { speed } if speed > 0.0 => Some(started + at.div_f64(speed)),
-            Pace::Recorded { .. } => None,
+            Pace::Recorded { .. } | Pace::AsTaken => None,
         }
     }
 

@@ -236,7 +236,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if (tasks.len()) <= shared.settings.connections_max => {
+            Ok((stream, _)) if tasks.len() <= shared.settings.connections_max => {
                 let shared = Arc::clone(&shared);
                 tasks.spawn(async move {
                     let cancel = shared.cancel.clone();
@@ -262,12 +262,13 @@ async fn shake(stream: TcpStream, shared: &Shared) -> Option<(TcpStream, String)
     let attempt = shared.attempts.fetch_add(1, Ordering::Relaxed);
     let refusal = handshake.status.filter(|_| attempt < handshake.refusals);
     let mut target = String::from("/");
-    let callback = |request: &Request, response: Response| match refusal {
-        Some(status) => Err(refuse(status, handshake.retry_after)),
-        None => {
-            target = request.uri().path_and_query().map_or_else(|| String::from("/"), ToString::to_string);
-            Ok(response)
+    #[expect(clippy::result_large_err, reason = "the library's own type, once a connection")]
+    let callback = |request: &Request, response: Response| {
+        if let Some(status) = refusal {
+            return Err(refuse(status, handshake.retry_after));
         }
+        target = request.uri().path_and_query().map_or_else(|| String::from("/"), ToString::to_string);
+        Ok(response)
     };
     let accepted = tokio::time::timeout(HANDSHAKE_MAX, accept_hdr_async_with_config(stream, callback, None)).await;
     if refusal.is_some() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -64,10 +64,8 @@ fn fast(dialect: SimulatedDialect) -> SimulatorSettings {
     SimulatorSettings { rate: 2000, seed: 7, ..SimulatorSettings::synthetic(dialect) }
 }
 
-fn recorded(path: &str) -> Option<PathBuf> {
-    // Real recordings are not part of the repository; tests that want them say where they are.
-    let folder = std::env::var_os("SLUICE_RECORDINGS").map(PathBuf::from)?;
-    Some(folder.join(path)).filter(|path| path.exists())
+fn recorded(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
 }
 
 #[tokio::test]
@@ -274,7 +272,7 @@ async fn a_giant_frame_announces_its_size() {
     running.stop().await.unwrap();
 }
 
-fn lines(path: &PathBuf) -> Vec<Value> {
+fn lines(path: &Path) -> Vec<Value> {
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -329,7 +327,7 @@ async fn real_recordings_are_served_to_the_byte() {
         "deribit-jsonrpc/public_2021-07-22.session.jsonl.gz",
         "solana-pubsub/slots_logs_program.session.jsonl.gz",
     ] {
-        let Some(path) = recorded(name) else { return };
+        let path = recorded(name);
         let running = Simulator::start(SimulatorSettings::recording(&path)).await.unwrap();
         let mut client = Client::connect(&running, "/stream?streams=x").await.unwrap();
         let recorded = lines(&path);
@@ -383,4 +381,288 @@ async fn a_paced_flood_keeps_its_rate() {
     // A loaded machine may be late, never early.
     assert!(took > Duration::from_millis(450), "10,000 at 20,000 a second took {took:?}");
     running.stop().await.unwrap();
+}
+
+/// What a dialect promises: requests are acknowledged, and ids of what follows are new and grow.
+async fn ids_after(
+    dialect: SimulatedDialect,
+    requests: &[Value],
+    acknowledged: fn(&Value) -> bool,
+    ids: fn(&Value) -> Vec<u64>,
+) -> Vec<Value> {
+    let running = Simulator::start(fast(dialect)).await.unwrap();
+    let mut client = Client::connect(&running, dialect.path()).await.unwrap();
+    let mut frames = Vec::new();
+    for request in requests {
+        client.say(request).await;
+        loop {
+            let frame = client.json().await;
+            let found = acknowledged(&frame);
+            frames.push(frame);
+            if found {
+                break;
+            }
+        }
+    }
+    let mut last = 0;
+    let mut count = 0;
+    while count < 200 {
+        let frame = client.json().await;
+        for id in ids(&frame) {
+            assert!(id > last, "{dialect}: {id} after {last}");
+            last = id;
+            count += 1;
+        }
+        frames.push(frame);
+    }
+    assert_eq!(running.figures().subscriptions, requests.len() as u64);
+    running.stop().await.unwrap();
+    frames
+}
+
+fn all_u64(frame: &Value, list: &str, member: &str) -> Vec<u64> {
+    let list = frame.pointer(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    list.iter()
+        .filter_map(|item| item[member].as_u64().or_else(|| item[member].as_str().and_then(|text| text.parse().ok())))
+        .collect()
+}
+
+#[tokio::test]
+async fn coinbase_acknowledges_with_its_full_state_and_sends_matches() {
+    let subscribe = |channel: &str| json!({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": [channel]});
+    let frames = ids_after(
+        SimulatedDialect::Coinbase,
+        &[subscribe("level2"), subscribe("matches")],
+        |frame| frame["type"] == "subscriptions",
+        |frame| if frame["type"] == "match" { vec![frame["trade_id"].as_u64().unwrap()] } else { Vec::new() },
+    )
+    .await;
+    let states: Vec<&Value> = frames.iter().filter(|frame| frame["type"] == "subscriptions").collect();
+    assert_eq!(states[0]["channels"].as_array().unwrap().len(), 1);
+    assert_eq!(states[1]["channels"].as_array().unwrap().len(), 2, "the second shows both");
+    for kind in ["snapshot", "l2update", "last_match"] {
+        assert!(frames.iter().any(|frame| frame["type"] == kind), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn kraken_acknowledges_each_symbol_with_the_same_request_id() {
+    let running = Simulator::start(fast(SimulatedDialect::Kraken)).await.unwrap();
+    let mut client = Client::connect(&running, "/v2").await.unwrap();
+    assert_eq!(client.json().await["channel"], "status");
+    let params = json!({"channel": "trade", "symbol": ["BTC/USD", "ETH/USD", "nonsense"]});
+    client.say(&json!({"method": "subscribe", "params": params, "req_id": 5})).await;
+    let acks = client.gather(3, |frame| (frame["req_id"] == 5).then(|| frame.clone())).await;
+    assert_eq!(acks.iter().filter(|ack| ack["success"] == true).count(), 2);
+    assert!(acks.iter().any(|ack| ack["success"] == false && ack["error"].is_string()));
+    let trades = client.gather(100, |frame| frame["data"][0]["trade_id"].as_u64()).await;
+    assert!(trades.len() >= 100);
+    client.gather(2, |frame| (frame["channel"] == "heartbeat").then_some(())).await;
+    client.say(&json!({"method": "ping", "req_id": 6})).await;
+    client.gather(1, |frame| (frame["method"] == "pong" && frame["req_id"] == 6).then_some(())).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn bybit_acknowledges_once_a_request_and_sends_trades_and_books() {
+    let frames = ids_after(
+        SimulatedDialect::Bybit,
+        &[
+            json!({"op": "subscribe", "args": ["orderbook.1.BTCUSDT"]}),
+            json!({"op": "subscribe", "args": ["publicTrade.BTCUSDT"], "req_id": "x"}),
+        ],
+        |frame| frame["op"] == "subscribe" && frame["success"] == true,
+        |frame| if frame["topic"] == "publicTrade.BTCUSDT" { all_u64(frame, "/data", "seq") } else { Vec::new() },
+    )
+    .await;
+    let acks: Vec<&str> = frames.iter().filter_map(|frame| frame["req_id"].as_str()).collect();
+    assert_eq!(acks, ["", "x"]);
+    for kind in ["snapshot", "delta"] {
+        assert!(frames.iter().any(|frame| frame["topic"] == "orderbook.1.BTCUSDT" && frame["type"] == kind));
+    }
+    assert!(frames.iter().any(|frame| frame["data"].as_array().is_some_and(|data| data.len() > 1)), "many in one");
+}
+
+#[tokio::test]
+async fn okx_acknowledges_each_argument_and_answers_literal_pings() {
+    let arg = |channel: &str| json!({"op": "subscribe", "args": [{"channel": channel, "instId": "BTC-USDT"}]});
+    ids_after(
+        SimulatedDialect::Okx,
+        &[arg("books"), arg("tickers"), arg("trades")],
+        |frame| frame["event"] == "subscribe",
+        |frame| if frame["arg"]["channel"] == "trades" { all_u64(frame, "/data", "tradeId") } else { Vec::new() },
+    )
+    .await;
+    let running = Simulator::start(fast(SimulatedDialect::Okx)).await.unwrap();
+    let mut client = Client::connect(&running, "/").await.unwrap();
+    client.socket.send(Message::text("ping")).await.unwrap();
+    assert_eq!(client.text().await, "pong");
+    client.say(&json!({"op": "subscribe", "args": [{"channel": "trades", "instId": "nothing"}]})).await;
+    assert_eq!(client.json().await["event"], "error");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn deribit_acknowledges_with_the_channels_it_has() {
+    let frames = ids_after(
+        SimulatedDialect::Deribit,
+        &[
+            json!({"jsonrpc": "2.0", "id": 0, "method": "public/subscribe",
+                "params": {"channels": ["book.BTC-PERPETUAL.raw", "nonsense"]}}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "public/subscribe",
+                "params": {"channels": ["trades.BTC-PERPETUAL.raw"]}}),
+        ],
+        |frame| frame["result"].is_array(),
+        |frame| all_u64(frame, "/params/data", "trade_seq"),
+    )
+    .await;
+    assert!(frames.iter().any(|frame| frame["id"] == 0 && frame["result"] == json!(["book.BTC-PERPETUAL.raw"])));
+    let mut books = frames.iter().filter(|frame| frame["params"]["channel"] == "book.BTC-PERPETUAL.raw");
+    let mut last = books.next().expect("a snapshot")["params"]["data"]["change_id"].clone();
+    for book in books {
+        assert_eq!(book["params"]["data"]["prev_change_id"], last);
+        last = book["params"]["data"]["change_id"].clone();
+    }
+}
+
+#[tokio::test]
+async fn ethereum_gives_each_request_a_subscription_of_its_own() {
+    let running = Simulator::start(fast(SimulatedDialect::Ethereum)).await.unwrap();
+    let mut client = Client::connect(&running, "/").await.unwrap();
+    let subscribe =
+        |id: u64, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": "eth_subscribe", "params": params});
+    for (id, params) in (1..).zip([json!(["newHeads"]), json!(["newHeads"]), json!(["logs", {}])]) {
+        client.say(&subscribe(id, params)).await;
+    }
+    client.say(&subscribe(4, json!(["bogus"]))).await;
+    let mut handed_out = HashMap::new();
+    while handed_out.len() < 4 {
+        let frame = client.json().await;
+        if let Some(id) = frame["id"].as_u64() {
+            let known = handed_out.insert(id, frame);
+            assert!(known.is_none());
+        }
+    }
+    assert!(handed_out[&4]["error"]["message"].is_string());
+    assert_ne!(handed_out[&1]["result"], handed_out[&2]["result"]);
+    let mut parents: HashMap<String, Value> = HashMap::new();
+    let (mut heads, mut logs) = (0, HashSet::new());
+    while heads < 100 || logs.len() < 50 {
+        let frame = client.json().await;
+        let (params, result) = (&frame["params"], &frame["params"]["result"]);
+        let subscription = params["subscription"].as_str().unwrap().to_owned();
+        if params["subscription"] == handed_out[&3]["result"] {
+            assert!(logs.insert(format!("{}{}", result["blockHash"], result["logIndex"])), "a log comes once");
+        } else if let Some(parent) = parents.insert(subscription, result["hash"].clone()) {
+            assert_eq!(result["parentHash"], parent);
+            heads += 1;
+        }
+    }
+    client.say(&json!([{"jsonrpc": "2.0", "id": 8, "method": "eth_chainId", "params": []}])).await;
+    client.gather(1, |frame| (frame[0]["id"] == 8).then_some(())).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn solana_gives_equal_requests_the_same_subscription_beginning_with_0() {
+    let running = Simulator::start(fast(SimulatedDialect::Solana)).await.unwrap();
+    let mut client = Client::connect(&running, "/").await.unwrap();
+    let request =
+        |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    client.say(&request(1, "slotSubscribe", json!([]))).await;
+    client.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "slotSubscribe"})).await;
+    client.say(&request(3, "logsSubscribe", json!(["all", {"commitment": "processed"}]))).await;
+    client.say(&request(4, "blockSubscribe", json!(["all"]))).await;
+    let replies = client.gather(4, |frame| frame["id"].as_u64().map(|id| (id, frame.clone()))).await;
+    let replies: HashMap<u64, Value> = replies.into_iter().collect();
+    assert_eq!([&replies[&1]["result"], &replies[&2]["result"], &replies[&3]["result"]], [0, 0, 1]);
+    assert!(replies[&4]["error"].is_object());
+    let mut slots = 0;
+    let mut signatures = HashSet::new();
+    while signatures.len() < 50 {
+        let frame = client.json().await;
+        match frame["method"].as_str() {
+            Some("slotNotification") => {
+                assert_eq!(frame["params"]["subscription"], 0);
+                let slot = frame["params"]["result"]["slot"].as_u64().unwrap();
+                assert!(slot > slots);
+                slots = slot;
+            }
+            Some("logsNotification") => {
+                let signature = frame["params"]["result"]["value"]["signature"].as_str().unwrap().to_owned();
+                assert!(signatures.insert(signature));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(slots > 0);
+    client.say(&request(5, "slotUnsubscribe", json!([0]))).await;
+    client.gather(1, |frame| (frame["id"] == 5 && frame["result"] == true).then_some(())).await;
+    assert_eq!(running.figures().subscriptions, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_topic_kind_sends_sound_json_also_where_it_is_spoilt_by_conflicts() {
+    for (dialect, requests) in [
+        (
+            SimulatedDialect::Binance,
+            vec![json!({"method": "SUBSCRIBE", "id": 1, "params":
+            ["btcusdt@trade", "solusdt@aggTrade", "abcusdt@bookTicker", "xrpusdt@depth@100ms"]})],
+        ),
+        (
+            SimulatedDialect::Coinbase,
+            vec![json!({"type": "subscribe", "product_ids": ["ABC-USD"],
+            "channels": ["matches", "ticker", "level2", "heartbeat"]})],
+        ),
+        (
+            SimulatedDialect::Kraken,
+            vec![
+                json!({"method": "subscribe", "params": {"channel": "book", "symbol": ["ABC/USD"], "depth": 10}}),
+                json!({"method": "subscribe", "params": {"channel": "trade", "symbol": ["ABC/USD"]}}),
+            ],
+        ),
+        (
+            SimulatedDialect::Bybit,
+            vec![json!({"op": "subscribe", "args":
+            ["publicTrade.ABCUSDT", "orderbook.50.ABCUSDT"]})],
+        ),
+        (
+            SimulatedDialect::Okx,
+            vec![json!({"op": "subscribe", "args": [
+            {"channel": "trades", "instId": "ABC-USDT"}, {"channel": "tickers", "instId": "ABC-USDT"},
+            {"channel": "books", "instId": "ABC-USDT"}]})],
+        ),
+        (
+            SimulatedDialect::Ethereum,
+            ["newHeads", "logs", "newPendingTransactions"]
+                .map(|name| json!({"id": 1, "method": "eth_subscribe", "params": [name]}))
+                .to_vec(),
+        ),
+        (
+            SimulatedDialect::Solana,
+            ["slotSubscribe", "logsSubscribe", "programSubscribe", "accountSubscribe"]
+                .map(|method| json!({"id": 1, "method": method, "params": ["all"]}))
+                .to_vec(),
+        ),
+        (
+            SimulatedDialect::Deribit,
+            vec![json!({"id": 1, "method": "public/subscribe", "params": {"channels":
+            ["trades.ABC-1.raw", "book.ABC-1.raw", "ticker.ABC-1.raw"]}})],
+        ),
+    ] {
+        let mut settings = fast(dialect);
+        settings.faults.conflicts = 0.5;
+        settings.ledger = LedgerSettings::Memory { entries_max: 100_000 };
+        let running = Simulator::start(settings).await.unwrap();
+        let mut client = Client::connect(&running, dialect.path()).await.unwrap();
+        for request in requests {
+            client.say(&request).await;
+        }
+        client.gather(300, |frame| Some(frame.clone())).await;
+        let ledger = running.ledger();
+        let ids: Vec<&str> = ledger.iter().filter(|e| e.fault.is_none() && !e.id.is_empty()).map(|e| &*e.id).collect();
+        assert!(!ids.is_empty(), "{dialect}");
+        running.stop().await.unwrap();
+    }
 }

@@ -54,7 +54,7 @@ impl Market {
         ];
         let upper = symbol.to_ascii_uppercase();
         let (price, decimals) = KNOWN.iter().find(|(name, ..)| upper.starts_with(name)).map_or_else(
-            || (1_000 + (hash(0, &upper) % 900_000) as i64, 4),
+            || (1_000 + (hash(0, &upper) % 900_000).cast_signed(), 4),
             |(_, price, decimals)| (*price, *decimals),
         );
         Self { rng: fastrand::Rng::with_seed(hash(seed, topic)), price, spread: 1, decimals, last_id: first_id }
@@ -140,10 +140,10 @@ impl Market {
             depth += self.rng.i64(1..=4);
             let price = self.level(if side == Side::Ask { depth } else { -depth }, style.price_places);
             let gone = style.zeros && self.rng.u8(0..4) == 0;
-            let size = if gone { zero(style.size_places) } else { self.size(style.size_places) };
+            let amount = if gone { zero(style.size_places) } else { self.size(style.size_places) };
             let comma = if index > 0 { "," } else { "" };
             text.push_str(comma);
-            text.push_str(&(style.write)(&price, &size));
+            text.push_str(&(style.write)(&price, &amount));
         }
         text.push(']');
         text

@@ -106,6 +106,11 @@ pub(crate) trait Series: Send {
     fn snapshot(&mut self, _moment: Moment) -> Option<Draft> {
         None
     }
+
+    /// Whether its messages come by the clock, from the speaker, and not at the rate asked for.
+    fn timed(&self) -> bool {
+        false
+    }
 }
 
 /// A frame that answers a client.
