@@ -46,16 +46,11 @@ impl Default for LimitSettings {
 
 impl LimitSettings {
     pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            topics_per_link: self.topics_per_link,
-            idle_links: self.idle_links,
-            send_interval: self.send_interval,
-        }
+        Limits { topics_per_link: self.topics_per_link, idle_links: self.idle_links, send_interval: self.send_interval }
     }
 
     pub(crate) fn check(&self) -> Result<(), Fault> {
-        for (key, value) in
-            [("topics_per_link", self.topics_per_link), ("topics_per_request", self.topics_per_request)]
+        for (key, value) in [("topics_per_link", self.topics_per_link), ("topics_per_request", self.topics_per_request)]
         {
             if value == 0 {
                 return Err(Fault::new(format!("limits.{key}"), "is 0; a link that may carry nothing is of no use"));

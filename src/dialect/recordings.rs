@@ -95,10 +95,8 @@ impl Bench {
     pub(crate) fn declared(dialect: &str, toml: &str, topics: &[impl AsRef<str>], plan: &[&str]) -> Self {
         let declared: BTreeMap<String, toml::Table> = toml::from_str(toml).unwrap();
         let dialect = registry::build(dialect, &declared).unwrap();
-        let topics: Vec<Topic> = (0..)
-            .zip(topics)
-            .map(|(id, name)| Topic { id: TopicId(id), name: Arc::from(name.as_ref()) })
-            .collect();
+        let topics: Vec<Topic> =
+            (0..).zip(topics).map(|(id, name)| Topic { id: TopicId(id), name: Arc::from(name.as_ref()) }).collect();
         for topic in &topics {
             dialect.check_topic(&topic.name).unwrap();
         }

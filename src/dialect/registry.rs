@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_dialect_extends_another_and_overrides_its_keys() {
-        let own = declared("[binance]\nextends = \"binance\"\nlimits = { topics_per_link = 200 }\n[futures]\nextends = \"binance\"");
+        let own = declared(
+            "[binance]\nextends = \"binance\"\nlimits = { topics_per_link = 200 }\n[futures]\nextends = \"binance\"",
+        );
         for name in ["binance", "futures"] {
             let limits = build(name, &own).unwrap().limits();
             assert_eq!(limits.topics_per_link, 200);
@@ -166,12 +168,27 @@ mod tests {
             ("kind = \"json\"", "`topics`: is missing"),
             ("extends = \"binance\"\nlimits = { topics_per_link = 0 }", "`limits.topics_per_link`: is 0"),
             ("extends = \"binance\"\nlimit = 3", "unknown field `limit`"),
-            ("extends = \"binance\"\nlimits = { send_interval = \"3\" }", "`limits.send_interval`: `3` is not a duration"),
-            ("extends = \"binance\"\nroutes = [{ topic = \"{stream}\" }]", "`routes[0].topic`: `stream` is no JSON Pointer"),
+            (
+                "extends = \"binance\"\nlimits = { send_interval = \"3\" }",
+                "`limits.send_interval`: `3` is not a duration",
+            ),
+            (
+                "extends = \"binance\"\nroutes = [{ topic = \"{stream}\" }]",
+                "`routes[0].topic`: `stream` is no JSON Pointer",
+            ),
             ("extends = \"binance\"\nroutes = [{ topic = \"{/stream\" }]", "never closed"),
-            ("extends = \"binance\"\ntopics = [{ form = \"{a}{b}\", subscribe = \"x\" }]", "`topics[0].form`: has two parts"),
-            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":{b}}' }]", "`topics[0].subscribe`: knows no `{b}`"),
-            ("extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":' }]", "`topics[0].subscribe`: is no JSON"),
+            (
+                "extends = \"binance\"\ntopics = [{ form = \"{a}{b}\", subscribe = \"x\" }]",
+                "`topics[0].form`: has two parts",
+            ),
+            (
+                "extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":{b}}' }]",
+                "`topics[0].subscribe`: knows no `{b}`",
+            ),
+            (
+                "extends = \"binance\"\ntopics = [{ form = \"{a}\", subscribe = '{\"x\":' }]",
+                "`topics[0].subscribe`: is no JSON",
+            ),
             ("extends = \"binance\"\nping = { send = \"{\", interval = \"1s\" }", "`ping.send`: is no JSON"),
             ("extends = \"binance\"\ncontrols = [{ answer = \"x\" }]", "`controls[0].when`: is missing"),
             ("extends = \"ethereum\"\nnotification = { channel = \"/x\" }", "`notification`: needs either"),

@@ -78,7 +78,10 @@ impl TopicForm {
                 if !own.contains(&hole) && !parts.iter().any(|part| part == hole) {
                     let known = own.iter().copied().chain(parts.iter().map(String::as_str));
                     let known = known.map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ");
-                    return Err(Fault::new(format!("{key}.{name}"), format!("knows no `{{{hole}}}`; known are {known}")));
+                    return Err(Fault::new(
+                        format!("{key}.{name}"),
+                        format!("knows no `{{{hole}}}`; known are {known}"),
+                    ));
                 }
             }
             Ok(template)
@@ -158,7 +161,10 @@ impl TopicForm {
             for hole in template.value_names() {
                 let Some(part) = self.parts.iter().position(|part| part == hole) else { continue };
                 if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(words[part]) {
-                    return Err(format!("`{}` stands where `{}` has JSON or a number: {error}", words[part], self.text));
+                    return Err(format!(
+                        "`{}` stands where `{}` has JSON or a number: {error}",
+                        words[part], self.text
+                    ));
                 }
             }
         }

@@ -57,10 +57,7 @@ fn binance_requests_are_listed_and_acknowledged_by_their_ids() {
     let mut bench = Bench::of("binance", &["btcusdt@trade", "ethusdt@trade", "nosuch@trade"]);
     let sent = bench.subscribe([0, 1]);
     assert_eq!(sent.len(), 1);
-    assert_eq!(
-        json(&sent[0]),
-        json(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","ethusdt@trade"],"id":1}"#)
-    );
+    assert_eq!(json(&sent[0]), json(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","ethusdt@trade"],"id":1}"#));
     bench.receive(r#"{"result":null,"id":1}"#);
     assert_eq!(bench.acknowledged(), ["btcusdt@trade", "ethusdt@trade"]);
     bench.subscribe([2]);
@@ -147,8 +144,7 @@ fn kraken_answers_once_for_each_symbol_of_a_request() {
 #[test]
 fn identical_acknowledgements_are_taken_in_the_order_of_requests() {
     let recording = Recording::load("bybit-v5/linear_2025-06-13");
-    let topics: Vec<_> =
-        recording.sent.iter().map(|text| json(text)["args"][0].as_str().unwrap().to_owned()).collect();
+    let topics: Vec<_> = recording.sent.iter().map(|text| json(text)["args"][0].as_str().unwrap().to_owned()).collect();
     let mut bench = Bench::of("bybit", &topics);
     for (topic, recorded) in (0..).zip(&recording.sent) {
         let sent = bench.subscribe([topic]);
@@ -187,9 +183,8 @@ fn a_refused_request_of_many_topics_is_asked_again_until_the_bad_one_is_found() 
 fn every_frame_of_the_okx_recording_is_accounted_for() {
     let recording = Recording::load("okx-v5/public_2022-05-13");
     let last = json(recording.sent.last().unwrap());
-    let topic = |arg: &serde_json::Value| {
-        format!("{}:{}", arg["channel"].as_str().unwrap(), arg["instId"].as_str().unwrap())
-    };
+    let topic =
+        |arg: &serde_json::Value| format!("{}:{}", arg["channel"].as_str().unwrap(), arg["instId"].as_str().unwrap());
     let topics: Vec<String> = last["args"].as_array().unwrap().iter().map(topic).collect();
     let mut bench = Bench::of("okx", &topics);
     let sent = bench.subscribe_all();
