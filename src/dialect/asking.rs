@@ -51,7 +51,7 @@ fn ask(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], at_mos
             };
             book.set_phase(*topic, Phase::Asked(tries));
         }
-        send(book, requests, Purpose::Subscribe, group, None, out);
+        send(book, requests, Purpose::Subscribe, &group, None, out);
     }
 }
 
@@ -60,12 +60,12 @@ pub(crate) fn send(
     book: &TopicBook,
     requests: &mut Requests,
     purpose: Purpose,
-    group: Vec<TopicId>,
+    group: &[TopicId],
     subscription: Option<&str>,
     out: &mut Outbox,
 ) {
-    let id = requests.open(purpose, group.clone());
-    match book.request(purpose, id, &group, subscription) {
+    let id = requests.open(purpose, group.to_vec());
+    match book.request(purpose, id, group, subscription) {
         Some(text) => out.push(OutFrame::Text(text)),
         // Nothing is said, so nothing will be answered.
         None => drop(requests.take(&id.to_string())),

@@ -1,7 +1,11 @@
 //! `{/arg/channel}:{/arg/instId}`: how a topic is named by what stands in a message.
 
-use super::scanned::{PointerList, Scanned, slice, undecoded};
+use super::scanned::{PointerList, Scanned, undecoded};
 use crate::monitor::scanner::{Token, elements};
+
+/// Topics that one text may name. Two lists multiply, and an upstream could make much of that.
+/// Source: a guess, several times what any published limit allows on one link.
+const KEYS_MAX: usize = 10_000;
 
 /// Pieces of a topic's text, fixed or pointed at.
 #[derive(Debug, Clone)]
@@ -22,7 +26,7 @@ impl TopicPattern {
         let mut rest = text;
         while let Some(at) = rest.find('{') {
             if at > 0 {
-                pieces.push(Piece::Fixed(rest[..at].as_bytes().into()));
+                pieces.push(Piece::Fixed(rest.as_bytes()[..at].into()));
             }
             let end = rest[at..].find('}').ok_or_else(|| format!("`{text}` has a `{{` that is never closed"))? + at;
             pieces.push(Piece::Field(pointers.slot(&rest[at + 1..end])?));
@@ -61,22 +65,28 @@ impl TopicPattern {
         let mut keys = vec![Vec::new()];
         for piece in &self.pieces {
             match piece {
-                Piece::Fixed(bytes) => keys.iter_mut().for_each(|key| key.extend_from_slice(bytes)),
+                Piece::Fixed(bytes) => {
+                    for key in &mut keys {
+                        key.extend_from_slice(bytes);
+                    }
+                }
                 Piece::Field(slot) => {
                     let Some(span) = scanned.fields.get(*slot) else { return Vec::new() };
-                    let raw = slice(scanned.text, span);
+                    let raw = span.of(scanned.text);
                     if raw.first() == Some(&b'[') {
                         let mut grown = Vec::new();
                         for element in elements(scanned.text, span) {
-                            for key in &keys {
+                            for key in keys.iter().take(KEYS_MAX.saturating_sub(grown.len())) {
                                 let mut key = key.clone();
-                                push_token(&mut key, slice(scanned.text, element));
+                                push_token(&mut key, element.of(scanned.text));
                                 grown.push(key);
                             }
                         }
                         keys = grown;
                     } else {
-                        keys.iter_mut().for_each(|key| push_token(key, raw));
+                        for key in &mut keys {
+                            push_token(key, raw);
+                        }
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::monitor::scanner::{Fields, Pointer, PointerSet, Span, Token};
+use crate::monitor::scanner::{Fields, Pointer, PointerSet, Token};
 
 /// A text together with where its pointers are.
 #[derive(Clone, Copy)]
@@ -16,19 +16,13 @@ impl<'a> Scanned<'a> {
     /// The raw token of a slot.
     #[inline]
     pub(crate) fn raw(self, slot: usize) -> Option<&'a [u8]> {
-        self.fields.get(slot).map(|span| slice(self.text, span))
+        self.fields.get(slot).map(|span| span.of(self.text))
     }
 
     /// A token's text: strings without quotes and escapes, all else as it stands.
     pub(crate) fn plain(self, slot: usize) -> Option<Cow<'a, str>> {
         self.raw(slot).map(|raw| Token::new(raw).text())
     }
-}
-
-/// The bytes of a span.
-#[inline]
-pub(crate) fn slice(text: &[u8], span: Span) -> &[u8] {
-    &text[span.start as usize..span.end as usize]
 }
 
 /// A string token's content where it holds no escapes; else the token itself when it is no string; none for a string

@@ -86,20 +86,20 @@ impl TopicBook {
     /// The topic whose messages are named so; of several the one that was asked for here.
     #[inline]
     pub(crate) fn routed(&self, text: &[u8]) -> Option<TopicId> {
-        self.pick(self.routes.get(text)?)
+        self.routes.get(text).map(|row| self.pick(row))
     }
 
     /// The topic that is worded so, or else whose messages are.
     pub(crate) fn named(&self, text: &[u8]) -> Option<TopicId> {
-        self.names.get(text).or_else(|| self.routes.get(text)).and_then(|row| self.pick(row))
+        self.names.get(text).or_else(|| self.routes.get(text)).map(|row| self.pick(row))
     }
 
     #[inline]
-    fn pick(&self, row: &Row) -> Option<TopicId> {
+    fn pick(&self, row: &Row) -> TopicId {
         if row.others.is_empty() || self.asked(row.first) {
-            return Some(row.first);
+            return row.first;
         }
-        Some(row.others.iter().copied().find(|topic| self.asked(*topic)).unwrap_or(row.first))
+        row.others.iter().copied().find(|topic| self.asked(*topic)).unwrap_or(row.first)
     }
 
     /// Whether messages of the topic are expected on this link.
@@ -152,13 +152,11 @@ impl TopicBook {
 
 /// Checks a topic against forms; the error shows how it should look.
 pub(crate) fn check_topic(forms: &[TopicForm], topic: &str) -> Result<(), String> {
-    match forms.iter().find_map(|form| form.split(topic).map(|words| (form, words))) {
-        Some((form, words)) => form.check(&words).map_err(|reason| format!("topic `{topic}`: {reason}")),
-        None => {
-            let shapes = forms.iter().map(TopicForm::shown).collect::<Vec<_>>().join(", or ");
-            Err(format!("topic `{topic}` has not the form {shapes}"))
-        }
+    if let Some((form, words)) = forms.iter().find_map(|form| form.split(topic).map(|words| (form, words))) {
+        return form.check(&words).map_err(|reason| format!("topic `{topic}`: {reason}"));
     }
+    let shapes = forms.iter().map(TopicForm::shown).collect::<Vec<_>>().join(", or ");
+    Err(format!("topic `{topic}` has not the form {shapes}"))
 }
 
 /// Texts to topics.

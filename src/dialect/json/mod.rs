@@ -40,7 +40,7 @@ impl JsonDialect {
             return Err(Fault::new("routes", "is missing; it says which topic a message belongs to"));
         }
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
-        Rules::compile(&settings, &mut PointerList::default())?;
+        Rules::compile(&settings, PointerList::default())?;
         Ok(Self { settings, forms, ping })
     }
 }
@@ -67,9 +67,9 @@ impl Dialect for JsonDialect {
     }
 
     fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session> {
-        let mut pointers =
+        let pointers =
             PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
-        let rules = Rules::compile(&self.settings, &mut pointers).expect("the rules were compiled once before");
-        Box::new(JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules, pointers.into_set()))
+        let rules = Rules::compile(&self.settings, pointers).expect("the rules were compiled once before");
+        Box::new(JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules))
     }
 }

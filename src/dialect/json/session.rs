@@ -8,16 +8,20 @@ use crate::dialect::declared::{Control, Ping, Reason, compile_patterns, compile_
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
-use crate::dialect::scanned::{PointerList, Scanned, slice};
+use crate::dialect::scanned::{PointerList, Scanned};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::{Purpose, TopicForm};
 use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
 use crate::monitor::scanner::{Fields, PointerSet, Utf8, elements};
 
-/// Everything that reads frames, with slots in one pointer set.
+/// Everything that reads frames. Data is found with one scan for what monitors and routes look at; all that is only in
+/// answers and heartbeats is looked for in a second scan of the few frames that no route takes, so that it costs data
+/// nothing.
 #[derive(Debug)]
 pub(super) struct Rules {
+    data: PointerSet,
     routes: Vec<Route>,
+    answers: PointerSet,
     refusals: Vec<Refusal>,
     acknowledgements: Vec<Acknowledgement>,
     controls: Vec<Control>,
@@ -64,7 +68,8 @@ enum About {
 }
 
 impl Rules {
-    pub(super) fn compile(settings: &JsonDialectSettings, pointers: &mut PointerList) -> Result<Self, Fault> {
+    pub(super) fn compile(settings: &JsonDialectSettings, mut plan: PointerList) -> Result<Self, Fault> {
+        let pointers = &mut plan;
         let mut routes = Vec::new();
         for (index, route) in settings.routes.iter().enumerate() {
             let key = format!("routes[{index}]");
@@ -74,13 +79,15 @@ impl Rules {
             }
             routes.push(Route { when, topics: compile_patterns(&route.topic, &key, pointers)? });
         }
+        let pointers = &mut PointerList::default();
         let compile = |(index, refusal)| Refusal::compile(refusal, &format!("refusals[{index}]"), pointers);
         let refusals = settings.refusals.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
         let compile = |(index, rule)| Acknowledgement::compile(rule, &format!("acknowledgements[{index}]"), pointers);
         let acknowledgements = settings.acknowledgements.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
         let compile = |(index, control)| Control::compile(control, &format!("controls[{index}]"), pointers);
         let controls = settings.controls.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { routes, refusals, acknowledgements, controls })
+        let answers = std::mem::take(pointers).into_set();
+        Ok(Self { data: plan.into_set(), routes, answers, refusals, acknowledgements, controls })
     }
 }
 
@@ -128,13 +135,13 @@ impl Acknowledgement {
             return self.topics.iter().flat_map(|pattern| pattern.keys(scanned)).collect();
         };
         let Some(list) = scanned.fields.get(each.list) else { return Vec::new() };
-        if !slice(scanned.text, list).starts_with(b"[") {
+        if !list.of(scanned.text).starts_with(b"[") {
             return Vec::new();
         }
         let mut keys = Vec::new();
         let mut fields = Fields::default();
         for element in elements(scanned.text, list) {
-            let text = slice(scanned.text, element);
+            let text = element.of(scanned.text);
             if each.pointers.scan(text, Utf8::Checked, &mut fields).is_ok() {
                 let element = Scanned { text, fields: &fields };
                 keys.extend(self.topics.iter().flat_map(|pattern| pattern.keys(element)));
@@ -151,7 +158,6 @@ fn compile_id(pointer: Option<&str>, key: &str, pointers: &mut PointerList) -> R
 
 /// State of one link.
 pub(super) struct JsonSession {
-    pointers: PointerSet,
     rules: Rules,
     literals: Vec<String>,
     ping: Option<Arc<Ping>>,
@@ -160,6 +166,7 @@ pub(super) struct JsonSession {
     requests: Requests,
     /// Taken out while a frame is read, so that the rest can be changed meanwhile.
     fields: Fields,
+    answer_fields: Fields,
     scratch: Vec<u8>,
 }
 
@@ -170,10 +177,8 @@ impl JsonSession {
         ping: Option<Arc<Ping>>,
         topics: &[Topic],
         rules: Rules,
-        pointers: PointerSet,
     ) -> Self {
         Self {
-            pointers,
             rules,
             literals: settings.literals.clone(),
             ping,
@@ -181,6 +186,7 @@ impl JsonSession {
             book: TopicBook::new(topics, Arc::clone(forms)),
             requests: Requests::default(),
             fields: Fields::default(),
+            answer_fields: Fields::default(),
             scratch: Vec::new(),
         }
     }
@@ -205,6 +211,32 @@ impl JsonSession {
         routed
     }
 
+    #[inline]
+    fn read(&mut self, scanned: Scanned<'_>, intake: &mut dyn Intake, out: &mut Outbox) {
+        let text = scanned.text;
+        match self.route(scanned) {
+            Routed::To(topic) if self.book.phase(topic) == Phase::Ended => intake.control(Some(topic)),
+            Routed::To(topic) => intake.message(topic, Message { bytes: text, fields: Some(scanned.fields) }),
+            _ if self.answered(text, intake, out) => {}
+            Routed::Unasked(key) => {
+                let reason = format!("data of topic `{}`, which nobody asked for", shorten(&key));
+                intake.unreadable(None, &reason, text);
+            }
+            Routed::NoRoute => intake.unreadable(None, "no rule of the dialect says what this message is", text),
+        }
+    }
+
+    /// Whether the message, which no route takes, is an answer or control.
+    fn answered(&mut self, text: &[u8], intake: &mut dyn Intake, out: &mut Outbox) -> bool {
+        let mut fields = std::mem::take(&mut self.answer_fields);
+        // The text is known to be valid, so the scan cannot fail.
+        let answered = self.rules.answers.scan(text, Utf8::Checked, &mut fields).is_ok()
+            && self.answer(Scanned { text, fields: &fields }, intake, out);
+        self.answer_fields = fields;
+        answered
+    }
+
+    /// What follows from an answer.
     fn answer(&mut self, scanned: Scanned<'_>, intake: &mut dyn Intake, out: &mut Outbox) -> bool {
         if let Some(at) = self.rules.refusals.iter().position(|rule| rule.when.holds(scanned)) {
             self.refusal(at, scanned, intake, out);
@@ -331,7 +363,7 @@ impl Session for JsonSession {
             self.requests.settle(Purpose::Subscribe, *topic);
         }
         for group in self.book.groups(Purpose::Unsubscribe, topics, self.topics_per_request as usize) {
-            asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, group, None, out);
+            asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &group, None, out);
         }
     }
 
@@ -351,26 +383,10 @@ impl Session for JsonSession {
             return;
         }
         let mut fields = std::mem::take(&mut self.fields);
-        match self.pointers.scan(text, utf8, &mut fields) {
-            Err(error) => intake.unreadable(None, &error.to_string(), text),
-            Ok(()) => {
-                let scanned = Scanned { text, fields: &fields };
-                match self.route(scanned) {
-                    Routed::To(topic) if self.book.phase(topic) == Phase::Ended => intake.control(Some(topic)),
-                    Routed::To(topic) => intake.message(topic, Message { bytes: text, fields: Some(&fields) }),
-                    Routed::Unasked(key) => {
-                        if !self.answer(scanned, intake, out) {
-                            let reason = format!("data of topic `{}`, which nobody asked for", shorten(&key));
-                            intake.unreadable(None, &reason, text);
-                        }
-                    }
-                    Routed::NoRoute => {
-                        if !self.answer(scanned, intake, out) {
-                            intake.unreadable(None, "no rule of the dialect says what this message is", text);
-                        }
-                    }
-                }
-            }
+        if let Err(error) = self.rules.data.scan(text, utf8, &mut fields) {
+            intake.unreadable(None, &error.to_string(), text);
+        } else {
+            self.read(Scanned { text, fields: &fields }, intake, out);
         }
         self.fields = fields;
     }

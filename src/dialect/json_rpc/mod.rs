@@ -39,7 +39,7 @@ impl JsonRpcDialect {
         let forms = compile_forms(&settings.topics)?;
         let ping = settings.ping.as_ref().map(Ping::compile).transpose()?.map(Arc::new);
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
-        Rules::compile(&settings, &mut PointerList::default())?;
+        Rules::compile(&settings, PointerList::default())?;
         Ok(Self { settings, forms, ping })
     }
 }
@@ -66,16 +66,9 @@ impl Dialect for JsonRpcDialect {
     }
 
     fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session> {
-        let mut pointers =
+        let pointers =
             PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
-        let rules = Rules::compile(&self.settings, &mut pointers).expect("the rules were compiled once before");
-        Box::new(JsonRpcSession::new(
-            &self.settings,
-            &self.forms,
-            self.ping.clone(),
-            topics,
-            rules,
-            pointers.into_set(),
-        ))
+        let rules = Rules::compile(&self.settings, pointers).expect("the rules were compiled once before");
+        Box::new(JsonRpcSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules))
     }
 }

@@ -9,16 +9,19 @@ use crate::dialect::declared::{Control, Ping, Reason};
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
-use crate::dialect::scanned::{PointerList, Scanned, slice, undecoded};
+use crate::dialect::scanned::{PointerList, Scanned, undecoded};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::{Purpose, TopicForm};
 use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
 use crate::monitor::scanner::{Fields, PointerSet, Span, Utf8, elements};
 
-/// Slots of everything that is looked at in a message.
+/// Slots of everything that is looked at in a message. Notifications are found with one scan; what is only in answers is
+/// looked for in a second scan of the few messages that are none.
 #[derive(Debug)]
 pub(super) struct Rules {
+    notifications: PointerSet,
     notification: Naming,
+    answers: PointerSet,
     id: usize,
     result: usize,
     error: usize,
@@ -38,8 +41,8 @@ enum Naming {
 }
 
 impl Rules {
-    pub(super) fn compile(settings: &JsonRpcDialectSettings, pointers: &mut PointerList) -> Result<Self, Fault> {
-        let mut slot = |key: &str, text: &str| pointers.slot(text).map_err(|reason| Fault::new(key, reason));
+    pub(super) fn compile(settings: &JsonRpcDialectSettings, mut plan: PointerList) -> Result<Self, Fault> {
+        let mut slot = |key: &str, text: &str| plan.slot(text).map_err(|reason| Fault::new(key, reason));
         let notification = match (&settings.notification.subscription, &settings.notification.channel) {
             (Some(pointer), None) => Naming::Subscription(slot("notification.subscription", pointer)?),
             (None, Some(pointer)) => Naming::Channel(slot("notification.channel", pointer)?),
@@ -48,19 +51,30 @@ impl Rules {
                 return Err(Fault::new("notification", reason));
             }
         };
+        let pointers = &mut PointerList::default();
+        let mut slot = |key: &str, text: &str| pointers.slot(text).map_err(|reason| Fault::new(key, reason));
         let (id, result, error) = (slot("id", "/id")?, slot("result", "/result")?, slot("error", "/error")?);
         let accepted =
             TopicPattern::compile("{/result}", pointers).map_err(|reason| Fault::new("notification", reason))?;
         let reason = Reason::compile(&settings.reason, "", pointers)?;
         let compile = |(index, control)| Control::compile(control, &format!("controls[{index}]"), pointers);
         let controls = settings.controls.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { notification, id, result, error, accepted, reason, controls })
+        Ok(Self {
+            notifications: plan.into_set(),
+            notification,
+            answers: std::mem::take(pointers).into_set(),
+            id,
+            result,
+            error,
+            accepted,
+            reason,
+            controls,
+        })
     }
 }
 
 /// State of one link.
 pub(super) struct JsonRpcSession {
-    pointers: PointerSet,
     rules: Rules,
     ping: Option<Arc<Ping>>,
     topics_per_request: u32,
@@ -70,6 +84,7 @@ pub(super) struct JsonRpcSession {
     early: EarlyMessages,
     /// Taken out while a frame is read, so that the rest can be changed meanwhile.
     fields: Fields,
+    answer_fields: Fields,
 }
 
 impl JsonRpcSession {
@@ -79,10 +94,8 @@ impl JsonRpcSession {
         ping: Option<Arc<Ping>>,
         topics: &[Topic],
         rules: Rules,
-        pointers: PointerSet,
     ) -> Self {
         Self {
-            pointers,
             rules,
             ping,
             topics_per_request: settings.limits.topics_per_request,
@@ -91,6 +104,7 @@ impl JsonRpcSession {
             subscriptions: Subscriptions::default(),
             early: EarlyMessages::new(settings.early.messages, settings.early.bytes.as_usize()),
             fields: Fields::default(),
+            answer_fields: Fields::default(),
         }
     }
 
@@ -111,15 +125,25 @@ impl JsonRpcSession {
                 }
             }
         }
+        let mut answer_fields = std::mem::take(&mut self.answer_fields);
+        // The text is known to be valid, so the scan cannot fail.
+        if self.rules.answers.scan(text, Utf8::Checked, &mut answer_fields).is_ok() {
+            self.answer(Scanned { text, fields: &answer_fields }, fields, intake, out);
+        }
+        self.answer_fields = answer_fields;
+    }
+
+    /// A message that is no notification. `fields` are for notifications that are delivered because of it.
+    fn answer(&mut self, scanned: Scanned<'_>, fields: &mut Fields, intake: &mut dyn Intake, out: &mut Outbox) {
         let id = scanned.raw(self.rules.id).filter(|raw| *raw != b"null");
         if scanned.raw(self.rules.error).is_some_and(|raw| raw != b"null") {
             self.error(scanned, intake, out);
         } else if id.is_some() && scanned.raw(self.rules.result).is_some() {
-            self.result(text, fields, intake, out);
+            self.result(scanned, fields, intake, out);
         } else if self.rules.controls.iter().any(|control| control.applies(scanned, &mut self.requests, out)) {
             intake.control(None);
         } else {
-            intake.unreadable(None, "is neither a notification nor an answer of this dialect", text);
+            intake.unreadable(None, "is neither a notification nor an answer of this dialect", scanned.text);
         }
     }
 
@@ -181,8 +205,7 @@ impl JsonRpcSession {
         scanned.plain(self.rules.id).and_then(|id| self.requests.take(&id))
     }
 
-    fn result(&mut self, text: &[u8], fields: &mut Fields, intake: &mut dyn Intake, out: &mut Outbox) {
-        let scanned = Scanned { text, fields };
+    fn result(&mut self, scanned: Scanned<'_>, fields: &mut Fields, intake: &mut dyn Intake, out: &mut Outbox) {
         match self.request(scanned) {
             Some(request) if request.purpose == Purpose::Subscribe => match self.rules.notification {
                 Naming::Channel(_) => self.accepted(request, scanned, intake),
@@ -251,7 +274,7 @@ impl JsonRpcSession {
         for early in early {
             if self.subscriptions.topics(id).is_none() {
                 intake.control(None);
-            } else if self.pointers.scan(&early.text, Utf8::Checked, fields).is_ok() {
+            } else if self.rules.notifications.scan(&early.text, Utf8::Checked, fields).is_ok() {
                 self.notification(id, Scanned { text: &early.text, fields }, intake);
             }
         }
@@ -266,7 +289,7 @@ impl JsonRpcSession {
 
     fn say_end(&mut self, topic: TopicId, id: &[u8], out: &mut Outbox) {
         let id = String::from_utf8_lossy(id).into_owned();
-        asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, vec![topic], Some(&id), out);
+        asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &[topic], Some(&id), out);
     }
 
     /// When no answer is awaited, nobody will ever claim what was kept.
@@ -296,7 +319,7 @@ impl Session for JsonRpcSession {
         match self.rules.notification {
             Naming::Channel(_) => {
                 for group in self.book.groups(Purpose::Unsubscribe, topics, self.topics_per_request as usize) {
-                    asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, group, None, out);
+                    asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &group, None, out);
                 }
             }
             // A topic without an id yet is ended when its answer comes.
@@ -322,7 +345,7 @@ impl Session for JsonRpcSession {
             Frame::Binary(bytes) => (bytes, Utf8::Unchecked),
         };
         let mut fields = std::mem::take(&mut self.fields);
-        match self.pointers.scan(text, utf8, &mut fields) {
+        match self.rules.notifications.scan(text, utf8, &mut fields) {
             Err(error) => intake.unreadable(None, &error.to_string(), text),
             Ok(()) => match whole_array(text) {
                 None => self.message(text, &mut fields, intake, out),
@@ -330,9 +353,9 @@ impl Session for JsonRpcSession {
                     let mut empty = true;
                     for element in elements(text, batch) {
                         empty = false;
-                        let element = slice(text, element);
+                        let element = element.of(text);
                         // Valid, since the whole is; scanned again so that places are counted from its own beginning.
-                        match self.pointers.scan(element, Utf8::Checked, &mut fields) {
+                        match self.rules.notifications.scan(element, Utf8::Checked, &mut fields) {
                             Ok(()) => self.message(element, &mut fields, intake, out),
                             Err(error) => intake.unreadable(None, &error.to_string(), element),
                         }
