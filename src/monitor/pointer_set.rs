@@ -26,14 +26,21 @@ pub(super) struct Node {
     indexes: Children,
 }
 
+/// The node of the whole text.
+pub(super) const ROOT: u32 = 0;
+
 /// No pointer ends here.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// A range in one of the lists of children.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Children {
     first: u32,
     pub(super) count: u32,
+}
+
+impl Children {
+    pub(super) const NONE: Self = Self { first: 0, count: 0 };
 }
 
 #[derive(Debug, Clone)]
@@ -113,7 +120,7 @@ impl PointerSet {
         self.slots == 0
     }
 
-    /// How many nodes there are; they are numbered from 0, the root.
+    /// How many nodes there are; they are numbered from [`ROOT`] on.
     pub(super) fn nodes(&self) -> usize {
         self.nodes.len()
     }

@@ -9,8 +9,8 @@ pub use super::pointer::{Pointer, PointerError};
 pub use super::pointer_set::PointerSet;
 pub use super::token::{Token, TokenKind};
 
-use super::grammar::{self, DEPTH_MAX, Failure, Next, Opened, Place};
-use super::pointer_set::{Children, NO_SLOT};
+use super::grammar::{self, DEPTH_MAX, Failure, Found, Next, Place};
+use super::pointer_set::{Children, NO_SLOT, ROOT};
 
 /// Where a raw token is in its text: strings with their quotes, containers with their brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ pub struct Fields {
     seen: Vec<u32>,
     /// The number of the scan, so that nothing has to be cleared between two.
     scan: u32,
-    /// Containers around the one that the scan is in, as far as pointers lead through them.
+    /// The levels around the one that the scan is in: as many as there are containers around the value it is at.
     outer: Vec<Level>,
 }
 
@@ -121,12 +121,18 @@ struct Level {
     /// Where it begins, and the slot it fills itself.
     start: usize,
     slot: u32,
-    children: Children,
-    /// How many children have not been met yet.
+    /// The children of its node, and how many have not been met yet.
+    inside: Children,
     missing: u32,
     /// The number of the element that is next, in an array.
     index: u32,
     object: bool,
+}
+
+impl Level {
+    /// Around the text's value.
+    const OUTSIDE: Self =
+        Self { start: 0, slot: NO_SLOT, inside: Children::NONE, missing: 0, index: 0, object: false };
 }
 
 impl PointerSet {
@@ -152,8 +158,7 @@ impl PointerSet {
         {
             return Err(Failure::new(error.valid_up_to(), ScanErrorKind::InvalidUtf8));
         }
-        let start = grammar::blank(text, 0);
-        let end = self.scan_root(text, start, fields)?;
+        let end = self.walk(text, fields)?;
         let rest = grammar::blank(text, end);
         if rest < text.len() {
             return Err(Failure::new(rest, ScanErrorKind::TrailingData));
@@ -164,143 +169,102 @@ impl PointerSet {
         Ok(())
     }
 
-    #[inline]
-    fn scan_root(&self, text: &[u8], start: usize, fields: &mut Fields) -> Place {
-        match self.enter(text, start, 0, 0)? {
-            Entered::Passed { end } => {
-                fields.fill(self.node(0).slot, start, end);
-                Ok(end)
-            }
-            Entered::Inside { level, at } => self.walk(text, at, level, fields),
-        }
-    }
-
-    /// Goes into a node's value, if it is a container in which something is looked for, and past it otherwise.
-    #[inline]
-    fn enter(&self, text: &[u8], start: usize, node: u32, depth: usize) -> Result<Entered, Failure> {
-        let node = self.node(node);
-        let bracket = grammar::byte(text, start);
-        let children = node.children(bracket == b'{');
-        if children.count == 0 || !matches!(bracket, b'{' | b'[') {
-            return grammar::value(text, start, DEPTH_MAX - depth).map(|end| Entered::Passed { end });
-        }
-        if depth == DEPTH_MAX {
-            return Err(Failure::new(start, ScanErrorKind::TooDeep));
-        }
-        Ok(match grammar::open(text, start) {
-            Opened::Empty { end } => Entered::Passed { end },
-            Opened::Filled { first, object } => {
-                let level = Level { start, slot: node.slot, children, missing: children.count, index: 0, object };
-                Entered::Inside { level, at: first }
-            }
-        })
-    }
-
-    /// Behind the outermost container, from its first member or element.
-    fn walk(&self, text: &[u8], mut at: usize, mut level: Level, fields: &mut Fields) -> Place {
+    /// Behind the text's one value. Goes into containers in which something is looked for, and past all others.
+    fn walk(&self, text: &[u8], fields: &mut Fields) -> Place {
+        let mut at = 0;
+        let mut node = Some(ROOT);
+        let mut level = Level::OUTSIDE;
         loop {
-            let depth = fields.outer.len() + 1;
-            let (start, node) = self.step(text, at, &mut level, fields)?;
-            let end = match node {
-                None => grammar::value(text, start, DEPTH_MAX - depth)?,
-                Some(node) => match self.enter(text, start, node, depth)? {
-                    Entered::Passed { end } => {
-                        fields.fill(self.node(node).slot, start, end);
-                        end
+            // A value begins at `at`, that of `node`.
+            let passed = match grammar::scalar_or_bracket(text, at)? {
+                Found::Scalar { start, end } => Some((start, end)),
+                Found::Bracket { at: start, object } => {
+                    let inside = node.map_or(Children::NONE, |node| self.node(node).children(object));
+                    let room = DEPTH_MAX - fields.outer.len();
+                    if inside.count == 0 || room == 0 {
+                        Some((start, grammar::container(text, start, object, room)?))
+                    } else {
+                        match grammar::open(text, start, object) {
+                            Next::Closed(end) => Some((start, end)),
+                            Next::Member(first) => {
+                                let slot = node.map_or(NO_SLOT, |node| self.node(node).slot);
+                                fields.outer.push(level);
+                                level = Level { start, slot, inside, missing: inside.count, index: 0, object };
+                                at = first;
+                                None
+                            }
+                        }
                     }
-                    Entered::Inside { level: inner, at: first } => {
-                        fields.outer.push(std::mem::replace(&mut level, inner));
-                        at = first;
-                        continue;
-                    }
-                },
+                }
             };
-            match leave(text, end, &mut level, fields)? {
-                Left::Member(next) => at = next,
-                Left::Root(end) => return Ok(end),
+            if let Some((start, end)) = passed {
+                if let Some(node) = node {
+                    fields.fill(self.node(node).slot, start, end);
+                }
+                match leave(text, end, &mut level, fields)? {
+                    Left::Member(next) => at = next,
+                    Left::Text(end) => return Ok(end),
+                }
             }
-        }
-    }
-
-    /// From a member or element to its value, and which node that is.
-    #[inline]
-    fn step(
-        &self,
-        text: &[u8],
-        at: usize,
-        level: &mut Level,
-        fields: &mut Fields,
-    ) -> Result<(usize, Option<u32>), Failure> {
-        if level.object {
-            let start = grammar::key_quote(text, at)?;
-            let key = grammar::key(text, start)?;
-            let at = grammar::colon(text, key.end)?;
-            let node = self.by_key(level.children, key, || &text[start..key.end - 1]);
-            let node = node.filter(|node| fields.first_sight(*node));
+            // A member or an element of `level` begins at `at`.
+            if level.object {
+                let key = grammar::key(text, at)?;
+                at = key.value;
+                node = self.by_key(level.inside, key, || &text[key.start..key.end]);
+                node = node.filter(|node| fields.first_sight(*node));
+            } else {
+                let child = self.by_index(level.inside, level.inside.count - level.missing);
+                node = (child.index == level.index).then_some(child.node);
+                level.index += 1;
+            }
             level.missing -= u32::from(node.is_some());
-            Ok((at, node))
-        } else {
-            let child = self.by_index(level.children, level.children.count - level.missing);
-            let hit = child.index == level.index;
-            level.index += 1;
-            level.missing -= u32::from(hit);
-            Ok((at, hit.then_some(child.node)))
         }
     }
 }
 
 /// From behind a value to the next member or element of a container in which something is missing yet, out of as many
 /// containers as it takes.
-#[inline]
-fn leave(text: &[u8], mut at: usize, level: &mut Level, fields: &mut Fields) -> Result<Left, Failure> {
-    loop {
-        let end = match grammar::after_value(text, at, level.object)? {
+#[inline(always)]
+fn leave(text: &[u8], mut end: usize, level: &mut Level, fields: &mut Fields) -> Result<Left, Failure> {
+    while !fields.outer.is_empty() {
+        end = match grammar::after_value(text, end, level.object)? {
             Next::Member(member) if level.missing > 0 => return Ok(Left::Member(member)),
+            // Everything is found: the rest has only to be valid.
             Next::Member(member) => {
-                grammar::rest_of_container(text, member, level.object, DEPTH_MAX - fields.outer.len())?
+                grammar::rest_of_container(text, member, level.object, DEPTH_MAX + 1 - fields.outer.len())?
             }
             Next::Closed(end) => end,
         };
         fields.fill(level.slot, level.start, end);
-        match fields.outer.pop() {
-            Some(outer) => *level = outer,
-            None => return Ok(Left::Root(end)),
-        }
-        at = end;
+        *level = fields.outer.pop().unwrap_or(Level::OUTSIDE);
     }
-}
-
-enum Entered {
-    /// Past the whole value.
-    Passed { end: usize },
-    /// At its first member or element.
-    Inside { level: Level, at: usize },
+    Ok(Left::Text(end))
 }
 
 enum Left {
-    /// At a member or element.
+    /// At a member or element, or white space before it.
     Member(usize),
-    /// Behind the outermost container.
-    Root(usize),
+    /// Behind the text's value.
+    Text(usize),
 }
 
 /// The elements of an array in a text that was scanned; nothing, where the span is no array's.
 pub fn elements(text: &[u8], array: Span) -> impl Iterator<Item = Span> {
     let text = text.get(..array.end as usize).unwrap_or_default();
     let start = array.start as usize;
-    let first = match grammar::byte(text, start) {
-        b'[' => match grammar::open(text, start) {
-            Opened::Filled { first, .. } => Some(first),
-            Opened::Empty { .. } => None,
+    let next = match grammar::byte(text, start) {
+        b'[' => match grammar::open(text, start, false) {
+            Next::Member(first) => Some(first),
+            Next::Closed(_) => None,
         },
         _ => None,
     };
-    Elements { text, next: first }
+    Elements { text, next }
 }
 
 struct Elements<'a> {
     text: &'a [u8],
-    /// Where the next one begins.
+    /// Where the next one begins, or white space before it.
     next: Option<usize>,
 }
 
@@ -308,7 +272,7 @@ impl Iterator for Elements<'_> {
     type Item = Span;
 
     fn next(&mut self) -> Option<Span> {
-        let start = self.next.take()?;
+        let start = grammar::blank(self.text, self.next.take()?);
         // The text was valid when it was scanned; were it another one, the elements would end here.
         let end = grammar::value(self.text, start, DEPTH_MAX).ok()?;
         if let Ok(Next::Member(next)) = grammar::after_value(self.text, end, false) {
