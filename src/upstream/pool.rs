@@ -89,8 +89,8 @@ impl Shared {
             self.conflicts_logged.store(now, Ordering::Relaxed);
             tracing::warn!(
                 upstream = %self.name, conflicts,
-                "ids came back with another payload; if these are updates, add what tells them apart to `id`, or set \
-                 on_conflict = \"keep\" (see sluice_conflicts_total for how many)"
+                "ids came back with another payload: if they are unique within a topic only, set dedupe = \"topic\"; if these \
+                 are updates, add what tells them apart to `id`, or set on_conflict = \"keep\" (how many: sluice_conflicts_total)"
             );
         }
     }
