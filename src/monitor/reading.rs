@@ -384,3 +384,6 @@ fn unit_name(unit: crate::config::TimeUnit) -> &'static str {
         TimeUnit::HexS => "hexadecimal seconds (hex_s)",
     }
 }
+
+#[cfg(test)]
+mod tests;
