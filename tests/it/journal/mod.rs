@@ -1,5 +1,7 @@
 //! What the journal promises.
 
 mod blocks;
+mod crashes;
+mod sim_storage;
 mod support;
 mod writing;
