@@ -2,6 +2,9 @@
 
 mod blocks;
 mod crashes;
+mod damage;
+mod following;
+mod room;
 mod sim_storage;
 mod support;
 mod writing;
