@@ -1,5 +1,7 @@
 //! Promises kept by the built program and its rooms, a module each. `support` is how tests reach it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod journal;
 mod settings;
 mod simulator;
