@@ -184,7 +184,7 @@ impl Series for Channel {
             let id = self.market.next_id();
             return self.matched(id, moment);
         }
-        let Self { product, kind, market, sequence } = self;
+        let Self { product, kind, market, sequence, .. } = self;
         let mut draft = Draft::new();
         if *kind == Kind::Ticker {
             let direction = if market.coin() { "buy" } else { "sell" };
