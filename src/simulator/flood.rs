@@ -18,8 +18,11 @@ use super::figures::{add, sub};
 use super::frames::{ClientFrame, Opcode, push_frame};
 use super::settings::FloodSettings;
 
-/// Messages in a buffer at least, in whole rounds over the topics: about 256 KiB.
-const MESSAGES_MIN: usize = 1536;
+/// Messages in a buffer at least, in whole rounds over the topics: about 1.4 MB. Prices repeat from buffer to buffer;
+/// that far apart, a consumer's compression does not find them again.
+const MESSAGES_MIN: usize = 8192;
+/// Messages written at once: about 256 KiB.
+const PIECE_MESSAGES: usize = 1536;
 /// Topics on a connection at most: a buffer holds a message of each.
 const TOPICS_MAX: usize = 20_000;
 /// How often a paced flood sends.
@@ -229,7 +232,7 @@ impl Pour<'_> {
                 };
                 let room =
                     if buffer.next == buffer.messages() { buffer.messages() } else { buffer.messages() - buffer.next };
-                let count = self.flood.claim(due.min(room as u64));
+                let count = self.flood.claim(due.min(room.min(PIECE_MESSAGES) as u64));
                 if count > 0 {
                     if buffer.is_spent() {
                         return Ok(());

@@ -4,5 +4,6 @@
 
 mod journal;
 mod settings;
+mod simulated_dialects;
 mod simulator;
 mod support;
