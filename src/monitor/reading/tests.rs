@@ -175,7 +175,8 @@ fn what_is_missing_or_of_the_wrong_kind_is_quarantined_with_what_and_where() {
     assert_eq!(bench.refused(r#"{"s":"A","E":1}"#), "id: there is nothing at `/t`");
     assert_eq!(bench.refused(r#"{"t":{"a":1},"s":"A","E":1}"#), "id: `{\"a\":1}` at `/t` is neither a string nor a number");
     assert_eq!(bench.refused(r#"{"t":null,"s":"A","E":1}"#), "id: `null` at `/t` is neither a string nor a number");
-    assert_eq!(bench.refused(r#"{"t":1,"E":1}"#), "key: there is nothing at `/s`");
+    assert_eq!(bench.event(r#"{"t":1,"E":1}"#).2, "none", "a key sorts events, it does not tell them apart");
+    assert_eq!(bench.refused(r#"{"t":1,"s":[],"E":1}"#), "key: `[]` at `/s` is neither a string nor a number");
     assert_eq!(bench.refused(r#"{"t":1,"s":"A"}"#), "time: there is nothing at `/E`");
     assert_eq!(bench.refused(r#"{"t":1,"s":"A","E":"x"}"#), "time: `\"x\"` at `/E` is no time in milliseconds (ms)");
     assert!(bench.refused(r#"{"t":1,"s":"A","E":1"#).starts_with("invalid JSON at byte 20"));
