@@ -187,8 +187,9 @@ pub(crate) async fn pour(connection: &mut Connection, flood: &Flood, target: &st
     let seed = connection.shared.settings.seed ^ connection.number;
     let mut pour =
         Pour { connection, flood, topics: Vec::new(), buffer: None, rng: fastrand::Rng::with_seed(seed), sent: 0 };
+    let break_at = pour.connection.break_at(&mut pour.rng);
     pour.subscribe(streams_of(target));
-    let end = match pour.run().await {
+    let end = match pour.run(break_at).await {
         Ok(()) => End::Over,
         Err(end) => end,
     };
@@ -207,7 +208,7 @@ struct Pour<'a> {
 }
 
 impl Pour<'_> {
-    async fn run(&mut self) -> Result<(), End> {
+    async fn run(&mut self, break_at: Option<Instant>) -> Result<(), End> {
         let rate = self.connection.shared.settings.rate;
         let mut since = Instant::now();
         let mut share = (0, 0);
@@ -253,6 +254,7 @@ impl Pour<'_> {
                 biased;
                 () = connection.shared.cancel.cancelled() => return Err(End::Stopped),
                 frame = connection.reader.next() => frame,
+                () = at(break_at) => return Err(connection.way_of_breaking()),
                 () = at(wake) => continue,
                 () = changed, if wake.is_none() => continue,
             };

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sluice::simulator::{
-    AfterRecording, Fault, FloodSettings, LedgerSettings, Running, SimulatedDialect, Simulator, SimulatorSettings,
-    Source,
+    AfterRecording, Fault, FloodSettings, LedgerSettings, Pace, Running, SimulatedDialect, Simulator,
+    SimulatorSettings, Source,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -793,4 +793,71 @@ fn the_command_refuses_what_makes_no_sense() {
     let outcome = workplace.run(["simulate", "--recording", "nothing.jsonl"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("nothing.jsonl"), "{}", outcome.stderr);
+}
+
+#[tokio::test]
+async fn a_recording_s_faults_leave_each_frame_in_it_once() {
+    let path = recorded("binance-spot/btcusdt_2024-08-08.session.jsonl.gz");
+    let mut settings = SimulatorSettings { seed: 3, ..SimulatorSettings::recording(&path) };
+    settings.ledger = LedgerSettings::Memory { entries_max: 100_000 };
+    settings.faults.repeats = 0.05;
+    settings.faults.disorder = 0.05;
+    settings.faults.bad_frames = 0.05;
+    if let Source::Recording(recording) = &mut settings.source {
+        recording.then = AfterRecording::Close;
+    }
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let mut frames = 0;
+    while !matches!(client.next().await.unwrap().unwrap(), Message::Close(_)) {
+        frames += 1;
+    }
+    let count = lines(&path).iter().filter(|line| line["dir"] == "in").count();
+    let ledger = running.ledger();
+    assert_eq!(ledger.len(), frames);
+    let once = ledger.iter().filter(|entry| matches!(entry.fault, None | Some(Fault::Disorder)));
+    let once: Vec<&str> = once.map(|entry| &*entry.id).collect();
+    assert_eq!(once.len(), count, "seed 3");
+    assert_eq!(once.iter().collect::<HashSet<_>>().len(), count, "seed 3");
+    let figures = running.figures();
+    assert!(figures.repeats > 300 && figures.disorder > 300 && figures.bad_frames > 300, "seed 3: {figures}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn fragments_without_end_end_with_the_client_s_patience() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.giant_frame = Some(1);
+    settings.faults.giant_fragments = true;
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let refused = loop {
+        match client.next().await.unwrap() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Capacity(_)), "{refused}");
+    drop(client);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recording_can_keep_its_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slow.jsonl");
+    let line = |t: &str| json!({"t": t, "dir": "in", "text": t}).to_string();
+    std::fs::write(&path, [line("100.0"), line("100.2"), line("100.4")].join("\n")).unwrap();
+    let mut settings = SimulatorSettings::recording(&path);
+    if let Source::Recording(recording) = &mut settings.source {
+        recording.pace = Pace::Recorded { speed: 2.0 };
+    }
+    let running = Simulator::start(settings).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let mut client = Client::connect(&running, "/?streams").await.unwrap();
+    for text in ["100.0", "100.2", "100.4"] {
+        assert_eq!(client.text().await, text);
+    }
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    running.stop().await.unwrap();
 }
