@@ -35,7 +35,7 @@ pub fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) 
     let started = Instant::now();
     let mut done = [0; 4];
     child.stdout.as_mut().expect("it is piped").read_exact(&mut done).expect("it gets done");
-    let figures = Figures::of(child.id(), messages, started);
+    let figures = Figures::of(child.id(), messages, started, 0.0);
     drop(child.stdin.take());
     child.wait().ok();
     figures

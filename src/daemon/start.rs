@@ -96,7 +96,7 @@ impl Daemon {
         let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
 
-        let journal_metrics = JournalMetrics::default();
+        let journal_metrics = metrics.journal();
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let (journal, recovered) = Journal::open(
             &journal_dir,

@@ -151,6 +151,7 @@ impl DedupeWindow {
             }
             let mut shard = lock(&self.shards[shard_index]);
             shard.expire(now_ms, self.ttl_ms);
+            shard.touch(indexes.iter().map(|index| keys[*index as usize].hash));
             for &index in indexes {
                 let key = keys[index as usize];
                 verdicts[index as usize] = judge_one(&mut shard, key, now_ms);

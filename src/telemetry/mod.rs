@@ -1,5 +1,6 @@
 //! What the daemon tells of itself: metrics and logs.
 
+mod latency;
 mod logging;
 mod metrics;
 
