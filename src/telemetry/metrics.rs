@@ -66,6 +66,11 @@ impl MetricsHandle {
         self.exporter.run_upkeep();
     }
 
+    /// How long events take to become durable.
+    pub fn latency(&self) -> Arc<LatencyHistogram> {
+        Arc::clone(&self.latency)
+    }
+
     /// The handles of the journal.
     pub fn journal(&self) -> JournalMetrics {
         JournalMetrics::new(Arc::clone(&self.latency))
