@@ -209,7 +209,9 @@ impl Daemon {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();
         }
-        let closed = self.journal.close();
+        let journal = Arc::clone(&self.journal);
+        // Beside this thread, so that a second signal is heard meanwhile.
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         let durable = self.journal.durable();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
@@ -219,7 +221,10 @@ impl Daemon {
                 Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
             }
         }
-        closed?;
+        match closed {
+            Ok(closed) => closed.map(drop)?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
         Ok(Stopped { durable, drained })
     }
 }

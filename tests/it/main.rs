@@ -1,8 +1,11 @@
 //! Promises kept by the built program and its rooms, a module each. `support` is how tests reach it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod journal;
 mod processes;
 mod recordings;
 mod settings;
+mod simulated_dialects;
 mod simulator;
 mod support;
