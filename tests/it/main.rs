@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod account;
 mod journal;
+mod processes;
+mod recordings;
 mod settings;
 mod simulated_dialects;
 mod simulator;
