@@ -116,8 +116,8 @@ fn main() {
                     trades.fill(&mut builder, from, batch);
                     let filled = cpu_of_thread();
                     let block: EncodedBlock = builder.finish(&mut encoder);
-                    finish += cpu_of_thread() - filled;
-                    push += filled - start;
+                    finish += cpu_of_thread().checked_sub(filled).unwrap();
+                    push += filled.checked_sub(start).unwrap();
                     bytes += block.bytes() as u64;
                 }
                 best_push = best_push.min(push);
@@ -170,11 +170,11 @@ fn main() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let mine = cpu_of_thread() - thread;
+        let mine = cpu_of_thread().checked_sub(thread).unwrap();
         if let Err(error) = journal.close() {
             return eprintln!("{error}");
         }
-        let all = cpu_of_process() - process;
+        let all = cpu_of_process().checked_sub(process).unwrap();
         let written: u64 = dir
             .path()
             .read_dir()

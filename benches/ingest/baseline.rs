@@ -24,7 +24,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the baseline as a process of its own.
-pub fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) -> Figures {
+pub(crate) fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) -> Figures {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--baseline", &flood.url, &connections.to_string(), &messages.to_string()])
         .arg(folder.join("blocks"))
@@ -42,7 +42,7 @@ pub fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) 
 }
 
 /// The process: takes the messages, says so, and waits to be measured.
-pub fn main(arguments: &[String]) {
+pub(crate) fn main(arguments: &[String]) {
     let [url, connections, messages, path] = arguments else { panic!("url, connections, messages, path") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let connections = connections.parse().expect("a number");

@@ -11,11 +11,11 @@ use sluice::journal::JournalReader;
 use tokio::time::Instant;
 
 /// A run must end within this.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// What one run cost.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Nanoseconds of CPU, user and system.
     pub cpu_per_message: f64,
     /// Peak resident memory, 10^6 bytes.
@@ -28,7 +28,7 @@ pub struct Figures {
 
 impl Figures {
     /// Reads a process that has taken `messages` since `started` and still lives.
-    pub fn of(pid: u32, messages: u64, started: Instant, cpu_of_start: f64) -> Self {
+    pub(crate) fn of(pid: u32, messages: u64, started: Instant, cpu_of_start: f64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let messages = messages as f64;
         Self {
@@ -59,12 +59,12 @@ fn peak_bytes(pid: u32) -> f64 {
 }
 
 /// The names of the topics asked for.
-pub fn topics(count: usize) -> Vec<String> {
+pub(crate) fn topics(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("s{number:03}usdt@trade")).collect()
 }
 
 /// The process that serves messages.
-pub struct Flood {
+pub(crate) struct Flood {
     child: Child,
     /// Its address.
     pub url: String,
@@ -72,7 +72,7 @@ pub struct Flood {
 
 impl Flood {
     /// Serves `messages` in all once `topics` are subscribed.
-    pub fn start(messages: u64, topics: usize, rate: Option<u64>) -> Self {
+    pub(crate) fn start(messages: u64, topics: usize, rate: Option<u64>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
         command.args(["simulate", "--dialect", "binance", "--flood", "--flood-total", &messages.to_string()]);
         command.args(["--flood-start-topics", &topics.to_string()]);
@@ -96,7 +96,7 @@ impl Drop for Flood {
 }
 
 /// The daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     address: String,
     started: Instant,
@@ -107,7 +107,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it with `monitors` monitors of one topic each.
-    pub fn start(flood: &Flood, connections: usize, monitors: usize, folder: &Path) -> Self {
+    pub(crate) fn start(flood: &Flood, connections: usize, monitors: usize, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut settings = format!(
             "daemon.data_dir = \"{}\"\nsmart_streaming.enabled = true\nserver.listen = \"127.0.0.1:0\"\nlog.level = \"info,sluice::upstream=warn\"\n\
@@ -148,7 +148,7 @@ impl Daemon {
     }
 
     /// Waits until `messages` are durable, and reads what that cost.
-    pub fn measure(mut self, messages: u64) -> Figures {
+    pub(crate) fn measure(mut self, messages: u64) -> Figures {
         // Asked of the files: a look at its metrics would be work that is counted.
         let reader = JournalReader::open(&self.journal).expect("it has a journal");
         loop {

@@ -40,7 +40,7 @@ pub(super) enum Known {
 /// Ids of one shard, oldest first.
 #[derive(Debug)]
 pub(super) struct Shard {
-    chunks: VecDeque<Box<[Entry; CHUNK_ENTRIES]>>,
+    chunks: VecDeque<Box<[Entry]>>,
     /// Number of the oldest entry; entries are numbered in order of arrival, wrapping.
     head: u32,
     len: usize,
@@ -151,7 +151,7 @@ impl Shard {
     fn push(&mut self, entry: Entry) -> u32 {
         let position = self.head as usize % CHUNK_ENTRIES + self.len;
         if position / CHUNK_ENTRIES == self.chunks.len() {
-            self.chunks.push_back(Box::new([Entry::default(); CHUNK_ENTRIES]));
+            self.chunks.push_back(vec![Entry::default(); CHUNK_ENTRIES].into_boxed_slice());
         }
         self.chunks[position / CHUNK_ENTRIES][position % CHUNK_ENTRIES] = entry;
         let number = self.head.wrapping_add(u32::try_from(self.len).unwrap_or(u32::MAX));
@@ -189,9 +189,9 @@ impl Shard {
             if slot == 0 {
                 break;
             }
-            let home = self.home_of_slot(slot);
+            let wants = self.home_of_slot(slot);
             // The slot may move into the hole only if its home is not between the hole (exclusive) and itself.
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
+            if (next.wrapping_sub(wants) & mask) >= (next.wrapping_sub(hole) & mask) {
                 self.slots[hole] = slot;
                 hole = next;
             }
@@ -307,15 +307,12 @@ mod tests {
                 while model.front().is_some_and(|(_, _, at)| now.wrapping_sub(*at) > TTL) {
                     model.pop_front();
                 }
-                let expected = match model.iter().find(|(known, _, _)| *known == id) {
-                    Some((_, check, _)) => Known::Seen(*check),
-                    None => {
-                        if model.len() == 100 {
-                            model.pop_front();
-                        }
-                        model.push_back((id, wait, now));
-                        Known::New
+                let expected = if let Some((_, check, _)) = model.iter().find(|(known, _, _)| *known == id) { Known::Seen(*check) } else {
+                    if model.len() == 100 {
+                        model.pop_front();
                     }
+                    model.push_back((id, wait, now));
+                    Known::New
                 };
                 prop_assert_eq!(shard.admit(hash_of(id), wait, now), expected);
                 prop_assert_eq!(shard.len(), model.len());

@@ -104,7 +104,7 @@ mod tests {
         let histogram = LatencyHistogram::default();
         histogram.record(Duration::from_millis(25), 10);
         histogram.record(Duration::from_millis(26), 5);
-        histogram.record(Duration::from_secs(60), 1);
+        histogram.record(Duration::from_mins(1), 1);
         let mut text = String::new();
         histogram.render("x_seconds", "How long", &mut text);
         for line in [

@@ -6,7 +6,6 @@ mod report;
 mod screen;
 
 use std::cell::{Cell, OnceCell};
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -172,28 +171,26 @@ impl Show {
     }
 
     /// Shows figures until the demo is to end: the time is over, or nobody can read them.
-    fn go_on(&self) -> impl Future<Output = ()> {
-        async {
-            let Some(begun) = self.begun.get() else { return };
-            let interval = if self.screen.is_terminal() { DRAW_INTERVAL } else { LINE_INTERVAL };
-            let end = self.duration.map(|duration| begun.at + duration);
-            let mut rates = Rates::default();
-            let mut ticks = tokio::time::interval(interval);
-            // Links need a moment; the first look would show nothing.
-            ticks.tick().await;
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    () = at(end) => return,
-                }
-                self.note(self.show(begun, &mut rates).map_err(PrintError::from));
-                // A look at a cell is a take and a put back.
-                let failed = self.failed.take();
-                let over = failed.is_some();
-                self.failed.set(failed);
-                if over {
-                    return;
-                }
+    async fn go_on(&self) {
+        let Some(begun) = self.begun.get() else { return };
+        let interval = if self.screen.is_terminal() { DRAW_INTERVAL } else { LINE_INTERVAL };
+        let end = self.duration.map(|duration| begun.at + duration);
+        let mut rates = Rates::default();
+        let mut ticks = tokio::time::interval(interval);
+        // Links need a moment; the first look would show nothing.
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = at(end) => return,
+            }
+            self.note(self.show(begun, &mut rates).map_err(PrintError::from));
+            // A look at a cell is a take and a put back.
+            let failed = self.failed.take();
+            let over = failed.is_some();
+            self.failed.set(failed);
+            if over {
+                return;
             }
         }
     }
