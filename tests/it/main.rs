@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod demo;
 mod journal;
+mod pool;
 mod processes;
+mod readme;
 mod recordings;
 mod settings;
 mod simulated_dialects;

@@ -151,9 +151,10 @@ impl Show {
         };
         let mut lines = vec![
             format!(
-                "Sluice demo: 6 monitors of 3 simulated upstreams, {} events/s with some repeats, bad frames and lost links",
+                "Sluice demo: 6 monitors of 3 simulated upstreams, {} events/s in all,",
                 report::grouped(args.rate)
             ),
+            String::from("with some repeats, bad frames and lost connections."),
             format!("  journal   {} ({found})", args.data_dir.display()),
             format!("  log       {}", self.log_file.display()),
             format!("  server    http://{address}/metrics and /v1/health/ready"),

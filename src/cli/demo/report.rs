@@ -78,16 +78,17 @@ pub(super) fn frame(view: &DaemonView, stage: Stage<'_>, elapsed: Duration, widt
         Line::new(Style::Strong, "quarantined ").then(Style::Plain, format!("frames for no monitor: {unreadable}")),
     );
     let journal = view.journal();
-    let mut durable = format!(
+    let durable = format!(
         "{} events durable, {} written in {}",
         grouped(journal.durable.0),
         bytes(journal.written_bytes),
         clock(elapsed)
     );
-    if let (Some(p50), Some(p99)) = (journal.latency_p50, journal.latency_p99) {
-        durable = format!("{durable}; socket to durable p50 {}, p99 {}", millis(p50), millis(p99));
-    }
     lines.push(Line::new(Style::Strong, "journal     ").then(Style::Plain, durable));
+    if let (Some(p50), Some(p99)) = (journal.latency_p50, journal.latency_p99) {
+        let latency = format!("from socket to durable: p50 {}, p99 {}", millis(p50), millis(p99));
+        lines.push(Line::new(Style::Strong, "latency     ").then(Style::Plain, latency));
+    }
     let Stage::Running { warning, .. } = stage else { return lines };
     let health = view.health();
     let (style, word) = match health.status {
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_table_fits_eighty_columns_with_all_its_columns() {
-        let monitors = [row("spot-trades", 1_234_567), row("usd-matches", 5)];
+        let monitors = [row("spot-trades", 123_456), row("usd-matches", 5)];
         let lines = table(&monitors, Some(&Rates::default()), 80);
         assert_eq!(lines.len(), 4);
         let header: String = lines[0].0.iter().map(|(_, text)| text.as_str()).collect();
