@@ -174,9 +174,9 @@ impl State {
                 scanned.frame,
             );
         };
-        let counts = self.burst.counts(route.monitor);
         match &rule.each {
             None => {
+                let counts = self.burst.counts(route.monitor);
                 counts.messages += 1;
                 if rule.ignore {
                     counts.control += 1;

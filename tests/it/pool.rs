@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -147,8 +147,11 @@ struct TlsFront {
 }
 
 impl TlsFront {
-    fn start(feed: &Feed, name: &str) -> Self {
+    /// Its authority is called `authority`.
+    fn start(feed: &Feed, name: &str, authority: &str) -> Self {
+        let called = authority;
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.distinguished_name.push(DnType::CommonName, called);
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -195,7 +198,7 @@ fn watch_over_tls(place: &Workplace, host: &str, front: &TlsFront, ca_file: &str
 fn a_certificate_of_a_declared_authority_is_trusted() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "100"]);
-    let front = TlsFront::start(&feed, "localhost");
+    let front = TlsFront::start(&feed, "localhost", "ours");
     place.write("ca.pem", &front.ca_pem);
     let daemon = watch_over_tls(&place, "localhost", &front, "ca_file = \"ca.pem\"");
     until("events come over TLS", || (daemon.metrics().value("sluice_journal_durable_offset", &[]) > 10).then_some(()));
@@ -207,10 +210,10 @@ fn a_certificate_that_is_untrusted_or_for_another_host_is_refused_with_the_reaso
     for (name, with_ca, reason) in [("localhost", false, "UnknownIssuer"), ("elsewhere.example", true, "not valid for name")] {
         let place = Workplace::new();
         let feed = Feed::start(&place, &["--dialect", "binance"]);
-        let front = TlsFront::start(&feed, name);
+        let front = TlsFront::start(&feed, name, "ours");
         place.write("ca.pem", &front.ca_pem);
         // Some authority must be trusted, or nothing could be verified at all.
-        let other = TlsFront::start(&feed, "localhost");
+        let other = TlsFront::start(&feed, "localhost", "another");
         place.write("other.pem", &other.ca_pem);
         let ca_file = if with_ca { "ca_file = \"ca.pem\"" } else { "ca_file = \"other.pem\"" };
         let daemon = watch_over_tls(&place, "localhost", &front, ca_file);
