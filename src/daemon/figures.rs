@@ -1,5 +1,6 @@
 //! Figures of a running daemon that a person looks at: not of single monitors, but of links and of the journal.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -35,18 +36,20 @@ pub struct JournalFigures {
 }
 
 /// What the journal's writer has done, added up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Commits {
     written_bytes: AtomicU64,
-    latency: LatencyHistogram,
+    latency: Arc<LatencyHistogram>,
 }
 
 impl Commits {
+    /// Nothing yet; `latency` is what the metrics record.
+    pub(super) fn new(latency: Arc<LatencyHistogram>) -> Self {
+        Self { written_bytes: AtomicU64::new(0), latency }
+    }
+
     pub(super) fn add(&self, report: &CommitReport<'_>) {
         self.written_bytes.fetch_add(report.bytes, Ordering::Relaxed);
-        for run in report.received {
-            self.latency.record(report.at.since(run.received), run.events.into());
-        }
     }
 
     pub(super) fn figures(&self, durable: Offset) -> JournalFigures {

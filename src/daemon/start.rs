@@ -97,8 +97,8 @@ impl Daemon {
         let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
 
-        let journal_metrics = JournalMetrics::default();
-        let commits = Arc::new(Commits::default());
+        let journal_metrics = metrics.journal();
+        let commits = Arc::new(Commits::new(metrics.latency()));
         let committed = Arc::clone(&commits);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let (journal, recovered) = Journal::open(
@@ -212,7 +212,9 @@ impl Daemon {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();
         }
-        let closed = self.journal.close();
+        let journal = Arc::clone(&self.journal);
+        // Beside this thread, so that a second signal is heard meanwhile.
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         let durable = self.journal.durable();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
@@ -222,7 +224,10 @@ impl Daemon {
                 Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
             }
         }
-        closed?;
+        match closed {
+            Ok(closed) => closed.map(drop)?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
         Ok(Stopped { durable, drained })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scanned::{PointerList, Scanned, undecoded};
+use super::scanned::{PointerList, Scanned};
 use crate::config::Condition;
 use crate::monitor::scanner::Token;
 
@@ -18,7 +18,7 @@ enum Test {
     Absent,
     Integer(Box<[u8]>),
     /// A string, or one of the words `true`, `false` and `null`: a settings file's own `true` already means "present".
-    Text(Box<str>),
+    Text(Text),
     AnyOf(Vec<Test>),
 }
 
@@ -43,13 +43,37 @@ impl When {
     }
 }
 
+/// A text and how it looks as a token.
+#[derive(Debug, Clone)]
+struct Text {
+    text: Box<str>,
+    token: Box<[u8]>,
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        Self { text: text.into(), token: format!("\"{text}\"").into_bytes().into() }
+    }
+
+    #[inline]
+    fn is(&self, raw: &[u8]) -> bool {
+        match raw {
+            // Escapes only make a string longer: what is not longer and not the same is another text.
+            [b'"', ..] if raw.len() <= self.token.len() => raw == &*self.token && !raw.contains(&b'\\'),
+            [b'"', ..] => raw.contains(&b'\\') && Token::new(raw).text() == *self.text,
+            b"true" | b"false" | b"null" => raw == self.text.as_bytes(),
+            _ => false,
+        }
+    }
+}
+
 impl Test {
     fn compile(condition: &Condition) -> Self {
         match condition {
             Condition::Present(true) => Self::Present,
             Condition::Present(false) => Self::Absent,
             Condition::Integer(number) => Self::Integer(number.to_string().into_bytes().into()),
-            Condition::Text(text) => Self::Text(text.as_str().into()),
+            Condition::Text(text) => Self::Text(Text::new(text)),
             Condition::AnyOf(several) => Self::AnyOf(several.iter().map(Self::compile).collect()),
         }
     }
@@ -62,16 +86,7 @@ impl Test {
             (Self::AnyOf(tests), found) => tests.iter().any(|test| test.holds(found)),
             (_, None) => false,
             (Self::Integer(digits), Some(raw)) => raw == &**digits,
-            (Self::Text(text), Some(raw)) => {
-                let literal = matches!(raw, b"true" | b"false" | b"null");
-                if !literal && raw.first() != Some(&b'"') {
-                    return false;
-                }
-                match undecoded(raw) {
-                    Some(inside) => inside == text.as_bytes(),
-                    None => Token::new(raw).text() == **text,
-                }
-            }
+            (Self::Text(text), Some(raw)) => text.is(raw),
         }
     }
 }

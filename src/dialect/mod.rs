@@ -13,6 +13,8 @@ pub mod json;
 pub mod json_rpc;
 mod pattern;
 #[cfg(test)]
+mod preset_rules;
+#[cfg(test)]
 mod recordings;
 pub mod registry;
 mod requests;

@@ -31,7 +31,7 @@ impl<'a> Scanned<'a> {
 pub(crate) fn undecoded(raw: &[u8]) -> Option<&[u8]> {
     match raw {
         [b'"', inside @ .., b'"'] => {
-            if memchr::memchr(b'\\', inside).is_some() {
+            if inside.contains(&b'\\') {
                 None
             } else {
                 Some(inside)

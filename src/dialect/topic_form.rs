@@ -158,7 +158,8 @@ impl TopicForm {
     pub(crate) fn check(&self, words: &[&str]) -> Result<(), String> {
         let requests = [Some(&self.subscribe.template), self.unsubscribe.as_ref().map(|form| &form.template)];
         for template in requests.into_iter().flatten().chain([&self.item]) {
-            for hole in template.value_names() {
+            // `{topic}` is made a JSON string where it stands for a value; parts are put in as they are.
+            for hole in template.value_names().filter(|hole| *hole != "topic") {
                 let Some(part) = self.parts.iter().position(|part| part == hole) else { continue };
                 if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(words[part]) {
                     return Err(format!(

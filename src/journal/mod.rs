@@ -98,13 +98,15 @@ impl std::fmt::Debug for JournalOptions {
     }
 }
 
+type WriterThread = JoinHandle<Result<(), Arc<JournalError>>>;
+
 /// The journal, open for writing. Dropping it closes it, but says nothing of how that went; see [`Journal::close`].
 #[derive(Debug)]
 pub struct Journal {
     id: JournalId,
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
-    thread: Mutex<Option<JoinHandle<Result<(), Arc<JournalError>>>>>,
+    thread: Mutex<Option<WriterThread>>,
     /// Released last.
     _lock: LockGuard,
 }

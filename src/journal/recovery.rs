@@ -135,7 +135,7 @@ pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<R
         received_up_to: UnixNanos(i64::MIN),
     });
     for known in known {
-        recovery.check_known(known, journal, end.offset)?;
+        check_known(known, journal, end.offset)?;
     }
     let watermark = Watermark { offset: end.offset, sequence: end.sequence, position: end.position };
     let mut watermark_file = WatermarkFile::open(storage, journal)?;
@@ -231,16 +231,6 @@ impl Recovery<'_> {
         Ok(journal)
     }
 
-    fn check_known(&self, known: &KnownDurable, journal: JournalId, end: Offset) -> Result<(), JournalError> {
-        if known.journal != journal {
-            return Err(JournalError::Foreign { who: known.who.clone(), found: known.journal, journal });
-        }
-        if known.offset > end {
-            return Err(JournalError::Ahead { who: known.who.clone(), offset: known.offset, end });
-        }
-        Ok(())
-    }
-
     fn settle(
         &mut self,
         names: &[SegmentName],
@@ -263,9 +253,9 @@ impl Recovery<'_> {
         if let [.., before, _] = names {
             self.settle_before(*before, &segment)?;
         }
-        let watermark = self.watermark(&segment, hint, known);
+        let watermark = known_watermark(&segment, hint, known);
         if segment.seal.is_some() {
-            let end = self.sealed_end(segment)?;
+            let end = self.sealed_end(&segment)?;
             if watermark.offset > end.offset {
                 let reason = format!(
                     "events up to {} were durable, but the newest segment {last} ends at {}",
@@ -273,7 +263,7 @@ impl Recovery<'_> {
                 );
                 // Others than the journal itself get their own message, which says who knows more.
                 for known in known {
-                    self.check_known(known, end.journal, end.offset)?;
+                    check_known(known, end.journal, end.offset)?;
                 }
                 return Err(JournalError::Incomplete { dir: self.storage.path(""), reason });
             }
@@ -283,25 +273,10 @@ impl Recovery<'_> {
         self.settle_unsealed(&segment, watermark, known, names.len() == 1)
     }
 
-    /// What is known to be durable before the newest segment's blocks are read.
-    fn watermark(
-        &self,
-        segment: &OpenSegment,
-        hint: Option<(JournalId, Watermark)>,
-        known: &[KnownDurable],
-    ) -> Watermark {
-        let mut watermark = hint.map(|(_, watermark)| watermark).unwrap_or_default();
-        watermark.offset = watermark.offset.max(segment.header.durable_before);
-        for known in known.iter().filter(|known| known.journal == segment.header.journal) {
-            watermark.offset = watermark.offset.max(known.offset);
-        }
-        watermark
-    }
-
     /// The newest segment is sealed. Its seal may have been written without being synced.
-    fn sealed_end(&self, segment: OpenSegment) -> Result<End, JournalError> {
+    fn sealed_end(&self, segment: &OpenSegment) -> Result<End, JournalError> {
         let Some(seal) = &segment.seal else { unreachable!("the caller has looked") };
-        let mut file = self.open_for_repair(&segment)?;
+        let mut file = self.open_for_repair(segment)?;
         file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.path.clone(), source })?;
         Ok(End {
             journal: segment.header.journal,
@@ -335,7 +310,7 @@ impl Recovery<'_> {
         while !(found.cursor.offset == base && found.cursor.chain == chain) {
             found.step(&segment, segment.len)?;
         }
-        self.cut_and_seal(&segment, found)
+        self.cut_and_seal(&segment, &found)
     }
 
     /// The newest segment has no header that can be read: it was being made, or it is damaged.
@@ -402,7 +377,7 @@ impl Recovery<'_> {
         if watermark.offset > end_offset || durable_position > end_position || watermark.sequence > name.sequence {
             if torn.is_none() {
                 for known in known {
-                    self.check_known(known, segment.header.journal, end_offset)?;
+                    check_known(known, segment.header.journal, end_offset)?;
                 }
             }
             let reason = torn.unwrap_or_else(|| "the segment is cut short".to_owned());
@@ -432,7 +407,7 @@ impl Recovery<'_> {
             self.remove(&name.to_string())?;
             return Ok(Settled::Removed);
         }
-        self.cut_and_seal(segment, found)?;
+        self.cut_and_seal(segment, &found)?;
         Ok(Settled::Anew)
     }
 
@@ -500,7 +475,7 @@ impl Recovery<'_> {
     }
 
     /// Cuts a segment behind the blocks found and seals it.
-    fn cut_and_seal(&mut self, segment: &OpenSegment, found: Scan) -> Result<(), JournalError> {
+    fn cut_and_seal(&self, segment: &OpenSegment, found: &Scan) -> Result<(), JournalError> {
         let write_failed = |source| JournalError::WriteFailed { segment: segment.path.clone(), source };
         let mut file = self.open_for_repair(segment)?;
         file.truncate(found.cursor.position).map_err(write_failed)?;
@@ -570,6 +545,27 @@ impl Recovery<'_> {
     fn io(&self, action: &'static str, name: &str, source: std::io::Error) -> JournalError {
         JournalError::Io { action, path: self.storage.path(name), source }
     }
+}
+
+/// What is known to be durable before the newest segment's blocks are read.
+fn known_watermark(segment: &OpenSegment, hint: Option<(JournalId, Watermark)>, known: &[KnownDurable]) -> Watermark {
+    let mut watermark = hint.map(|(_, watermark)| watermark).unwrap_or_default();
+    watermark.offset = watermark.offset.max(segment.header.durable_before);
+    for known in known.iter().filter(|known| known.journal == segment.header.journal) {
+        watermark.offset = watermark.offset.max(known.offset);
+    }
+    watermark
+}
+
+/// Somebody else's memory must be of this journal and not ahead of it.
+fn check_known(known: &KnownDurable, journal: JournalId, end: Offset) -> Result<(), JournalError> {
+    if known.journal != journal {
+        return Err(JournalError::Foreign { who: known.who.clone(), found: known.journal, journal });
+    }
+    if known.offset > end {
+        return Err(JournalError::Ahead { who: known.who.clone(), offset: known.offset, end });
+    }
+    Ok(())
 }
 
 /// Blocks from the beginning of a segment, each whole and following the one before.

@@ -94,18 +94,14 @@ impl Sealed {
     fn total_bytes(&mut self, storage: &dyn Storage) -> Result<u64, JournalError> {
         let mut total: u64 = 0;
         for entry in &mut self.segments {
-            let bytes = match entry.bytes {
-                Some(bytes) => bytes,
-                None => {
-                    let name = entry.name.to_string();
-                    let len = storage.open(&name, Access::Read).and_then(|file| file.len());
-                    let len = len.map_err(|source| JournalError::Io {
-                        action: "measure",
-                        path: storage.path(&name),
-                        source,
-                    })?;
-                    *entry.bytes.insert(len)
-                }
+            let bytes = if let Some(bytes) = entry.bytes {
+                bytes
+            } else {
+                let name = entry.name.to_string();
+                let len = storage.open(&name, Access::Read).and_then(|file| file.len());
+                let len =
+                    len.map_err(|source| JournalError::Io { action: "measure", path: storage.path(&name), source })?;
+                *entry.bytes.insert(len)
             };
             total = total.saturating_add(bytes);
         }

@@ -230,6 +230,9 @@ pub(crate) struct FooterEnd {
     pub(crate) chain: u32,
 }
 
+/// Position and header of each block of a segment.
+pub(crate) type Index = Vec<(u64, BlockHeader)>;
+
 /// A segment whose header was read, and its seal, if it has one.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
@@ -304,7 +307,7 @@ impl OpenSegment {
     }
 
     /// Position and header of each block of a sealed segment, and the dictionary. None when the index cannot be read.
-    pub(crate) fn index(&self) -> Result<Option<(Vec<(u64, BlockHeader)>, Dictionary)>, JournalError> {
+    pub(crate) fn index(&self) -> Result<Option<(Index, Dictionary)>, JournalError> {
         let Some(seal) = &self.seal else { return Ok(None) };
         let mut bytes = vec![0; usize::try_from(seal.index_len).unwrap_or(0)];
         let read = self.file.read_at(seal.index_at, &mut bytes).map_err(|source| self.io("read", source))?;
@@ -366,9 +369,9 @@ fn read_summary(bytes: &[u8], place: &TrailerPlace) -> Result<Seal, Malformed> {
     })
 }
 
-fn read_index(bytes: &[u8], dictionary: &mut Dictionary) -> Result<Vec<(u64, BlockHeader)>, Malformed> {
+fn read_index(bytes: &[u8], dictionary: &mut Dictionary) -> Result<Index, Malformed> {
     let mut input = Input::new(bytes);
-    let mut index = Vec::new();
+    let mut index = Index::new();
     while !input.is_empty() {
         let position = input.varint()?;
         index.push((position, BlockHeader::read(input.bytes()?, dictionary)?));

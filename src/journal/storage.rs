@@ -65,12 +65,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "a file is measured, not asked whether it is empty")]
 pub trait StorageFile: fmt::Debug + Send + Sync {
     /// Its length.
     ///
     /// # Errors
     /// As the system has them; the same goes for every function here.
-    #[expect(clippy::len_without_is_empty, reason = "a file is measured, not asked whether it is empty")]
     fn len(&self) -> io::Result<u64>;
     /// Reads at a position until `buffer` is full or the file ends; returns how much.
     ///

@@ -118,18 +118,15 @@ impl Intake for Reading {
     }
 
     fn control(&mut self, topic: Option<TopicId>) {
-        match topic {
-            Some(topic) => {
-                for route in self.roster.routes_of(topic) {
-                    let counts = self.state.burst.counts(self.roster.routes[route as usize].monitor);
-                    counts.messages += 1;
-                    counts.control += 1;
-                }
-            }
-            None => {
-                self.state.burst.upstream_counts.messages += 1;
-                self.state.burst.upstream_counts.control += 1;
-            }
+        let Some(topic) = topic else {
+            self.state.burst.upstream_counts.messages += 1;
+            self.state.burst.upstream_counts.control += 1;
+            return;
+        };
+        for route in self.roster.routes_of(topic) {
+            let counts = self.state.burst.counts(self.roster.routes[route as usize].monitor);
+            counts.messages += 1;
+            counts.control += 1;
         }
     }
 
@@ -246,7 +243,7 @@ impl State {
             None => None,
         };
         let key = match &rule.key {
-            Some(reference) => Some(self.piece(&scanned, payload_span, required_scalar(&scanned, "key", reference)?)),
+            Some(reference) => optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key)),
             None => None,
         };
         let payload = scanned.text(payload_span);
@@ -344,6 +341,15 @@ fn required(scanned: &Scanned<'_>, what: &str, reference: &Reference) -> Result<
     scanned.find(reference).ok_or_else(|| format!("{what}: there is nothing at `{}`", reference.text))
 }
 
+/// As [`required_scalar`]; a message without it is all the same an event: a key sorts events, it does not tell them apart.
+#[inline]
+fn optional_scalar(scanned: &Scanned<'_>, what: &str, reference: &Reference) -> Result<Option<Span>, String> {
+    match scanned.find(reference) {
+        Some(span) if scanned.text(span) != b"null" => required_scalar(scanned, what, reference).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// A string, a number or a boolean: what can name something.
 #[inline]
 fn required_scalar(scanned: &Scanned<'_>, what: &str, reference: &Reference) -> Result<Span, String> {
@@ -384,3 +390,6 @@ fn unit_name(unit: crate::config::TimeUnit) -> &'static str {
         TimeUnit::HexS => "hexadecimal seconds (hex_s)",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,13 +23,13 @@ pub struct RuleError {
 
 /// Pointers that all monitors of an upstream read out of whole messages, each once.
 #[derive(Debug, Clone, Default)]
-pub struct FramePointers {
+pub(super) struct FramePointers {
     texts: Vec<String>,
 }
 
 impl FramePointers {
     /// The pointers, in the order of their slots.
-    pub fn texts(&self) -> &[String] {
+    pub(super) fn texts(&self) -> &[String] {
         &self.texts
     }
 

@@ -131,8 +131,7 @@ struct Level {
 
 impl Level {
     /// Around the text's value.
-    const OUTSIDE: Self =
-        Self { start: 0, slot: NO_SLOT, inside: Children::NONE, missing: 0, index: 0, object: false };
+    const OUTSIDE: Self = Self { start: 0, slot: NO_SLOT, inside: Children::NONE, missing: 0, index: 0, object: false };
 }
 
 impl PointerSet {
@@ -224,7 +223,7 @@ impl PointerSet {
 
 /// From behind a value to the next member or element of a container in which something is missing yet, out of as many
 /// containers as it takes.
-#[inline(always)]
+#[inline]
 fn leave(text: &[u8], mut end: usize, level: &mut Level, fields: &mut Fields) -> Result<Left, Failure> {
     while !fields.outer.is_empty() {
         end = match grammar::after_value(text, end, level.object)? {

@@ -136,6 +136,19 @@ impl Connection {
         }
     }
 
+    /// When it is to be broken, if it is.
+    pub(crate) fn break_at(&self, rng: &mut fastrand::Rng) -> Option<Instant> {
+        let mean = self.shared.settings.faults.disconnect_every?;
+        Some(Instant::now() + mean.mul_f64(0.5 + rng.f64()))
+    }
+
+    /// How it is to be broken: each way in its turn, over all connections.
+    pub(crate) fn way_of_breaking(&self) -> End {
+        add(&self.shared.counters.disconnects, 1);
+        let turn = self.shared.breaks.fetch_add(1, Ordering::Relaxed);
+        End::Broken([Break::Close, Break::Reset, Break::Eof][(turn % 3) as usize])
+    }
+
     /// Answers frames that any conversation answers alike; gives back what it does not.
     pub(crate) fn answer(&mut self, frame: io::Result<Option<ClientFrame>>) -> Result<Option<String>, End> {
         match frame {
@@ -273,7 +286,7 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, target: &st
     let Source::Synthetic(dialect) = connection.shared.settings.source else { return End::Over };
     let settings = &connection.shared.settings;
     let mut rng = fastrand::Rng::with_seed(settings.seed ^ connection.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let break_at = settings.faults.disconnect_every.map(|mean| Instant::now() + mean.mul_f64(0.5 + rng.f64()));
+    let break_at = connection.break_at(&mut rng);
     let mut conversation = Conversation {
         faults: FaultMaker::new(&settings.faults, rng.u64(..)),
         speaker: dialect.speaker(rng),
@@ -315,7 +328,7 @@ impl Conversation<'_> {
             };
             match input {
                 Input::Stop => return self.stop(End::Stopped),
-                Input::Break => return self.stop(self.way_of_breaking()),
+                Input::Break => return self.stop(self.connection.way_of_breaking()),
                 Input::Frame(frame) => {
                     if let Some(text) = self.connection.answer(frame)?
                         && !self.silent
@@ -344,13 +357,6 @@ impl Conversation<'_> {
             self.send(&sending);
         }
         Err(end)
-    }
-
-    fn way_of_breaking(&self) -> End {
-        let shared = &self.connection.shared;
-        add(&shared.counters.disconnects, 1);
-        let turn = shared.breaks.fetch_add(1, Ordering::Relaxed);
-        End::Broken([Break::Close, Break::Reset, Break::Eof][(turn % 3) as usize])
     }
 
     fn beat(&mut self) {
@@ -464,13 +470,7 @@ impl Conversation<'_> {
             let mut binary = false;
             if let Some(fault) = *fault {
                 binary = self.faults.spoil(fault, event, token.len(), &mut payload);
-                let counter = match fault {
-                    Fault::Repeat => &counters.repeats,
-                    Fault::Disorder => &counters.disorder,
-                    Fault::Conflict => &counters.conflicts,
-                    _ => &counters.bad_frames,
-                };
-                add(counter, 1);
+                counters.note_fault(fault);
             }
             self.connection.enter(&event.topic, &event.draft.ids, &payload, *fault);
             self.connection.push(if binary { Opcode::Binary } else { Opcode::Text }, &payload);

@@ -56,6 +56,11 @@ impl FaultMaker {
         }
     }
 
+    /// Whether any fault is asked for.
+    pub(crate) fn makes_any(&self) -> bool {
+        self.any
+    }
+
     fn chance(&mut self, fraction: f64) -> bool {
         fraction > 0.0 && self.rng.f64() < fraction
     }

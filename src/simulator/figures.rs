@@ -143,6 +143,19 @@ impl fmt::Display for Figures {
     }
 }
 
+impl Counters {
+    /// Counts a fault that was made.
+    pub(crate) fn note_fault(&self, fault: Fault) {
+        let counter = match fault {
+            Fault::Repeat => &self.repeats,
+            Fault::Disorder => &self.disorder,
+            Fault::Conflict => &self.conflicts,
+            Fault::Truncated | Fault::InvalidUtf8 | Fault::Junk | Fault::Nested | Fault::ChangedId => &self.bad_frames,
+        };
+        add(counter, 1);
+    }
+}
+
 /// Adds to a counter.
 pub(crate) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);

@@ -18,8 +18,11 @@ use super::figures::{add, sub};
 use super::frames::{ClientFrame, Opcode, push_frame};
 use super::settings::FloodSettings;
 
-/// Messages in a buffer at least, in whole rounds over the topics: about 256 KiB.
-const MESSAGES_MIN: usize = 1536;
+/// Messages in a buffer at least, in whole rounds over the topics: about 1.4 MB. Prices repeat from buffer to buffer;
+/// that far apart, a consumer's compression does not find them again.
+const MESSAGES_MIN: usize = 8192;
+/// Messages written at once: about 256 KiB.
+const PIECE_MESSAGES: usize = 1536;
 /// Topics on a connection at most: a buffer holds a message of each.
 const TOPICS_MAX: usize = 20_000;
 /// How often a paced flood sends.
@@ -184,8 +187,9 @@ pub(crate) async fn pour(connection: &mut Connection, flood: &Flood, target: &st
     let seed = connection.shared.settings.seed ^ connection.number;
     let mut pour =
         Pour { connection, flood, topics: Vec::new(), buffer: None, rng: fastrand::Rng::with_seed(seed), sent: 0 };
+    let break_at = pour.connection.break_at(&mut pour.rng);
     pour.subscribe(streams_of(target));
-    let end = match pour.run().await {
+    let end = match pour.run(break_at).await {
         Ok(()) => End::Over,
         Err(end) => end,
     };
@@ -204,7 +208,7 @@ struct Pour<'a> {
 }
 
 impl Pour<'_> {
-    async fn run(&mut self) -> Result<(), End> {
+    async fn run(&mut self, break_at: Option<Instant>) -> Result<(), End> {
         let rate = self.connection.shared.settings.rate;
         let mut since = Instant::now();
         let mut share = (0, 0);
@@ -229,7 +233,7 @@ impl Pour<'_> {
                 };
                 let room =
                     if buffer.next == buffer.messages() { buffer.messages() } else { buffer.messages() - buffer.next };
-                let count = self.flood.claim(due.min(room as u64));
+                let count = self.flood.claim(due.min(room.min(PIECE_MESSAGES) as u64));
                 if count > 0 {
                     if buffer.is_spent() {
                         return Ok(());
@@ -250,6 +254,7 @@ impl Pour<'_> {
                 biased;
                 () = connection.shared.cancel.cancelled() => return Err(End::Stopped),
                 frame = connection.reader.next() => frame,
+                () = at(break_at) => return Err(connection.way_of_breaking()),
                 () = at(wake) => continue,
                 () = changed, if wake.is_none() => continue,
             };

@@ -15,6 +15,8 @@
 //!    acknowledgements have to do. Where data is routed by subscription ids that the server hands out (Ethereum,
 //!    Solana), such a subscription is refused, since the recording has no data for it.
 //! 6. Pings of the dialect's are always answered.
+//! 7. Repeats, disorder and bad frames on request are made of text frames that are no replies; conflicts and changed ids
+//!    are not, since it is not known what in them is an id.
 //!
 //! [`RecordingSettings::patience`]: super::RecordingSettings::patience
 
@@ -24,10 +26,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::connection::{Break, Connection, End, at};
-use super::dialects::{Desk, Speaker};
+use super::connection::{Connection, End, at};
+use super::dialects::{Desk, Draft, Speaker};
+use super::faults::{FaultMaker, Sending};
 use super::figures::{add, sub};
 use super::frames::Opcode;
+use super::hub::Event;
 use super::recording::{Recording, content, id_in_text};
 use super::settings::{AfterRecording, Pace, SimulatedDialect};
 
@@ -37,6 +41,7 @@ const BURST_BYTES: usize = 128 * 1024;
 struct Replay<'a> {
     connection: &'a mut Connection,
     recording: &'a Recording,
+    faults: FaultMaker,
     speaker: Option<(SimulatedDialect, Box<dyn Speaker>)>,
     /// The id that the client gave each recorded request, once it has made it.
     claims: Vec<Option<String>>,
@@ -64,11 +69,13 @@ enum Hold {
 pub(crate) async fn replay(connection: &mut Connection, recording: &Recording, target: &str) -> End {
     let settings = &connection.shared.settings;
     let mut rng = fastrand::Rng::with_seed(settings.seed ^ connection.number);
-    let break_at = settings.faults.disconnect_every.map(|mean| Instant::now() + mean.mul_f64(0.5 + rng.f64()));
+    let faults = FaultMaker::new(&settings.faults, rng.u64(..));
+    let break_at = connection.break_at(&mut rng);
     let served = recording.settings.connections.is_none_or(|most| connection.number <= most);
     let mut replay = Replay {
         connection,
         recording,
+        faults,
         speaker: recording.dialect.map(|dialect| (dialect, dialect.speaker(rng))),
         claims: vec![None; recording.requests.len()],
         withheld: Vec::new(),
@@ -92,6 +99,11 @@ impl Replay<'_> {
                 self.serve_next();
                 hold = self.hold();
             }
+            if matches!(hold, Hold::Done) && !over {
+                let mut sendings = Vec::new();
+                self.faults.flush(&mut sendings);
+                self.send(sendings);
+            }
             self.connection.write_out().await?;
             if matches!(hold, Hold::Done) && !over {
                 over = true;
@@ -110,11 +122,7 @@ impl Replay<'_> {
                 biased;
                 () = connection.shared.cancel.cancelled() => return Err(End::Stopped),
                 frame = connection.reader.next() => frame,
-                () = at(break_at) => {
-                    add(&connection.shared.counters.disconnects, 1);
-                    let turn = connection.shared.breaks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    return Err(End::Broken([Break::Close, Break::Reset, Break::Eof][(turn % 3) as usize]));
-                }
+                () = at(break_at) => return Err(connection.way_of_breaking()),
                 () = at(wake) => continue,
             };
             if let Some(text) = self.connection.answer(frame)? {
@@ -172,6 +180,18 @@ impl Replay<'_> {
     /// Serves a frame, with the id that the client used where it is a reply.
     fn serve(&mut self, place: usize) {
         let frame = &self.recording.frames[place];
+        if frame.reply.is_none()
+            && self.faults.makes_any()
+            && let Ok(text) = std::str::from_utf8(&frame.payload)
+            && frame.opcode == Opcode::Text
+        {
+            let draft = Draft { text: text.to_owned(), ids: vec![place.to_string()], ..Draft::default() };
+            let mut sendings = Vec::new();
+            self.faults.pass(Arc::new(Event { topic: Arc::from("recording"), topic_index: 0, draft }), &mut sendings);
+            self.send(sendings);
+            add(&self.connection.shared.counters.events, 1);
+            return;
+        }
         let rewritten = frame.reply.as_ref().and_then(|reply| {
             let id = self.claims[reply.request].as_ref()?;
             let span = reply.id.clone()?;
@@ -181,6 +201,19 @@ impl Replay<'_> {
         self.connection.enter("recording", &[place.to_string()], payload, None);
         self.connection.push(frame.opcode, payload);
         add(&self.connection.shared.counters.events, 1);
+    }
+
+    /// Puts frames with their faults on their way.
+    fn send(&mut self, sendings: Vec<Sending>) {
+        for Sending { event, fault } in sendings {
+            let mut payload = event.draft.text.clone().into_bytes();
+            let binary = fault.is_some_and(|fault| {
+                self.connection.shared.counters.note_fault(fault);
+                self.faults.spoil(fault, &event, 0, &mut payload)
+            });
+            self.connection.enter(&event.topic, &event.draft.ids, &payload, fault);
+            self.connection.push(if binary { Opcode::Binary } else { Opcode::Text }, &payload);
+        }
     }
 
     fn hear(&mut self, text: &str) {

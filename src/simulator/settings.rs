@@ -179,6 +179,9 @@ pub struct Handshake {
 }
 
 /// Faults made on request. All are drawn from the seed and counted in [`super::Figures`].
+///
+/// Synthetic feeds make all of them. Recordings make those of the handshake, pongs, disconnects, repeats, disorder and bad
+/// frames; floods those of the handshake, pongs and disconnects.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// The fraction of messages that are sent a second time, up to 64 messages later.

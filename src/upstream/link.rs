@@ -91,40 +91,32 @@ pub(super) struct Link<'a> {
     pings: u64,
     next_keep_alive: Option<Instant>,
     received: UnixNanos,
+    /// When the last frame came.
+    last_seen: Option<UnixNanos>,
     /// What was missed before this connection, to be recorded as topics come back.
     missed: &'a mut Missed,
 }
 
-/// The span that a slot has not seen, and why.
+/// What a slot has not seen since its links were lost: for each topic that was in force, since when and why.
 #[derive(Debug, Default)]
-pub(super) struct Missed {
-    /// Where it began, for the topics that were in force then.
-    since: Option<(UnixNanos, GapCause)>,
-    topics: Vec<TopicId>,
-}
+pub(super) struct Missed(Vec<(TopicId, UnixNanos, GapCause)>);
 
 impl Missed {
-    /// The connection was lost at `at` while `topics` were in force.
-    fn begin(&mut self, at: UnixNanos, cause: GapCause, topics: impl Iterator<Item = TopicId>) {
+    /// The connection was lost while `topics` were in force; `since` then nothing was seen of them.
+    fn begin(&mut self, since: UnixNanos, cause: GapCause, topics: impl Iterator<Item = TopicId>) {
         for topic in topics {
-            if !self.topics.contains(&topic) {
-                self.topics.push(topic);
+            // One that is missed already has not come back since.
+            if !self.0.iter().any(|(known, ..)| *known == topic) {
+                self.0.push((topic, since, cause));
             }
-        }
-        if !self.topics.is_empty() {
-            self.since.get_or_insert((at, cause));
         }
     }
 
     /// A topic is back: the span it missed.
     fn end(&mut self, topic: TopicId) -> Option<(UnixNanos, GapCause)> {
-        let index = self.topics.iter().position(|known| *known == topic)?;
-        self.topics.swap_remove(index);
-        let since = self.since;
-        if self.topics.is_empty() {
-            self.since = None;
-        }
-        since
+        let index = self.0.iter().position(|(known, ..)| *known == topic)?;
+        let (_, since, cause) = self.0.swap_remove(index);
+        Some((since, cause))
     }
 }
 
@@ -161,6 +153,7 @@ impl<'a> Link<'a> {
             pings: 0,
             next_keep_alive: keep_alive.map(|interval| now + interval),
             received: UnixNanos(0),
+            last_seen: None,
             shared,
             number,
             topics,
@@ -191,7 +184,7 @@ impl<'a> Link<'a> {
                 Some(Io::Burst) => self.absorb(now),
                 Some(Io::Sent) | None => {}
                 Some(Io::Gone(error)) => {
-                    break self.gone(error, now);
+                    break self.gone(error.as_ref(), now);
                 }
             }
             self.submit_waiting();
@@ -310,6 +303,9 @@ impl<'a> Link<'a> {
 
     fn absorb(&mut self, now: Instant) {
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        if self.frames > 0 {
+            self.last_seen = Some(self.received);
+        }
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
         if absorbed.conflicts > 0 {
             self.shared.log_conflicts(absorbed.conflicts);
@@ -470,8 +466,8 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn gone(&mut self, error: Option<tungstenite::Error>, now: Instant) -> LinkEnd {
-        let (reason, cause) = match &error {
+    fn gone(&mut self, error: Option<&tungstenite::Error>, now: Instant) -> LinkEnd {
+        let (reason, cause) = match error {
             None | Some(tungstenite::Error::ConnectionClosed) => ("the upstream closed it".to_owned(), "closed"),
             Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
                 let reason = format!(
@@ -505,9 +501,9 @@ impl<'a> Link<'a> {
     async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
         if matches!(end, LinkEnd::Lost { .. }) {
             let cause = if self.is_held() { GapCause::Backpressure } else { GapCause::Disconnect };
-            let at = self.shared.clock.stamp();
-            let in_force = self.subscriptions.in_force();
-            self.missed.begin(at, cause, in_force);
+            // Whatever the moment of the loss was, nothing came after the last burst.
+            let since = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
+            self.missed.begin(since, cause, self.subscriptions.in_force());
         }
         self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
         self.closed.extend(self.batcher.close());

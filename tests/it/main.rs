@@ -1,8 +1,14 @@
 //! Promises kept by the built program and its rooms, a module each. `support` is how tests reach it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod account;
 mod demo;
 mod journal;
+mod processes;
 mod readme;
+mod recordings;
 mod settings;
+mod simulated_dialects;
 mod simulator;
 mod support;

@@ -1,19 +1,22 @@
 //! The feed simulator does what its figures say, in each dialect.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sluice::simulator::{
-    AfterRecording, Fault, FloodSettings, LedgerSettings, Running, SimulatedDialect, Simulator, SimulatorSettings,
-    Source,
+    AfterRecording, Fault, FloodSettings, LedgerSettings, Pace, Running, SimulatedDialect, Simulator,
+    SimulatorSettings, Source,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::support::Workplace;
 
 struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -21,13 +24,13 @@ struct Client {
 
 impl Client {
     async fn connect(running: &Running, path: &str) -> Result<Self, Error> {
-        let stream = TcpStream::connect(running.address()).await.unwrap();
+        let stream = TcpStream::connect(running.address()).await.expect("the simulator listens");
         let url = format!("ws://{}{path}", running.address());
         tokio_tungstenite::client_async(url, stream).await.map(|(socket, _)| Self { socket })
     }
 
     async fn say(&mut self, request: &Value) {
-        self.socket.send(Message::text(request.to_string())).await.unwrap();
+        self.socket.send(Message::text(request.to_string())).await.expect("an open connection");
     }
 
     async fn next(&mut self) -> Option<Result<Message, Error>> {
@@ -128,6 +131,7 @@ async fn faults_are_made_and_counted_exactly_as_the_figures_say() {
     settings.faults.disorder = 0.02;
     settings.faults.bad_frames = 0.02;
     settings.faults.conflicts = 0.02;
+    settings.faults.silent_after = Some(20_000);
     let running = Simulator::start(settings).await.unwrap();
     let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade/ethusdt@trade").await.unwrap();
     let mut frames = Vec::new();
@@ -140,11 +144,10 @@ async fn faults_are_made_and_counted_exactly_as_the_figures_say() {
     }
     let ledger = running.ledger();
     let seed = "seed 7";
-    assert!(ledger.len() >= frames.len(), "{seed}");
+    assert_eq!(ledger.len(), frames.len(), "{seed}");
     for (entry, frame) in ledger.iter().zip(&frames) {
         assert_eq!(entry.crc, crc32c::crc32c(frame), "{seed}: the ledger has what was sent, in order");
     }
-    let ledger = &ledger[..frames.len()];
     let count = |fault| ledger.iter().filter(|entry| entry.fault == fault).count();
     for fault in [Fault::Repeat, Fault::Disorder, Fault::Conflict] {
         let made = count(Some(fault));
@@ -177,10 +180,15 @@ async fn faults_are_made_and_counted_exactly_as_the_figures_say() {
         }
     }
     let figures = running.figures();
-    let all = running.ledger();
-    let sent = |fault| all.iter().filter(|entry| entry.fault == Some(fault)).count() as u64;
-    // Counters run ahead of the ledger by at most the burst being encoded; both stand still once it stops.
-    assert!(figures.repeats.abs_diff(sent(Fault::Repeat)) <= 300);
+    assert_eq!(figures.frames, 20_000, "{seed}");
+    let sent = |fault| count(Some(fault)) as u64;
+    assert_eq!(
+        [figures.repeats, figures.disorder, figures.conflicts],
+        [Fault::Repeat, Fault::Disorder, Fault::Conflict].map(sent),
+        "{seed}"
+    );
+    let sound = count(None) as u64;
+    assert_eq!(figures.bad_frames, 20_000 - sound - figures.repeats - figures.disorder - figures.conflicts, "{seed}");
     drop(client);
     running.stop().await.unwrap();
 }
@@ -274,8 +282,9 @@ async fn a_giant_frame_announces_its_size() {
 
 fn lines(path: &Path) -> Vec<Value> {
     let mut text = String::new();
-    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).expect("a packed recording");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of a recording")).collect()
 }
 
 #[tokio::test]
@@ -290,13 +299,13 @@ async fn a_recording_is_served_to_the_byte_and_replies_fit_the_client() {
         r#"{"jsonrpc":"2.0", "method":"eth_subscription","params":{"subscription":"0xa","result":{"n":1.10}}}"#,
     ];
     let mut text = String::new();
-    for out in [newheads, bogus] {
-        text += &format!("{}\n", json!({"t": "1.5", "dir": "out", "text": out}));
+    let out = |text: &str| json!({"t": "1.5", "dir": "out", "text": text});
+    let inbound = |text: &&str| json!({"t": "2.5", "dir": "in", "text": text});
+    let binary = json!({"t": "2.6", "dir": "in", "b64": "AAEC/w=="});
+    for line in [out(&newheads), out(&bogus)].into_iter().chain(ins.iter().map(inbound)).chain([binary]) {
+        text.push_str(&line.to_string());
+        text.push('\n');
     }
-    for line in ins {
-        text += &format!("{}\n", json!({"t": "2.5", "dir": "in", "text": line}));
-    }
-    text += &format!("{}\n", json!({"t": "2.6", "dir": "in", "b64": "AAEC/w=="}));
     std::fs::write(&path, text).unwrap();
 
     let mut settings = SimulatorSettings::recording(&path);
@@ -390,8 +399,8 @@ async fn ids_after(
     acknowledged: fn(&Value) -> bool,
     ids: fn(&Value) -> Vec<u64>,
 ) -> Vec<Value> {
-    let running = Simulator::start(fast(dialect)).await.unwrap();
-    let mut client = Client::connect(&running, dialect.path()).await.unwrap();
+    let running = Simulator::start(fast(dialect)).await.expect("a running simulator");
+    let mut client = Client::connect(&running, dialect.path()).await.expect("a running simulator");
     let mut frames = Vec::new();
     for request in requests {
         client.say(request).await;
@@ -416,7 +425,7 @@ async fn ids_after(
         frames.push(frame);
     }
     assert_eq!(running.figures().subscriptions, requests.len() as u64);
-    running.stop().await.unwrap();
+    running.stop().await.expect("a running simulator");
     frames
 }
 
@@ -665,4 +674,190 @@ async fn every_topic_kind_sends_sound_json_also_where_it_is_spoilt_by_conflicts(
         assert!(!ids.is_empty(), "{dialect}");
         running.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_request_that_a_recording_does_not_have_is_answered_in_the_dialect_s_words() {
+    let path = recorded("deribit-jsonrpc/public_2021-07-22.session.jsonl.gz");
+    let running = Simulator::start(SimulatorSettings::recording(&path)).await.unwrap();
+    let mut client = Client::connect(&running, "/ws/api/v2").await.unwrap();
+    let recorded = lines(&path);
+    let request: Value =
+        serde_json::from_str(recorded.iter().find(|line| line["dir"] == "out").unwrap()["text"].as_str().unwrap())
+            .unwrap();
+    let channels = request["params"]["channels"].as_array().unwrap();
+    // The recording's client asked once; this one asks twice, for half each.
+    for (id, half) in (70..).zip(channels.chunks(channels.len().div_ceil(2))) {
+        let params = json!({"channels": half});
+        client.say(&json!({"jsonrpc": "2.0", "id": id, "method": "public/subscribe", "params": params})).await;
+        let answer = client.gather(1, |frame| (frame["id"] == id).then(|| frame.clone())).await;
+        assert_eq!(answer[0]["result"].as_array(), Some(&half.to_vec()));
+    }
+    for line in recorded.iter().filter(|line| line["dir"] == "in").skip(1) {
+        assert_eq!(client.text().await, line["text"].as_str().unwrap());
+    }
+    let figures = running.figures();
+    assert_eq!((figures.replies_withheld, figures.replies_made), (1, 2));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn acknowledgements_can_come_late_or_never_while_data_flows() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.ack_delay = Duration::from_millis(100);
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream").await.unwrap();
+    let request = json!({"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": 1});
+    client.say(&request).await;
+    assert_eq!(client.json().await["stream"], "btcusdt@trade", "data comes first");
+    client.gather(1, |frame| (frame["id"] == 1).then_some(())).await;
+    running.stop().await.unwrap();
+
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.no_ack = true;
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream").await.unwrap();
+    client.say(&request).await;
+    client.gather(100, |frame| frame["data"]["t"].as_u64()).await;
+    assert_eq!(running.figures().acks_lost, 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_holds_up_nobody_else_and_is_cut() {
+    let mut settings = SimulatorSettings { rate: 0, ..fast(SimulatedDialect::Binance) };
+    settings.slow_reader_after = Duration::from_millis(300);
+    let running = Simulator::start(settings).await.unwrap();
+    let stalled = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=ethusdt@trade").await.unwrap();
+    while running.figures().slow_readers == 0 {
+        client.gather(1000, |frame| frame["data"]["t"].as_u64()).await;
+    }
+    drop(stalled);
+    running.stop().await.unwrap();
+}
+
+/// A started program that does not outlive its test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        drop(self.0.kill());
+    }
+}
+
+#[test]
+fn the_command_says_where_it_listens_and_ends_with_a_summary() {
+    let workplace = Workplace::new();
+    let arguments =
+        ["simulate", "--dialect", "binance", "--rate", "1000", "--ledger", "sent.jsonl", "--repeats", "0.1"];
+    let child = workplace.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Program(child);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.strip_prefix("listening on ws://").unwrap().strip_suffix("/stream").unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = TcpStream::connect(&address).await.unwrap();
+        let url = format!("ws://{address}/stream?streams=btcusdt@trade");
+        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let mut client = Client { socket };
+        client.gather(100, |frame| frame["data"]["t"].as_u64()).await;
+    });
+    let process = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let last = lines.next().unwrap().unwrap();
+    assert!(last.starts_with("stopped: 0 connections open (1 accepted)"), "{last}");
+    assert!(child.0.wait().unwrap().success());
+    let ledger = std::fs::read_to_string(workplace.path("sent.jsonl")).unwrap();
+    let entries: Vec<Value> = ledger.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(entries.len() >= 100);
+    assert!(entries.iter().all(|entry| entry["topic"] == "btcusdt@trade" && entry["crc"].is_u64()));
+    assert!(entries.iter().any(|entry| entry["fault"] == "repeat"));
+}
+
+#[test]
+fn the_command_refuses_what_makes_no_sense() {
+    let workplace = Workplace::new();
+    for (arguments, said) in [
+        (vec!["simulate"], "--dialect"),
+        (vec!["simulate", "--dialect", "binanse"], "the simulator speaks binance"),
+        (vec!["simulate", "--dialect", "binance", "--repeats", "2"], "a fraction is from 0 to 1"),
+        (vec!["simulate", "--flood", "--recording", "x"], "cannot be used with"),
+    ] {
+        let outcome = workplace.run(&arguments);
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(said), "{arguments:?}: {}", outcome.stderr);
+    }
+    let outcome = workplace.run(["simulate", "--recording", "nothing.jsonl"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("nothing.jsonl"), "{}", outcome.stderr);
+}
+
+#[tokio::test]
+async fn a_recording_s_faults_leave_each_frame_in_it_once() {
+    let path = recorded("binance-spot/btcusdt_2024-08-08.session.jsonl.gz");
+    let mut settings = SimulatorSettings { seed: 3, ..SimulatorSettings::recording(&path) };
+    settings.ledger = LedgerSettings::Memory { entries_max: 100_000 };
+    settings.faults.repeats = 0.05;
+    settings.faults.disorder = 0.05;
+    settings.faults.bad_frames = 0.05;
+    if let Source::Recording(recording) = &mut settings.source {
+        recording.then = AfterRecording::Close;
+    }
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let mut frames = 0;
+    while !matches!(client.next().await.unwrap().unwrap(), Message::Close(_)) {
+        frames += 1;
+    }
+    let count = lines(&path).iter().filter(|line| line["dir"] == "in").count();
+    let ledger = running.ledger();
+    assert_eq!(ledger.len(), frames);
+    let once = ledger.iter().filter(|entry| matches!(entry.fault, None | Some(Fault::Disorder)));
+    let once: Vec<&str> = once.map(|entry| &*entry.id).collect();
+    assert_eq!(once.len(), count, "seed 3");
+    assert_eq!(once.iter().collect::<HashSet<_>>().len(), count, "seed 3");
+    let figures = running.figures();
+    assert!(figures.repeats > 300 && figures.disorder > 300 && figures.bad_frames > 300, "seed 3: {figures}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn fragments_without_end_end_with_the_client_s_patience() {
+    let mut settings = fast(SimulatedDialect::Binance);
+    settings.faults.giant_frame = Some(1);
+    settings.faults.giant_fragments = true;
+    let running = Simulator::start(settings).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    let refused = loop {
+        match client.next().await.unwrap() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Capacity(_)), "{refused}");
+    drop(client);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recording_can_keep_its_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slow.jsonl");
+    let line = |t: &str| json!({"t": t, "dir": "in", "text": t}).to_string();
+    std::fs::write(&path, [line("100.0"), line("100.2"), line("100.4")].join("\n")).unwrap();
+    let mut settings = SimulatorSettings::recording(&path);
+    if let Source::Recording(recording) = &mut settings.source {
+        recording.pace = Pace::Recorded { speed: 2.0 };
+    }
+    let running = Simulator::start(settings).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let mut client = Client::connect(&running, "/?streams").await.unwrap();
+    for text in ["100.0", "100.2", "100.4"] {
+        assert_eq!(client.text().await, text);
+    }
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    running.stop().await.unwrap();
 }

@@ -255,6 +255,18 @@ fn a_topic_cannot_break_out_of_its_request() {
 }
 
 #[test]
+fn a_whole_topic_stands_for_a_json_string_where_a_value_is_wanted() {
+    let toml = r#"
+        [mine]
+        extends = "binance"
+        topics = [{ form = "{topic}", subscribe = '{"stream":{topic},"id":{id}}' }]
+    "#;
+    let mut bench = Bench::declared("mine", toml, &["a\"b", "c"], &[]);
+    let sent = bench.subscribe_all();
+    assert_eq!(sent, [r#"{"stream":"a\"b","id":1}"#, r#"{"stream":"c","id":2}"#], "one request for each topic");
+}
+
+#[test]
 fn an_upstream_that_asks_for_a_sign_of_life_gets_it() {
     let toml = r#"
         [mine]

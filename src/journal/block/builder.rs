@@ -216,7 +216,7 @@ impl BlockBuilder {
         let columns = &mut self.columns;
         put(&mut columns.source, u64::from(event.source.index));
         put(&mut columns.received, waited.cast_unsigned());
-        let mut flags = u8::from(event.conflict) * columns::CONFLICT | u8::from(event.handover) * columns::HANDOVER;
+        let mut flags = (u8::from(event.conflict) * columns::CONFLICT) | (u8::from(event.handover) * columns::HANDOVER);
         if let Some(time) = event.event_time {
             flags |= columns.put_event_time(&mut source.times, self.first, time);
         }
@@ -267,7 +267,7 @@ impl BlockBuilder {
     }
 
     /// Events so far.
-    pub fn len(&self) -> u32 {
+    pub fn events(&self) -> u32 {
         self.count
     }
 

@@ -31,10 +31,8 @@ const SPANS_MAX: usize = 4;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spans {
-    spans: [(u32, u32); SPANS_MAX],
+    places: [(u32, u32); SPANS_MAX],
     len: u8,
-    /// No span reaches further, so that a payload can be checked at once.
-    end: u32,
 }
 
 /// Time and length of a source's event before.
@@ -130,15 +128,14 @@ impl Columns {
                 match *part {
                     Part::Span { start, end } => {
                         assert!(start <= end && end as usize <= payload_len, "a part lies inside its payload");
-                        now.spans[usize::from(now.len)] = (start, end - start);
-                        now.end = now.end.max(end);
+                        now.places[usize::from(now.len)] = (start, end - start);
                         now.len += 1;
                     }
                     Part::Literal(_) => few = false,
                 }
             }
         }
-        if few && now.len > 0 && now.len == before.len && now.spans == before.spans {
+        if few && now.len > 0 && now.len == before.len && now.places == before.places {
             self.parts.push(0);
             return;
         }

@@ -122,10 +122,10 @@ impl Block {
                     }
                     0 => {}
                     more => {
-                        let count = usize::try_from(more - 1)
-                            .ok()
-                            .filter(|&count| count <= usize::from(u16::MAX) && count <= parts.remaining());
-                        let count = count.ok_or(Malformed("an event has more parts than there are"))?;
+                        let count = u16::try_from(more - 1).ok().map(usize::from);
+                        let count = count
+                            .filter(|&count| count <= parts.remaining())
+                            .ok_or(Malformed("an event has more parts than there are"))?;
                         let start = self.parts.len();
                         for _ in 0..count {
                             self.parts.push(read_part(&mut parts, &mut literal, self.literals.len())?);

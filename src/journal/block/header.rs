@@ -36,11 +36,6 @@ impl Dictionary {
         self.monitors.get(number as usize)
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.monitors.clear();
-        self.numbers.clear();
-    }
-
     /// The number of a monitor that is written, and whether it is new here.
     fn number(&mut self, monitor: &Arc<MonitorIdentity>) -> (u32, bool) {
         let index = monitor.index as usize;

@@ -116,6 +116,8 @@ struct Channel {
     kind: Kind,
     market: Market,
     sequence: u64,
+    /// The trade that a new subscription to `matches` begins with.
+    last: Option<Draft>,
 }
 
 pub(super) fn series(topic: &str, seed: u64, first_id: u64) -> Option<Box<dyn Series>> {
@@ -131,7 +133,7 @@ pub(super) fn series(topic: &str, seed: u64, first_id: u64) -> Option<Box<dyn Se
         return None;
     }
     let market = Market::new(topic, product, seed, first_id);
-    Some(Box::new(Channel { product: product.to_owned(), kind, market, sequence: first_id * 7 }))
+    Some(Box::new(Channel { product: product.to_owned(), kind, market, sequence: first_id * 7, last: None }))
 }
 
 /// A version 4 UUID that depends on `number` only.
@@ -142,13 +144,13 @@ fn uuid(number: u64) -> String {
 }
 
 impl Channel {
-    fn matched(&mut self, kind: &str, id: u64, moment: Moment) -> Draft {
+    fn matched(&mut self, id: u64, moment: Moment) -> Draft {
         let Self { product, market, sequence, .. } = self;
         let mut draft = Draft::new();
         let direction = if market.coin() { "buy" } else { "sell" };
         let (price, size) = (market.price(2), market.size(8));
         let (maker, taker) = (uuid(hash(id, product)), uuid(hash(id + 1, product)));
-        _ = write!(draft.text, r#"{{"type":"{kind}","trade_id":"#);
+        _ = write!(draft.text, r#"{{"type":"match","trade_id":"#);
         draft.push_id(&id.to_string(), false);
         _ = write!(
             draft.text,
@@ -156,6 +158,20 @@ impl Channel {
         );
         draft.mark_twist();
         _ = write!(draft.text, r#"","product_id":"{product}","sequence":{sequence},"time":"{}"}}"#, moment.rfc3339());
+        self.last = Some(draft.clone());
+        draft
+    }
+
+    /// The last trade once more, under another type.
+    fn last_match(&mut self, moment: Moment) -> Draft {
+        let mut draft = match self.last.clone() {
+            Some(draft) => draft,
+            None => self.matched(self.market.last_id(), moment),
+        };
+        let added = "last_".len();
+        draft.text = draft.text.replacen("match", "last_match", 1);
+        draft.id_span = draft.id_span.start + added..draft.id_span.end + added;
+        draft.twist = draft.twist.map(|at| at + added);
         draft
     }
 }
@@ -166,21 +182,23 @@ impl Series for Channel {
         self.sequence += self.market.rng.u64(1..=9);
         if self.kind == Kind::Matches {
             let id = self.market.next_id();
-            return self.matched("match", id, moment);
+            return self.matched(id, moment);
         }
-        let Self { product, kind, market, sequence } = self;
+        let Self { product, kind, market, sequence, .. } = self;
         let mut draft = Draft::new();
         if *kind == Kind::Ticker {
             let direction = if market.coin() { "buy" } else { "sell" };
             let (bid, ask) = (market.level(-1, 2), market.level(0, 2));
             let size = market.size(8);
+            draft.text.push_str(r#"{"type":"ticker","sequence":"#);
+            draft.push_id(&sequence.to_string(), false);
             _ = write!(
                 draft.text,
-                r#"{{"type":"ticker","sequence":{sequence},"product_id":"{product}","price":"{}","open_24h":"{ask}","volume_24h":"{size}","low_24h":"{bid}","high_24h":"{ask}","volume_30d":"{size}","best_bid":"{bid}","best_ask":"{ask}","side":"{direction}","time":"{}","trade_id":"#,
+                r#","product_id":"{product}","price":"{}","open_24h":"{ask}","volume_24h":"{size}","low_24h":"{bid}","high_24h":"{ask}","volume_30d":"{size}","best_bid":"{bid}","best_ask":"{ask}","side":"{direction}","time":"{}","trade_id":{}"#,
                 market.price(2),
-                moment.rfc3339()
+                moment.rfc3339(),
+                market.next_id()
             );
-            draft.push_id(&market.next_id().to_string(), false);
             _ = write!(draft.text, r#","last_size":"{size}"#);
             draft.mark_twist();
             draft.text.push_str(r#""}"#);
@@ -200,10 +218,7 @@ impl Series for Channel {
 
     fn snapshot(&mut self, moment: Moment) -> Option<Draft> {
         match self.kind {
-            Kind::Matches => {
-                let id = self.market.last_id();
-                Some(self.matched("last_match", id, moment))
-            }
+            Kind::Matches => Some(self.last_match(moment)),
             Kind::Level2 => {
                 let mut draft = Draft::new();
                 let asks = self.market.exact_levels(Side::Ask, 50, LEVELS);

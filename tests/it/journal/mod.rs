@@ -1,5 +1,10 @@
 //! What the journal promises.
 
 mod blocks;
+mod crashes;
+mod damage;
+mod following;
+mod room;
+mod sim_storage;
 mod support;
 mod writing;

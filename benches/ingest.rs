@@ -1,2 +1,0 @@
-//! Figures of the whole way, beside a bare baseline.
-fn main() {}

@@ -1,0 +1,242 @@
+//! What happened to the bytes is found, refused or cut, and never served.
+
+use std::sync::Arc;
+
+use sluice::journal::{
+    BlockFilter, Journal, JournalError, JournalId, JournalOptions, JournalReader, KnownDurable, Offset,
+};
+
+use super::sim_storage::{Crash, SimStorage};
+use super::support::{Feed, append, assert_events, payload, read_all, settings, wait_for};
+
+fn open(storage: &SimStorage) -> Result<(Journal, sluice::journal::RecoverySummary), JournalError> {
+    let mut settings = settings();
+    settings.sync_interval = std::time::Duration::ZERO;
+    Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(settings))
+}
+
+fn only_segment(storage: &SimStorage) -> String {
+    let names = storage.segments();
+    let [name] = &names[..] else { panic!("there is one segment: {names:?}") };
+    name.clone()
+}
+
+/// A journal killed with two durable blocks and a third that was written but not synced: storage, segment, where its
+/// blocks end.
+fn killed() -> (SimStorage, String, [usize; 3]) {
+    let storage = SimStorage::new();
+    let (journal, _) = open(&storage).unwrap();
+    let mut feed = Feed::new(2);
+    let mut ends = [0; 3];
+    append(&journal, feed.block(4));
+    ends[0] = storage.bytes_of_segments();
+    append(&journal, feed.block(4));
+    ends[1] = storage.bytes_of_segments();
+    storage.hold_syncs(true);
+    journal.try_submit(feed.block(4)).unwrap();
+    wait_for(|| storage.bytes_of_segments() > ends[1]);
+    ends[2] = storage.bytes_of_segments();
+    let after = storage.after(Crash::Kill);
+    let name = only_segment(&after);
+    (after, name, ends)
+}
+
+/// Reads until the end or an error. Whatever is served must be what was written.
+fn read_to_error(storage: &SimStorage) -> (u64, Option<JournalError>) {
+    let mut reader = match JournalReader::open_on(Arc::new(storage.clone())) {
+        Ok(reader) => reader,
+        Err(error) => return (0, Some(error)),
+    };
+    let mut next = 0;
+    loop {
+        match reader.next_block(&BlockFilter::all()) {
+            Ok(Some(block)) => {
+                for event in block.events() {
+                    assert_eq!((event.offset, event.payload), (Offset(next), payload(next).as_bytes()));
+                    next += 1;
+                }
+            }
+            Ok(None) => return (next, None),
+            Err(error) => return (next, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_reported_at_whatever_byte_it_tears() {
+    let (killed, name, [_, durable_end, end]) = killed();
+    let whole = killed.content(&name);
+    for len in 0..end {
+        let storage = killed.after(Crash::Kill);
+        storage.set_content(&name, whole[..len].to_vec());
+        match open(&storage) {
+            Ok((journal, summary)) => {
+                assert!(len >= durable_end, "{len} bytes lack durable events");
+                assert_eq!(summary.durable, Offset(8));
+                assert_eq!(summary.cut.as_ref().map_or(0, |cut| cut.bytes), (len - durable_end) as u64);
+                if let Some(cut) = summary.cut {
+                    let kept = format!("cut/{}", cut.kept_at.file_name().unwrap().to_str().unwrap());
+                    assert_eq!(storage.content(&kept), whole[durable_end..len]);
+                }
+                assert_events(&read_all(&mut journal.reader()), 0, 8);
+            }
+            Err(error) => {
+                assert!(len < durable_end, "{len}: {error}");
+                assert_eq!(error.exit_code(), 65, "{error}");
+                assert_eq!(storage.content(&name), whole[..len], "nothing was changed");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_what_is_durable_stops_the_opening_and_above_it_is_cut() {
+    let (killed, name, [_, durable_end, end]) = killed();
+    let whole = killed.content(&name);
+    for at in 0..end {
+        let storage = killed.after(Crash::Kill);
+        let mut content = whole.clone();
+        content[at] ^= 1 << (at % 8);
+        storage.set_content(&name, content.clone());
+        let (served, _) = read_to_error(&storage);
+        assert!(served <= 8);
+        match open(&storage) {
+            Ok((journal, summary)) => {
+                assert!(at >= durable_end, "byte {at} was durable");
+                assert!(summary.cut.is_some(), "byte {at} was cut silently");
+                assert_events(&read_all(&mut journal.reader()), 0, 8);
+            }
+            Err(error) => {
+                assert!(at < durable_end, "byte {at}: {error}");
+                assert_eq!(error.exit_code(), 65, "{error}");
+                assert_eq!(storage.content(&name), content, "nothing was changed");
+            }
+        }
+    }
+}
+
+#[test]
+fn later_blocks_betray_damage_when_the_watermark_file_is_lost() {
+    let (killed, name, [first_end, durable_end, _]) = killed();
+    let whole = killed.content(&name);
+    for at in 96..durable_end {
+        let storage = killed.after(Crash::Kill);
+        let mut content = whole.clone();
+        content[at] ^= 0x10;
+        storage.set_content(&name, content);
+        storage.forget("watermark");
+        // The third block was written when the first two were durable, and says so.
+        let error = open(&storage).unwrap_err();
+        let JournalError::Damaged { position, .. } = error else { panic!("byte {at}: {error}") };
+        assert_eq!(position, if at < first_end { 96 } else { first_end as u64 }, "byte {at}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_sealed_segment_is_never_served() {
+    let storage = SimStorage::new();
+    let (journal, _) = open(&storage).unwrap();
+    let mut feed = Feed::new(2);
+    append(&journal, feed.block(4));
+    append(&journal, feed.block(4));
+    let blocks_end = storage.bytes_of_segments();
+    journal.close().unwrap();
+    let name = only_segment(&storage);
+    let whole = storage.content(&name);
+    for at in 0..whole.len() {
+        let storage = storage.after(Crash::Kill);
+        let mut content = whole.clone();
+        content[at] ^= 1 << (at % 8);
+        storage.set_content(&name, content);
+        let (served, error) = read_to_error(&storage);
+        if at < blocks_end {
+            let error = error.unwrap_or_else(|| panic!("byte {at} was not noticed"));
+            assert!(matches!(error.exit_code(), 65), "byte {at}: {error}");
+        } else {
+            // The seal repeats what the blocks say; without it they are walked over.
+            assert_eq!((served, error.map(|error| error.to_string())), (8, None), "byte {at}");
+            let (journal, summary) = open(&storage).unwrap();
+            assert_eq!(summary.durable, Offset(8));
+            assert_events(&read_all(&mut journal.reader()), 0, 8);
+        }
+    }
+}
+
+/// Four segments of eight events each, the daemon stopped.
+fn four_segments() -> (SimStorage, Vec<String>) {
+    let storage = SimStorage::new();
+    let mut feed = Feed::new(2);
+    for _ in 0..4 {
+        let (journal, _) = open(&storage).unwrap();
+        append(&journal, feed.block(8));
+        journal.close().unwrap();
+    }
+    let names = storage.segments();
+    assert_eq!(names.len(), 4);
+    (storage, names)
+}
+
+#[test]
+fn missing_swapped_and_doubled_segments_are_refused() {
+    let (storage, names) = four_segments();
+    for (number, missing) in names.iter().enumerate().skip(1) {
+        let storage = storage.after(Crash::Kill);
+        storage.forget(missing);
+        let error = open(&storage).unwrap_err();
+        assert_eq!(error.exit_code(), 65, "segment {number}: {error}");
+    }
+    for (a, b) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        let storage = storage.after(Crash::Kill);
+        let (first, second) = (storage.content(&names[a]), storage.content(&names[b]));
+        storage.set_content(&names[a], second);
+        storage.set_content(&names[b], first);
+        let (served, error) = read_to_error(&storage);
+        assert_eq!(served, a as u64 * 8);
+        assert_eq!(error.unwrap().exit_code(), 65);
+    }
+    for (from, to) in [(1, "00000000000000000032-0000000004.seg"), (1, "00000000000000000008-0000000002.seg")] {
+        let storage = storage.after(Crash::Kill);
+        storage.set_content(to, storage.content(&names[from]));
+        let error = open(&storage).unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{to}: {error}");
+    }
+    // A segment of another journal in our place.
+    let (other, _) = four_segments();
+    for name in &names {
+        let storage = storage.after(Crash::Kill);
+        storage.set_content(name, other.content(name));
+        assert_eq!(read_to_error(&storage).1.unwrap().exit_code(), 65);
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_as_it_is() {
+    let (storage, names) = four_segments();
+    let mut content = storage.content(&names[3]);
+    content[8] = 2;
+    storage.set_content(&names[3], content.clone());
+    let error = open(&storage).unwrap_err();
+    assert!(matches!(error, JournalError::Version { found: 2, .. }), "{error}");
+    assert_eq!(storage.content(&names[3]), content);
+}
+
+#[test]
+fn a_cursor_of_another_journal_or_ahead_of_this_one_stops_the_opening() {
+    let (storage, _) = four_segments();
+    let id = open(&storage).unwrap().0.id();
+    let open_with = |journal, offset| {
+        let mut options = JournalOptions::new(settings());
+        options.known_durable.push(KnownDurable { who: "sink warehouse".into(), journal, offset });
+        Journal::open_on(Arc::new(storage.clone()), options)
+    };
+    assert!(matches!(open_with(JournalId::random(), Offset(1)), Err(JournalError::Foreign { .. })));
+    let error = open_with(id, Offset(33)).unwrap_err();
+    assert!(matches!(error, JournalError::Ahead { end: Offset(32), .. }), "{error}");
+    assert!(error.to_string().contains("sink warehouse"));
+    assert!(open_with(id, Offset(32)).is_ok());
+    // A deleted journal is not begun anew under a sink that remembers it.
+    let empty = SimStorage::new();
+    let mut options = JournalOptions::new(settings());
+    options.known_durable.push(KnownDurable { who: "sink warehouse".into(), journal: id, offset: Offset(3) });
+    assert!(matches!(Journal::open_on(Arc::new(empty), options), Err(JournalError::Ahead { .. })));
+}
