@@ -1,9 +1,10 @@
 //! `sluice demo`, and the commands that ask a running daemon.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 use crate::support::Workplace;
 

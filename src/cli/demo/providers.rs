@@ -96,7 +96,7 @@ fn replace(settings: &str, replacements: &[(&str, &str, &str)]) -> String {
         }
         let key = line.split_once(" = ").map_or("", |(key, _)| key);
         match replacements.iter().find(|(in_section, name, _)| *in_section == section && *name == key) {
-            Some((_, _, text)) => out.push_str(&format!("{key} = {}\n", toml::Value::from(*text))),
+            Some((_, _, text)) => out.extend([key, " = ", &toml::Value::from(*text).to_string(), "\n"]),
             None => out.extend([line, "\n"]),
         }
     }

@@ -56,23 +56,25 @@ pub(super) fn frame(view: &DaemonView, stage: Stage<'_>, elapsed: Duration, widt
     let mut lines = table(&view.monitors(), rates, width);
     lines.push(Line::default());
     let upstreams = view.upstreams();
-    let mut links = Line::new(Style::Strong, "links       ");
+    let mut connections = Line::new(Style::Strong, "links open  ");
+    if matches!(stage, Stage::Over) {
+        connections = Line::new(Style::Strong, "links       ");
+    }
     let mut unreadable = Vec::new();
     for (index, upstream) in upstreams.iter().enumerate() {
         let style = if upstream.open == upstream.links { Style::Good } else { Style::Poor };
-        links = links.then(Style::Plain, format!("{}{}", if index == 0 { "" } else { ", " }, upstream.name));
-        links = match &stage {
-            Stage::Running { .. } => links.then(style, format!(" {}/{} open", upstream.open, upstream.links)),
-            Stage::Over => links.then(Style::Plain, format!(" {}", upstream.links)),
+        connections =
+            connections.then(Style::Plain, format!("{}{} ", if index == 0 { "" } else { ", " }, upstream.name));
+        connections = match &stage {
+            Stage::Running { .. } => connections.then(style, format!("{}/{}", upstream.open, upstream.links)),
+            Stage::Over => connections.then(Style::Plain, upstream.links.to_string()),
         };
-        if upstream.reconnects > 0 {
-            links = links.then(Style::Plain, format!(" ({} reopened)", grouped(upstream.reconnects)));
-        }
         if upstream.quarantined > 0 {
             unreadable.push(format!("{} {}", upstream.name, grouped(upstream.quarantined)));
         }
     }
-    lines.push(links);
+    let reconnects = upstreams.iter().map(|upstream| upstream.reconnects).sum();
+    lines.push(connections.then(Style::Plain, format!("; {} times lost and opened again", grouped(reconnects))));
     let unreadable = if unreadable.is_empty() { String::from("none") } else { unreadable.join(", ") };
     lines.push(
         Line::new(Style::Strong, "quarantined ").then(Style::Plain, format!("frames for no monitor: {unreadable}")),
