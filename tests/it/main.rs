@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod bad_input;
+mod commands;
 mod journal;
 mod processes;
+mod raw_upstream;
 mod recordings;
 mod settings;
+mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
