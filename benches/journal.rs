@@ -14,8 +14,14 @@ use sluice::journal::{
 
 const EVENTS: u64 = 400_000;
 
+struct Trade {
+    payload: Vec<u8>,
+    id: (u32, u32),
+    key: (u32, u32),
+}
+
 struct Trades {
-    payloads: Vec<(Vec<u8>, (u32, u32), (u32, u32))>,
+    payloads: Vec<Trade>,
     monitors: Vec<Arc<MonitorIdentity>>,
     topics: Vec<String>,
 }
@@ -40,7 +46,7 @@ impl Trades {
                 let at = |needle: &str| text.find(needle).map_or(0, |at| at + needle.len());
                 let (id_at, key_at) = (at(r#""t":"#), at(r#""s":"#));
                 let span = |at: usize, len: usize| (u32::try_from(at).unwrap_or(0), u32::try_from(at + len).unwrap_or(0));
-                (text.into_bytes(), span(id_at, 10), span(key_at, 9))
+                Trade { payload: text.into_bytes(), id: span(id_at, 10), key: span(key_at, 9) }
             })
             .collect();
         let monitors = (0..monitors)
@@ -54,13 +60,13 @@ impl Trades {
     }
 
     fn bytes(&self, events: u64) -> u64 {
-        let all: u64 = self.payloads.iter().map(|(payload, ..)| payload.len() as u64).sum();
+        let all: u64 = self.payloads.iter().map(|trade| trade.payload.len() as u64).sum();
         all * events / self.payloads.len() as u64
     }
 
     fn fill(&self, builder: &mut BlockBuilder, from: u64, events: u64) {
         for number in from..from + events {
-            let (payload, id, key) = &self.payloads[usize::try_from(number).unwrap_or(0) % self.payloads.len()];
+            let Trade { payload, id, key } = &self.payloads[usize::try_from(number).unwrap_or(0) % self.payloads.len()];
             let index = usize::try_from(number.wrapping_mul(2_654_435_761) >> 7).unwrap_or(0) % self.monitors.len();
             let slot = SourceSlot(self.monitors[index].index);
             let source = builder.source(&self.monitors[index], &self.topics[index], slot);
@@ -116,8 +122,8 @@ fn main() {
                     trades.fill(&mut builder, from, batch);
                     let filled = cpu_of_thread();
                     let block: EncodedBlock = builder.finish(&mut encoder);
-                    finish += cpu_of_thread() - filled;
-                    push += filled - start;
+                    finish += cpu_of_thread().saturating_sub(filled);
+                    push += filled.saturating_sub(start);
                     bytes += block.bytes() as u64;
                 }
                 best_push = best_push.min(push);
@@ -170,11 +176,11 @@ fn main() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let mine = cpu_of_thread() - thread;
+        let mine = cpu_of_thread().saturating_sub(thread);
         if let Err(error) = journal.close() {
             return eprintln!("{error}");
         }
-        let all = cpu_of_process() - process;
+        let all = cpu_of_process().saturating_sub(process);
         let written: u64 = dir
             .path()
             .read_dir()

@@ -24,7 +24,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the baseline as a process of its own.
-pub fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) -> Figures {
+pub(crate) fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) -> Figures {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--baseline", &flood.url, &connections.to_string(), &messages.to_string()])
         .arg(folder.join("blocks"))
@@ -35,14 +35,14 @@ pub fn measure(flood: &Flood, connections: usize, messages: u64, folder: &Path) 
     let started = Instant::now();
     let mut done = [0; 4];
     child.stdout.as_mut().expect("it is piped").read_exact(&mut done).expect("it gets done");
-    let figures = Figures::of(child.id(), messages, started);
+    let figures = Figures::of(child.id(), messages, started, 0.0);
     drop(child.stdin.take());
     child.wait().ok();
     figures
 }
 
 /// The process: takes the messages, says so, and waits to be measured.
-pub fn main(arguments: &[String]) {
+pub(crate) fn main(arguments: &[String]) {
     let [url, connections, messages, path] = arguments else { panic!("url, connections, messages, path") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let connections = connections.parse().expect("a number");

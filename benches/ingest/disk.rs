@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Appends and syncs a little, again and again.
-pub struct Probe {
+pub(crate) struct Probe {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<f64>>,
 }
 
 impl Probe {
     /// Begins probing with a file at `path`.
-    pub fn start(path: &Path) -> Self {
+    pub(crate) fn start(path: &Path) -> Self {
         let mut file = File::create(path).expect("a file");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -37,7 +37,7 @@ impl Probe {
     }
 
     /// The 99th percentile, in milliseconds.
-    pub fn finish(self) -> f64 {
+    pub(crate) fn finish(self) -> f64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut millis = self.thread.join().expect("it probed");
         millis.sort_by(f64::total_cmp);

@@ -1,10 +1,14 @@
 //! The command line: one file a command. Each is an `Args` struct with a `run` of its own, and one variant of
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
+mod api;
 mod config;
+mod demo;
 mod event_line;
 mod exit;
+mod health;
 mod journal;
+mod monitors;
 mod print;
 mod quarantine;
 mod query;
@@ -28,6 +32,12 @@ pub use print::{Format, OutputArgs, print_json, print_line, print_table};
 enum Command {
     /// Run the daemon: connect, and journal what comes
     Run(run::Args),
+    /// See it work: simulated upstreams and the daemon in one, with live figures
+    Demo(demo::Args),
+    /// Ask the running daemon how it is
+    Health(health::Args),
+    /// Ask the running daemon how its monitors are
+    Monitors(monitors::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -46,6 +56,9 @@ impl Command {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self {
             Self::Run(args) => args.run(context),
+            Self::Demo(args) => args.run(context),
+            Self::Health(args) => args.run(context),
+            Self::Monitors(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),

@@ -43,7 +43,7 @@ impl Args {
             _ => reader.seek(reader.earliest().map_err(journal_error)?),
         }
         let limit = limit.unwrap_or(if output.output == Format::Table { TABLE_LIMIT } else { u64::MAX });
-        let mut printed = 0;
+        let mut count = 0;
         let mut more = false;
         let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), output.output, terminal_width());
         'blocks: while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
@@ -54,19 +54,19 @@ impl Args {
                 if span.first_offset().is_some_and(|first| event.offset < first) || !selection.takes(&event, &span) {
                     continue;
                 }
-                if printed == limit {
+                if count == limit {
                     more = true;
                     break 'blocks;
                 }
                 printer.print(&event).map_err(PrintError::from)?;
-                printed += 1;
+                count += 1;
             }
         }
         printer.flush().map_err(PrintError::from)?;
         if output.output == Format::Table {
             let mut note = io::stderr().lock();
             // A note for people, beside the data: its loss costs nothing.
-            if printed == 0 {
+            if count == 0 {
                 writeln!(note, "no event fits").ok();
             } else if more {
                 writeln!(note, "… and more; see them with --limit, or from an offset with --from").ok();

@@ -1,12 +1,15 @@
 //! The whole: opens the journal, starts links and server, watches over them, and stops everything in order.
 
 mod assembly;
+mod figures;
 mod start;
 mod summary;
 mod supervise;
 mod view;
 
 pub use assembly::{AssemblyError, assemble};
+pub use figures::{JournalFigures, UpstreamFigures};
 pub use start::{Daemon, Fault, StartError, Stopped};
 pub use summary::Summary;
 pub use supervise::{Ending, run};
+pub use view::DaemonView;

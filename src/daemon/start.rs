@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembled, AssemblyError, assemble};
+use super::figures::Commits;
 use super::summary::Summary;
 use super::view::{DaemonView, Watched};
 use crate::clock::ReceivedClock;
@@ -20,7 +21,7 @@ use crate::journal::{
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::{DedupeKey, DedupeWindow, IdHasher, TTL_MAX};
-use crate::server::{self, Access, AccessError, ServerError, View};
+use crate::server::{self, Access, AccessError, ServerError};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
 
@@ -96,12 +97,14 @@ impl Daemon {
         let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
 
-        let journal_metrics = JournalMetrics::default();
+        let journal_metrics = metrics.journal();
+        let commits = Arc::new(Commits::new(metrics.latency()));
+        let committed = Arc::clone(&commits);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let (journal, recovered) = Journal::open(
             &journal_dir,
             JournalOptions {
-                observer: Box::new(move |notice| observe(notice, &journal_metrics)),
+                observer: Box::new(move |notice| observe(notice, &journal_metrics, &committed)),
                 ..JournalOptions::new(settings.journal.clone())
             },
         )?;
@@ -134,7 +137,7 @@ impl Daemon {
             upstreams.push(upstream);
         }
         let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), Arc::clone(&window)));
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, Arc::clone(&window)));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -175,8 +178,8 @@ impl Daemon {
     }
 
     /// What it knows of itself, now and later.
-    pub fn view(&self) -> Arc<dyn View> {
-        Arc::clone(&self.view) as Arc<dyn View>
+    pub fn view(&self) -> Arc<DaemonView> {
+        Arc::clone(&self.view)
     }
 
     /// Events below this are durable.
@@ -229,6 +232,16 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    /// Of a daemon that was not stopped, or not to its end: dropping a runtime waits, which is not allowed where
+    /// others are driven.
+    fn drop(&mut self) {
+        if let Some(ingest) = self.ingest.take() {
+            ingest.shutdown_background();
+        }
+    }
+}
+
 /// Why a daemon cannot go on.
 #[derive(Debug, Clone)]
 pub enum Fault {
@@ -250,9 +263,12 @@ fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration) -> Result<u
 }
 
 /// Measures what the journal's writer does, and logs what an operator should know of it.
-fn observe(notice: &Notice<'_>, metrics: &JournalMetrics) {
+fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
     match notice {
-        Notice::Committed(report) => metrics.committed(report),
+        Notice::Committed(report) => {
+            metrics.committed(report);
+            commits.add(report);
+        }
         Notice::Full { free, needed } => {
             metrics.set_writable(false);
             tracing::error!(free, needed, "the disk is full: nothing is taken until there is room again");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
@@ -20,9 +21,11 @@ pub(super) struct Watched {
     pub(super) links: usize,
 }
 
-pub(super) struct DaemonView {
+/// A daemon as it stands, now and later: as the server shows it, and as figures.
+pub struct DaemonView {
     watched: Vec<Watched>,
     journal: Arc<Journal>,
+    commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
@@ -31,7 +34,12 @@ pub(super) struct DaemonView {
 }
 
 impl DaemonView {
-    pub(super) fn new(watched: Vec<Watched>, journal: Arc<Journal>, window: Arc<DedupeWindow>) -> Self {
+    pub(super) fn new(
+        watched: Vec<Watched>,
+        journal: Arc<Journal>,
+        commits: Arc<Commits>,
+        window: Arc<DedupeWindow>,
+    ) -> Self {
         let monitor_metrics = watched
             .iter()
             .map(|Watched { roster, .. }| {
@@ -45,11 +53,32 @@ impl DaemonView {
         Self {
             watched,
             journal,
+            commits,
             window,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
         }
+    }
+
+    /// Every upstream that a monitor watches, by name.
+    pub fn upstreams(&self) -> Vec<UpstreamFigures> {
+        let figures = |watched: &Watched| {
+            let links = watched.status.links();
+            UpstreamFigures {
+                name: watched.roster.upstream.clone(),
+                links: links.len(),
+                open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
+                reconnects: links.iter().map(|link| link.connects.saturating_sub(1)).sum(),
+                quarantined: watched.roster.upstream_totals.now().quarantined,
+            }
+        };
+        self.watched.iter().map(figures).collect()
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> JournalFigures {
+        self.commits.figures(self.journal.durable())
     }
 
     /// Brings metrics up to date, and lets the window forget.

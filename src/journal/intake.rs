@@ -48,6 +48,9 @@ struct State {
     bytes: usize,
     own: VecDeque<EncodedBlock>,
     own_bytes: usize,
+    /// The writer waits for something to come. At other times it looks by itself when the next sync may begin, and to wake
+    /// it for every block would cost more than to write it.
+    parked: bool,
     /// No more is taken in; what is there is still written.
     closing: bool,
     /// Nothing more will ever be written.
@@ -99,8 +102,11 @@ impl Intake {
         }
         state.bytes += block.bytes();
         state.blocks.push_back(block);
+        let wake = std::mem::take(&mut state.parked) || state.pressed();
         drop(state);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -113,6 +119,7 @@ impl Intake {
         }
         state.own_bytes += block.bytes();
         state.own.push_back(block);
+        state.parked = false;
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -167,15 +174,16 @@ impl Intake {
         loop {
             let now = Instant::now();
             let waiting = !state.own.is_empty() || wanted.blocks && !state.blocks.is_empty();
-            let pressed =
-                wanted.blocks && (state.bytes >= QUEUE_BYTES_MAX / 2 || state.blocks.len() >= QUEUE_BLOCKS_MAX / 2);
+            let pressed = wanted.blocks && state.pressed();
             if state.closing || pressed || waiting && now >= wanted.not_before || now >= wanted.until {
                 break;
             }
-            let until = if waiting { wanted.not_before.min(wanted.until) } else { wanted.until };
+            state.parked = now >= wanted.not_before;
+            let until = if state.parked { wanted.until } else { wanted.not_before.min(wanted.until) };
             let timeout = until.saturating_duration_since(now);
             state = self.wake.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.parked = false;
         let mut taken = Taken { closing: state.closing, ..Taken::default() };
         taken.own = std::mem::take(&mut state.own);
         state.own_bytes = 0;
@@ -212,6 +220,11 @@ impl Intake {
 }
 
 impl State {
+    /// So much waits that the next sync should not be waited for.
+    fn pressed(&self) -> bool {
+        self.bytes >= QUEUE_BYTES_MAX / 2 || self.blocks.len() >= QUEUE_BLOCKS_MAX / 2
+    }
+
     /// A block that is larger than the whole queue goes in when the queue is empty.
     fn has_room(&self, bytes: usize) -> bool {
         self.blocks.is_empty() || self.blocks.len() < QUEUE_BLOCKS_MAX && self.bytes + bytes <= QUEUE_BYTES_MAX

@@ -118,18 +118,15 @@ impl Intake for Reading {
     }
 
     fn control(&mut self, topic: Option<TopicId>) {
-        match topic {
-            Some(topic) => {
-                for route in self.roster.routes_of(topic) {
-                    let counts = self.state.burst.counts(self.roster.routes[route as usize].monitor);
-                    counts.messages += 1;
-                    counts.control += 1;
-                }
-            }
-            None => {
-                self.state.burst.upstream_counts.messages += 1;
-                self.state.burst.upstream_counts.control += 1;
-            }
+        let Some(topic) = topic else {
+            self.state.burst.upstream_counts.messages += 1;
+            self.state.burst.upstream_counts.control += 1;
+            return;
+        };
+        for route in self.roster.routes_of(topic) {
+            let counts = self.state.burst.counts(self.roster.routes[route as usize].monitor);
+            counts.messages += 1;
+            counts.control += 1;
         }
     }
 

@@ -150,7 +150,7 @@ impl Batcher {
             }
             self.push_own(Own::Quarantine, roster.quarantine_key(&frame), &frame.payload, received);
         }
-        if self.builder.len() > 0 {
+        if self.builder.events() > 0 {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
@@ -159,7 +159,7 @@ impl Batcher {
 
     /// Whether nothing more fits.
     pub fn is_full(&self) -> bool {
-        self.builder.len() >= self.settings.max_size || self.bytes() >= self.settings.max_bytes.as_usize()
+        self.builder.events() >= self.settings.max_size || self.bytes() >= self.settings.max_bytes.as_usize()
     }
 
     /// Records a span of a topic that was not seen, once for each monitor that wanted it.
@@ -194,7 +194,7 @@ impl Batcher {
         let latest = opened + self.settings.timeout;
         if self.is_full() {
             Some(opened)
-        } else if self.builder.len() >= self.settings.min_size {
+        } else if self.builder.events() >= self.settings.min_size {
             Some(latest.min(writer_takes_at))
         } else {
             Some(latest)
@@ -209,8 +209,8 @@ impl Batcher {
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {
-        self.builder.len() == 0
-            || (self.builder.len() as usize + events <= self.settings.max_size as usize
+        self.builder.events() == 0
+            || (self.builder.events() as usize + events <= self.settings.max_size as usize
                 && self.bytes() + bytes <= self.settings.max_bytes.as_usize())
     }
 

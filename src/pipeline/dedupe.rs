@@ -151,6 +151,7 @@ impl DedupeWindow {
             }
             let mut shard = lock(&self.shards[shard_index]);
             shard.expire(now_ms, self.ttl_ms);
+            shard.touch(indexes.iter().map(|index| keys[*index as usize].hash));
             for &index in indexes {
                 let key = keys[index as usize];
                 verdicts[index as usize] = judge_one(&mut shard, key, now_ms);
@@ -240,6 +241,7 @@ impl BurstOrder {
 }
 
 /// The upper half's lowest bits; the shard's index uses that half's upper bits.
+#[expect(clippy::cast_possible_truncation, reason = "only three bits are taken")]
 fn shard_of(hash: u128) -> usize {
     (hash >> 64) as usize & (SHARDS - 1)
 }
@@ -278,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_repeat_within_the_ttl_is_dropped_and_after_it_is_not() {
-        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         let hasher = IdHasher::new(7);
         let id = key(&hasher, 1, &["42"], 9);
         assert_eq!(judge(&window, 0, &[id, id]), [Verdict::New, Verdict::Repeat], "also within one burst");
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_same_id_with_another_payload_is_a_conflict_once() {
-        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         let hasher = IdHasher::new(7);
         let (first, second) = (key(&hasher, 1, &["42"], 1), key(&hasher, 1, &["42"], 2));
         assert_eq!(
@@ -310,13 +312,13 @@ mod tests {
             key(&hasher, hasher.scope("a", Some("x")), &["1"], 0),
             DedupeKey { hash: hasher.hash_payload(hasher.scope("a", None), b"1"), payload_check: 0 },
         ];
-        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         assert_eq!(judge(&window, 0, &ids), [Verdict::New; 8]);
     }
 
     #[test]
     fn a_window_smaller_than_the_ttl_says_how_far_it_reaches() {
-        let window = DedupeWindow::new(Duration::from_secs(300), 64 << 10);
+        let window = DedupeWindow::new(Duration::from_mins(5), 64 << 10);
         let hasher = IdHasher::new(7);
         for second in 0..200_i64 {
             let keys: Vec<_> = (0..100).map(|n| key(&hasher, 1, &[&second.to_string(), &n.to_string()], 0)).collect();
@@ -330,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_the_journal_holds_is_a_repeat_after_a_restart() {
-        let window = DedupeWindow::new(Duration::from_secs(300), 1 << 20);
+        let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         let id = key(&IdHasher::new(7), 1, &["42"], 1);
         window.remember(UnixNanos(0), id);
         let after_restart = key(&IdHasher::new(7), 1, &["42"], 1);

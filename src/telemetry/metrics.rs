@@ -2,11 +2,13 @@
 //!
 //! Handles are looked up once and kept; nothing here is called for a single message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::latency::LatencyHistogram;
 use crate::journal::CommitReport;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
@@ -26,6 +28,7 @@ const LINK_FAILURES: &str = "sluice_link_failures_total";
 const LINK_PING: &str = "sluice_link_ping_seconds";
 const REFUSED: &str = "sluice_subscriptions_refused_total";
 const LATENCY: &str = "sluice_event_durable_seconds";
+const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -40,22 +43,37 @@ const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
 /// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.
-const SECONDS: [f64; 16] =
+pub(super) const SECONDS: [f64; 16] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Renders what was measured.
 #[derive(Clone)]
-pub struct MetricsHandle(PrometheusHandle);
+pub struct MetricsHandle {
+    exporter: PrometheusHandle,
+    latency: Arc<LatencyHistogram>,
+}
 
 impl MetricsHandle {
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.exporter.render();
+        self.latency.render(LATENCY, LATENCY_HELP, &mut text);
+        text
     }
 
     /// Moves what histograms gathered on; called now and then, so that they do not grow between scrapes.
     pub fn tend(&self) {
-        self.0.run_upkeep();
+        self.exporter.run_upkeep();
+    }
+
+    /// How long events take to become durable.
+    pub fn latency(&self) -> Arc<LatencyHistogram> {
+        Arc::clone(&self.latency)
+    }
+
+    /// The handles of the journal.
+    pub fn journal(&self) -> JournalMetrics {
+        JournalMetrics::new(Arc::clone(&self.latency))
     }
 }
 
@@ -64,14 +82,14 @@ impl MetricsHandle {
 /// # Errors
 /// When another recorder was installed before.
 pub fn install() -> Result<MetricsHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
+    let exporter = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
     describe();
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     gauge!(STARTED).set(since_1970.as_secs_f64());
-    Ok(MetricsHandle(handle))
+    Ok(MetricsHandle { exporter, latency: Arc::default() })
 }
 
 fn describe() {
@@ -89,7 +107,6 @@ fn describe() {
     describe_counter!(LINK_FAILURES, "Connections lost or not opened, by cause");
     describe_histogram!(LINK_PING, Unit::Seconds, "Time from a ping to its answer");
     describe_counter!(REFUSED, "Subscriptions refused or ended by the upstream");
-    describe_histogram!(LATENCY, Unit::Seconds, "Time from reading an event off the socket to its being durable");
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -211,7 +228,7 @@ impl UpstreamMetrics {
 
 /// Figures of the journal.
 pub struct JournalMetrics {
-    latency: Histogram,
+    latency: Arc<LatencyHistogram>,
     blocks: Counter,
     bytes: Counter,
     sync: Histogram,
@@ -219,12 +236,12 @@ pub struct JournalMetrics {
     writable: Gauge,
 }
 
-impl Default for JournalMetrics {
-    fn default() -> Self {
+impl JournalMetrics {
+    fn new(latency: Arc<LatencyHistogram>) -> Self {
         let writable = gauge!(JOURNAL_WRITABLE);
         writable.set(1.0);
         Self {
-            latency: metrics::histogram!(LATENCY),
+            latency,
             blocks: counter!(BLOCKS),
             bytes: counter!(JOURNAL_BYTES),
             sync: metrics::histogram!(SYNC),
@@ -232,9 +249,7 @@ impl Default for JournalMetrics {
             writable,
         }
     }
-}
 
-impl JournalMetrics {
     /// A group of blocks became durable.
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     pub fn committed(&self, report: &CommitReport<'_>) {
@@ -243,7 +258,7 @@ impl JournalMetrics {
         self.sync.record(report.sync.as_secs_f64());
         self.durable.set(report.durable.0 as f64);
         for run in report.received {
-            self.latency.record_many(report.at.since(run.received).as_secs_f64(), run.events as usize);
+            self.latency.record(report.at.since(run.received), run.events);
         }
     }
 

@@ -1,7 +1,9 @@
 //! What the daemon tells of itself: metrics and logs.
 
+mod latency;
 mod logging;
 mod metrics;
 
-pub use logging::init as init_logging;
+pub use latency::LatencyHistogram;
+pub use logging::{init as init_logging, init_to as init_logging_to};
 pub use metrics::{JournalMetrics, MetricsHandle, MonitorMetrics, UpstreamMetrics, WindowMetrics, install};

@@ -64,7 +64,7 @@ mod tests {
         }
         backoff.was_up(Duration::from_secs(1));
         assert!(backoff.next(None) > Duration::from_secs(14), "accept-then-close is no success");
-        backoff.was_up(Duration::from_secs(60));
+        backoff.was_up(Duration::from_mins(1));
         assert!(backoff.next(None) < Duration::from_secs(1));
     }
 

@@ -184,7 +184,7 @@ impl<'a> Link<'a> {
                 Some(Io::Burst) => self.absorb(now),
                 Some(Io::Sent) | None => {}
                 Some(Io::Gone(error)) => {
-                    break self.gone(error, now);
+                    break self.gone(error.as_ref(), now);
                 }
             }
             self.submit_waiting();
@@ -466,8 +466,8 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn gone(&mut self, error: Option<tungstenite::Error>, now: Instant) -> LinkEnd {
-        let (reason, cause) = match &error {
+    fn gone(&mut self, error: Option<&tungstenite::Error>, now: Instant) -> LinkEnd {
+        let (reason, cause) = match error {
             None | Some(tungstenite::Error::ConnectionClosed) => ("the upstream closed it".to_owned(), "closed"),
             Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
                 let reason = format!(

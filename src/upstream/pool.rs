@@ -28,7 +28,7 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
 
 /// Conflicts of an upstream are logged at most this often: a feed that repeats ids may do so with every message.
-const CONFLICT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+const CONFLICT_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What all upstreams share.
 #[derive(Clone)]
@@ -48,6 +48,14 @@ pub struct Wiring {
 /// Why an upstream cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
+    /// Its pool.
+    #[error("upstream `{upstream}`: the pool of connections cannot be built: {reason}")]
+    Pool {
+        /// Its name.
+        upstream: String,
+        /// Why.
+        reason: String,
+    },
     /// Its trust.
     #[error("upstream `{upstream}`: {source}")]
     Tls {
@@ -154,9 +162,11 @@ impl Upstream {
                 "not all topics fit; the least important are left out: raise `pool.max_connections` or `topics_per_link`"
             );
         }
-        // Built without timeouts, which the connector has itself: `build` has nothing to refuse.
-        #[expect(clippy::expect_used, reason = "only timeouts without a runtime are refused, and there are none")]
-        let connections = Pool::builder(connector).max_size(links).build().expect("no timeouts are configured");
+        // Without timeouts, which the connector has itself.
+        let connections = Pool::builder(connector).max_size(links).build().map_err(|source| UpstreamError::Pool {
+            upstream: name.clone(),
+            reason: source.to_string(),
+        })?;
         let shared = Shared {
             metrics: UpstreamMetrics::new(&name),
             name,

@@ -267,7 +267,7 @@ impl BlockBuilder {
     }
 
     /// Events so far.
-    pub fn len(&self) -> u32 {
+    pub fn events(&self) -> u32 {
         self.count
     }
 

@@ -11,6 +11,8 @@ mod encoder;
 mod event;
 mod header;
 mod row;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{
     BlockBuilder, DedupeHash, EventId, NewEvent, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot,

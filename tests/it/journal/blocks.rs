@@ -187,7 +187,7 @@ fn accounts_and_resume_tokens_are_read_from_headers_alone() {
     builder.resume(ResumeToken { token: vec![0], ..token.clone() });
     builder.resume(token.clone());
     assert!(!builder.is_empty());
-    assert_eq!(builder.len(), 0);
+    assert_eq!(builder.events(), 0);
     journal.try_submit(builder.finish(&mut encoder)).unwrap();
     assert!(builder.is_empty());
     journal.close().unwrap();

@@ -147,9 +147,9 @@ fn a_failed_sync_is_final_and_nothing_above_it_is_ever_visible() {
         for write in [false, true] {
             let storage = SimStorage::new();
             if write {
-                storage.fail_write_at(step)
+                storage.fail_write_at(step);
             } else {
-                storage.fail_sync_at(step)
+                storage.fail_sync_at(step);
             }
             let Ok((journal, _)) = Journal::open_on(Arc::new(storage.clone()), options()) else { continue };
             let mut feed = Feed::new(3);

@@ -16,11 +16,9 @@ fn open(storage: &SimStorage) -> Result<(Journal, sluice::journal::RecoverySumma
 }
 
 fn only_segment(storage: &SimStorage) -> String {
-    let names = storage.names_now();
-    let [name] = &names.iter().filter(|name| name.ends_with(".seg")).collect::<Vec<_>>()[..] else {
-        panic!("there is one segment: {names:?}")
-    };
-    (*name).clone()
+    let names = storage.segments();
+    let [name] = &names[..] else { panic!("there is one segment: {names:?}") };
+    name.clone()
 }
 
 /// A journal killed with two durable blocks and a third that was written but not synced: storage, segment, where its
@@ -173,7 +171,7 @@ fn four_segments() -> (SimStorage, Vec<String>) {
         append(&journal, feed.block(8));
         journal.close().unwrap();
     }
-    let names: Vec<_> = storage.names_now().into_iter().filter(|name| name.ends_with(".seg")).collect();
+    let names = storage.segments();
     assert_eq!(names.len(), 4);
     (storage, names)
 }

@@ -145,7 +145,7 @@ fn a_filter_passes_over_blocks_without_losing_any_event() {
     for filter in filters {
         let wanted: Vec<_> = blocks
             .iter()
-            .flat_map(|block| block.events())
+            .flat_map(sluice::journal::Block::events)
             .filter(|event| filter.admits(event))
             .map(|event| event.offset)
             .collect();

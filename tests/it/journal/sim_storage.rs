@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use sluice::journal::storage::{Access, Storage, StorageFile};
@@ -110,8 +110,8 @@ impl SimStorage {
         self.disk().free = Some(free);
     }
 
-    pub(super) fn names_now(&self) -> Vec<String> {
-        self.disk().names.keys().cloned().collect()
+    pub(super) fn segments(&self) -> Vec<String> {
+        self.disk().segments().map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn content(&self, name: &str) -> Vec<u8> {
@@ -136,8 +136,7 @@ impl SimStorage {
 
     pub(super) fn bytes_of_segments(&self) -> usize {
         let disk = self.disk();
-        let segments = disk.names.iter().filter(|(name, _)| name.ends_with(".seg"));
-        segments.map(|(_, id)| disk.nodes[*id].content.len()).sum()
+        disk.segments().map(|(_, id)| disk.nodes[*id].content.len()).sum()
     }
 
     /// What a new process finds. This one can do nothing more.
@@ -171,6 +170,10 @@ impl SimStorage {
 }
 
 impl Disk {
+    fn segments(&self) -> impl Iterator<Item = (&String, &usize)> {
+        self.names.iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "seg"))
+    }
+
     fn cut_power(&mut self, rng: &mut fastrand::Rng) {
         for node in &mut self.nodes {
             let mut content = node.synced.clone();
@@ -364,7 +367,7 @@ impl StorageFile for SimFile {
         if SimStorage::step(&mut disk)? {
             return Err(io::Error::other("the process is dead"));
         }
-        let failing = disk.fail_sync_at.is_some_and(|at| disk.steps == at);
+        let failing = disk.fail_sync_at.is_some_and(|at| disk.steps >= at);
         let node = &mut disk.nodes[self.id];
         node.pending.clear();
         if failing {

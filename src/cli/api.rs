@@ -1,0 +1,141 @@
+//! Asks the running daemon over its HTTP server. One request a connection, by HTTP/1.0: the answer then ends where the
+//! connection does, and no library is needed for it.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::{CliError, Context, Exit};
+use crate::config::ServerSettings;
+
+/// The longest any single step of a request may take. Source: a guess; the daemon answers out of memory.
+const STEP_MAX: Duration = Duration::from_secs(5);
+/// The longest answer that is read. Far above a row for each of 10,000 monitors.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// What came after the head.
+    pub(super) body: Vec<u8>,
+}
+
+/// Asks the daemon that runs with the settings in force.
+pub(super) fn get(context: &Context, path: &str) -> Result<Answer, CliError> {
+    let settings = context.load()?.settings.server;
+    let address = reachable(settings.listen);
+    if address.port() == 0 {
+        let reason = "`server.listen` has port 0, so the daemon chose one when it started; name it: --set server.listen=127.0.0.1:PORT";
+        return Err(CliError::plain(Exit::Usage, reason));
+    }
+    let token = token(&settings)?;
+    let raw = exchange(address, path, token.as_deref()).map_err(|error| {
+        let started =
+            if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
+        let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
+        CliError::new(Exit::Unreachable, message, said_plainly(error))
+    })?;
+    let foreign = || CliError::plain(Exit::No, format!("what answers at {address} is not a Sluice daemon"));
+    let answer = parse(raw).ok_or_else(foreign)?;
+    match answer.status {
+        401 if token.is_none() => Err(CliError::plain(
+            Exit::No,
+            format!("the daemon at {address} wants a token; set `server.token_file` here as it is set there"),
+        )),
+        401 | 403 => Err(CliError::plain(
+            Exit::No,
+            format!("the daemon at {address} refuses: {}", String::from_utf8_lossy(&answer.body).trim()),
+        )),
+        404 => Err(foreign()),
+        _ => Ok(answer),
+    }
+}
+
+/// A daemon that listens on every address of its host is asked by the loopback.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    listen
+}
+
+fn token(settings: &ServerSettings) -> Result<Option<String>, CliError> {
+    let Some(path) = &settings.token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::new(Exit::No, format!("cannot read the token of `server.token_file` from {}", path.display()), error)
+    })?;
+    let token = text.trim();
+    // Nothing that could end the header and begin another.
+    if token.chars().any(|character| !character.is_ascii_graphic()) {
+        let reason = format!("the token in {} has characters that HTTP cannot carry", path.display());
+        return Err(CliError::plain(Exit::No, reason));
+    }
+    Ok(Some(token.to_owned()))
+}
+
+fn exchange(address: SocketAddr, path: &str, token: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
+    stream.set_read_timeout(Some(STEP_MAX))?;
+    stream.set_write_timeout(Some(STEP_MAX))?;
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n{authorization}\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut raw = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut raw)?;
+    Ok(raw)
+}
+
+/// A timeout of a blocking socket calls itself "resource temporarily unavailable", which tells nobody anything.
+fn said_plainly(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", STEP_MAX.as_secs()))
+        }
+        _ => error,
+    }
+}
+
+/// Takes an answer apart; none if it is none, or was cut short.
+fn parse(mut raw: Vec<u8>) -> Option<Answer> {
+    let head_end = memchr::memmem::find(&raw, b"\r\n\r\n")?;
+    let body = raw.split_off(head_end + 4);
+    let head = String::from_utf8(raw).ok()?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let whole = !name.eq_ignore_ascii_case("content-length") || value.trim().parse() == Ok(body.len());
+        // HTTP/1.0 has no pieces; who sends them all the same is not ours.
+        if !whole || name.eq_ignore_ascii_case("transfer-encoding") {
+            return None;
+        }
+    }
+    Some(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_cut_short_is_none() {
+        let whole = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbody".to_vec();
+        let answer = parse(whole.clone()).unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (503, &b"body"[..]));
+        for length in 0..whole.len() {
+            assert!(parse(whole[..length].to_vec()).is_none(), "{length}");
+        }
+        assert!(parse(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()).is_none());
+        assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec()).is_none());
+    }
+
+    #[test]
+    fn a_daemon_on_all_addresses_is_asked_by_the_loopback() {
+        assert_eq!(reachable("0.0.0.0:9464".parse().unwrap()), "127.0.0.1:9464".parse().unwrap());
+        assert_eq!(reachable("[::]:9464".parse().unwrap()), "[::1]:9464".parse().unwrap());
+        assert_eq!(reachable("10.0.0.1:1".parse().unwrap()), "10.0.0.1:1".parse().unwrap());
+    }
+}

@@ -1,0 +1,63 @@
+//! Figures of a running daemon that a person looks at: not of single monitors, but of links and of the journal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::journal::{CommitReport, Offset};
+use crate::telemetry::LatencyHistogram;
+
+/// An upstream as it stands.
+#[derive(Debug, Clone)]
+pub struct UpstreamFigures {
+    /// Its name.
+    pub name: String,
+    /// Links it has.
+    pub links: usize,
+    /// Of these, open ones.
+    pub open: usize,
+    /// Connections opened in the place of lost ones.
+    pub reconnects: u64,
+    /// Unreadable frames that belong to no monitor, since the start.
+    pub quarantined: u64,
+}
+
+/// The journal as it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalFigures {
+    /// Events below this are durable.
+    pub durable: Offset,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// The time from socket to durable that half of the events stayed within; none before the first.
+    pub latency_p50: Option<Duration>,
+    /// The same for 99 of 100.
+    pub latency_p99: Option<Duration>,
+}
+
+/// What the journal's writer has done, added up.
+#[derive(Debug)]
+pub(super) struct Commits {
+    written_bytes: AtomicU64,
+    latency: Arc<LatencyHistogram>,
+}
+
+impl Commits {
+    /// Nothing yet; `latency` is what the metrics record.
+    pub(super) fn new(latency: Arc<LatencyHistogram>) -> Self {
+        Self { written_bytes: AtomicU64::new(0), latency }
+    }
+
+    pub(super) fn add(&self, report: &CommitReport<'_>) {
+        self.written_bytes.fetch_add(report.bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn figures(&self, durable: Offset) -> JournalFigures {
+        JournalFigures {
+            durable,
+            written_bytes: self.written_bytes.load(Ordering::Relaxed),
+            latency_p50: self.latency.quantile(0.5),
+            latency_p99: self.latency.quantile(0.99),
+        }
+    }
+}
