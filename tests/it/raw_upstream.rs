@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -16,8 +15,6 @@ pub(crate) enum Manner {
     Acknowledges,
     /// Nothing is acknowledged.
     Silent,
-    /// As `Acknowledges`; once its frames are sent it reads nothing more, not even a close frame.
-    Deaf,
 }
 
 /// The server. Its threads end with the connections, at the latest with the process.
@@ -69,9 +66,6 @@ fn serve(stream: TcpStream, manner: Manner, frames: Vec<Message>, requests: &Mut
                     if socket.send(frame).is_err() {
                         return;
                     }
-                }
-                if manner == Manner::Deaf {
-                    thread::sleep(Duration::from_mins(10));
                 }
             }
             Ok(_) => {}
