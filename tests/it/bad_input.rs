@@ -66,7 +66,10 @@ fn a_frame_that_cannot_be_read_is_put_aside_with_its_reason_and_nothing_else_is_
         (Message::text(deep(1_000_000)), &["deep", "128"]),
         (Message::text(envelope(&deep(1_000_000))), &["deep", "128"]),
         (Message::text(deep(1_000_000).replace('[', "{\"a\":").replace(']', "}")), &["deep", "128"]),
-        (Message::text(envelope("{\"e\":\"trade\",\"t\":12").trim_end_matches('}').to_owned()), &["invalid JSON at byte"]),
+        (
+            Message::text(envelope("{\"e\":\"trade\",\"t\":12").trim_end_matches('}').to_owned()),
+            &["invalid JSON at byte"],
+        ),
         (Message::text("{\"stream\":\"x@trade\",\"data\":{\"e\":\"trade\",\"t\":1}} more"), &["invalid JSON at byte"]),
         (Message::text(""), &["invalid JSON at byte 0"]),
         (Message::text("[]"), &["no rule"]),
@@ -148,8 +151,7 @@ fn a_text_that_is_not_utf_8_costs_its_link_and_not_what_came_before() {
     run.until_logged("not UTF-8");
     let (place, log) = run.goes_on();
     assert!(log.contains("upstream=bad"), "{log}");
-    let ids: Vec<String> =
-        query(&place, &["--monitor", "odd"]).into_iter().filter_map(|event| event.id).collect();
+    let ids: Vec<String> = query(&place, &["--monitor", "odd"]).into_iter().filter_map(|event| event.id).collect();
     assert_eq!(ids, ["x@trade:1", "x@trade:2", "x@trade:3", "x@trade:4"]);
     let aside = quarantined(&place);
     assert_eq!(aside.len(), 1, "{aside:?}");
@@ -230,7 +232,7 @@ fn an_upstream_that_asks_to_be_left_alone_is() {
     );
     let run = Beside::start(feed.url(), "");
     run.until_logged("refused the WebSocket handshake with HTTP 503");
-    let refused = std::time::Instant::now();
+    let refused = tokio::time::Instant::now();
     until("it is connected to after all", || (run.daemon.monitors()["odd"]["state"] == "live").then_some(()));
     assert!(refused.elapsed() >= std::time::Duration::from_millis(1700), "{:?}", refused.elapsed());
     run.goes_on();
@@ -311,7 +313,12 @@ fn a_daemon_that_cannot_start_says_where_and_what_to_do() {
         Settings::new().upstream("feed", dialect, url).monitor("m", "d", "feed", &["x@trade"], "")
     };
     let table: Vec<(&str, Settings, i32, Vec<&str>)> = vec![
-        ("unknown dialect", with_upstream("binanse", "ws://h/"), 78, vec!["upstreams.feed.dialect", "binanse", "`binance`"]),
+        (
+            "unknown dialect",
+            with_upstream("binanse", "ws://h/"),
+            78,
+            vec!["upstreams.feed.dialect", "binanse", "`binance`"],
+        ),
         ("unknown key", ordinary().with("domian = \"x\""), 78, vec!["sluice.toml", "domian", "domain"]),
         ("no WebSocket address", with_upstream("binance", "http://h/"), 78, vec!["upstreams.feed.url", "ws://"]),
         ("no monitor", Settings::new(), 78, vec!["no monitor", "sluice demo"]),

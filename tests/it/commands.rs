@@ -21,10 +21,12 @@ fn recorded() -> (Workplace, Feed, Daemon) {
         .monitor("quotes", "prices", "feed", &["btcusdt@bookTicker"], "")
         .monitor("trades", "prices", "feed", &["btcusdt@trade"], "");
     let daemon = Daemon::start(&place, &settings);
-    until("all is durable", || {
-        (daemon.metrics().value("sluice_journal_durable_offset", &[]) == 8000).then_some(())
-    });
+    until("all is durable", || (daemon.metrics().value("sluice_journal_durable_offset", &[]) == 8000).then_some(()));
     (place, feed, daemon)
+}
+
+fn moment(text: &str) -> jiff::Timestamp {
+    text.parse().unwrap()
 }
 
 fn count(place: &Workplace, filters: &[&str]) -> usize {
@@ -39,7 +41,8 @@ fn filters_take_what_they_name_while_the_daemon_runs_and_after() {
         // The daemon's own events, such as the quarantined frame's, show only when they are named.
         assert_eq!(all.len(), 7999);
         assert!(all.windows(2).all(|pair| pair[0].offset < pair[1].offset), "in order of offsets");
-        assert!(all.windows(2).all(|pair| pair[0].received_time <= pair[1].received_time), "received time never goes back");
+        let received = |event: &Event| moment(&event.received_time);
+        assert!(all.windows(2).all(|pair| received(&pair[0]) <= received(&pair[1])), "received time never goes back");
         assert_eq!(count(&place, &["--monitor", "books"]), 664);
         assert_eq!(count(&place, &["--monitor", "books", "--monitor", "trades"]), 664 + 1465);
         assert_eq!(count(&place, &["--domain", "prices"]), 5870 + 1465);
@@ -60,18 +63,18 @@ fn filters_take_what_they_name_while_the_daemon_runs_and_after() {
         let before = query(&place, &["--until", middle]);
         let after = query(&place, &["--since", middle]);
         assert_eq!(before.len() + after.len(), 7999);
-        assert!(before.iter().all(|event| event.received_time < *middle));
-        assert!(after.iter().all(|event| event.received_time >= *middle));
+        assert!(before.iter().all(|event| received(event) < moment(middle)));
+        assert!(after.iter().all(|event| received(event) >= moment(middle)));
         assert_eq!(count(&place, &["--since", "1h"]), 7999, "so long ago");
         assert_eq!(count(&place, &["--until", "1h"]), 0);
         // The event's own times, of 2024; quotes have none and do not fit.
-        let moment = "2024-08-08T23:54:30Z";
-        let timed = |event: &&Event| event.event_time.as_deref().is_some_and(|time| time >= moment);
+        let split = "2024-08-08T23:54:30Z";
+        let timed = |event: &&Event| event.event_time.as_deref().is_some_and(|time| moment(time) >= moment(split));
         let late = all.iter().filter(timed).count();
         assert!(late > 0 && late < 664 + 1465, "{late}");
-        assert_eq!(count(&place, &["--event-time", "--since", moment]), late);
-        assert_eq!(count(&place, &["--event-time", "--until", moment]), 664 + 1465 - late);
-        assert_eq!(count(&place, &["--since", moment]), 7999, "which is not when they were received");
+        assert_eq!(count(&place, &["--event-time", "--since", split]), late);
+        assert_eq!(count(&place, &["--event-time", "--until", split]), 664 + 1465 - late);
+        assert_eq!(count(&place, &["--since", split]), 7999, "which is not when they were received");
         json(&place, &["query"])
     };
     let running = check();
@@ -112,7 +115,10 @@ fn stat_and_quarantine_say_what_there_is() {
         domains.iter().find(|domain| domain["domain"] == name).map(|domain| domain["events"].clone()).unwrap()
     };
     assert_eq!((domain("depth"), domain("prices"), domain("_sluice")), (664.into(), 7335.into(), 1.into()));
-    assert_eq!((&found["events"], &found["durable_offset"], &found["earliest_offset"]), (&8000.into(), &8000.into(), &0.into()));
+    assert_eq!(
+        (&found["events"], &found["durable_offset"], &found["earliest_offset"]),
+        (&8000.into(), &8000.into(), &0.into())
+    );
     assert_eq!((&found["quarantined"], &found["duplicates"], &found["gaps"]), (&1.into(), &0.into(), &0.into()));
     assert!(found["segments"].as_u64() == Some(1) && found["bytes"].as_u64() > Some(10_000), "{found}");
     let table = place.run(["--config", "sluice.toml", "journal", "stat"]);
@@ -181,7 +187,8 @@ fn tail_begins_with_the_newest_and_follows_each_event_once_and_in_order() {
 fn a_reader_that_goes_away_is_no_error() {
     let (place, _feed, daemon) = recorded();
     daemon.stop();
-    for (command, newest) in [("query --output json", 1), ("tail -n 7000 --output json", 1), ("query --limit 7000", 2)] {
+    for (command, newest) in [("query --output json", 1), ("tail -n 7000 --output json", 1), ("query --limit 7000", 2)]
+    {
         let mut shell = Command::new("/bin/sh");
         let program = env!("CARGO_BIN_EXE_sluice");
         let script = format!("({program} --config sluice.toml {command}; echo code $? >&2) | head -n {newest}");
