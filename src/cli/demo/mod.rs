@@ -90,6 +90,7 @@ impl Args {
             screen: Screen::of_stdout(),
             log,
             log_file,
+            data_dir: self.shown_data_dir(&loaded.settings.daemon.data_dir),
             duration: self.duration,
             failed: Cell::new(None),
             begun: OnceCell::new(),
@@ -120,6 +121,14 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The journal's folder as it was typed, unless another layer of the settings has put it elsewhere.
+    fn shown_data_dir(&self, used: &Path) -> PathBuf {
+        let typed = std::path::absolute(&self.data_dir).is_ok_and(|typed| typed.components().eq(used.components()));
+        if typed { self.data_dir.clone() } else { used.to_owned() }
+    }
+}
+
 /// A port for the server. Another process may still take it before the daemon does, which then says so.
 fn free_port() -> u16 {
     let free = std::net::TcpListener::bind(("127.0.0.1", SERVER_PORT)).is_ok();
@@ -131,6 +140,7 @@ struct Show {
     screen: Screen,
     log: DemoLog,
     log_file: PathBuf,
+    data_dir: PathBuf,
     duration: Option<Duration>,
     /// Nothing can be printed any more: the demo ends.
     failed: Cell<Option<PrintError>>,
@@ -157,7 +167,7 @@ impl Show {
                 report::grouped(args.rate)
             ),
             String::from("with some repeats, bad frames and lost connections."),
-            format!("  journal   {} ({found})", args.data_dir.display()),
+            format!("  journal   {} ({found})", self.data_dir.display()),
             format!("  log       {}", self.log_file.display()),
             format!("  server    http://{address}/metrics and /v1/health/ready"),
         ];
