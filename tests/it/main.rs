@@ -8,6 +8,7 @@ mod commands;
 mod journal;
 mod processes;
 mod raw_upstream;
+mod real_server;
 mod recordings;
 mod settings;
 mod signals;
