@@ -59,7 +59,7 @@ fn dedupe_hashes_of_the_last_minutes_are_read_without_the_events() {
     content[payloads + 30] ^= 1;
     storage.set_content(&name, content);
     let journal = open();
-    let all: Vec<_> = journal.recent_hashes(Duration::from_secs(60)).unwrap().map(Result::unwrap).collect();
+    let all: Vec<_> = journal.recent_hashes(Duration::from_mins(1)).unwrap().map(Result::unwrap).collect();
     assert_eq!(all.len(), 200);
     for (number, (hash, _)) in all.iter().enumerate() {
         assert_eq!(hash.hash, (number as u128) << 64 | 7);
