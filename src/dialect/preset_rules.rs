@@ -67,7 +67,9 @@ fn read(preset: &str, recording: &str, is_data: impl Fn(&Value) -> bool) -> Coun
         }
         let rule = rules
             .iter()
-            .find(|rule| rule.when.iter().all(|(pointer, condition)| fits(condition, look_at_frame(rule, pointer, &frame))))
+            .find(|rule| {
+                rule.when.iter().all(|(pointer, condition)| fits(condition, look_at_frame(rule, pointer, &frame)))
+            })
             .unwrap_or_else(|| panic!("no rule for {text}"));
         assert!(!rule.ignore);
         let elements = match &rule.each {

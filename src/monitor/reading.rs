@@ -243,7 +243,9 @@ impl State {
             None => None,
         };
         let key = match &rule.key {
-            Some(reference) => optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key)),
+            Some(reference) => {
+                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key))
+            }
             None => None,
         };
         let payload = scanned.text(payload_span);

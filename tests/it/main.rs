@@ -11,6 +11,7 @@ mod pool;
 mod processes;
 mod raw_upstream;
 mod readme;
+mod real_server;
 mod recordings;
 mod settings;
 mod signals;

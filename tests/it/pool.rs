@@ -53,7 +53,9 @@ fn a_pool_grows_to_its_maximum_and_then_the_least_important_topics_stay_out() {
         .with(&pool("feed", 1, 3))
         .monitor("low", "trading", "feed", &["lowusdt@trade"], "priority = \"low\"");
     let daemon = Daemon::start(&place, &watching(settings, "feed", &topics(6)));
-    until("six monitors are live", || (states(&daemon).iter().filter(|state| *state == "live").count() == 6).then_some(()));
+    until("six monitors are live", || {
+        (states(&daemon).iter().filter(|state| *state == "live").count() == 6).then_some(())
+    });
     assert_eq!(daemon.monitors()["low"]["state"], "left_out");
     until("the links are counted", || {
         let open = daemon.metrics().value("sluice_links", &[("upstream", "feed"), ("state", "open")]);
@@ -67,10 +69,13 @@ fn a_pool_grows_to_its_maximum_and_then_the_least_important_topics_stay_out() {
 fn an_upstream_that_closes_idle_links_gets_none_without_a_topic() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "coinbase", "--rate", "100"]);
-    let settings = Settings::new()
-        .upstream("feed", "coinbase", feed.url())
-        .with(&pool("feed", 2, 3))
-        .monitor("only", "trading", "feed", &["matches:BTC-USD"], "");
+    let settings = Settings::new().upstream("feed", "coinbase", feed.url()).with(&pool("feed", 2, 3)).monitor(
+        "only",
+        "trading",
+        "feed",
+        &["matches:BTC-USD"],
+        "",
+    );
     let daemon = Daemon::start(&place, &settings);
     until("it is live", || (states(&daemon) == ["live"]).then_some(()));
     daemon.stop();
@@ -106,8 +111,7 @@ fn after_a_disconnect_every_topic_is_subscribed_again_and_the_gap_is_recorded() 
     until("it connected four times", || {
         (count("sluice_link_connects_total", &[("upstream", "feed")]) >= 4).then_some(())
     });
-    let before: Vec<u64> =
-        (0..3).map(|m| count("sluice_messages_total", &[("monitor", &format!("m{m}"))])).collect();
+    let before: Vec<u64> = (0..3).map(|m| count("sluice_messages_total", &[("monitor", &format!("m{m}"))])).collect();
     until("every topic goes on", || {
         (0..3).all(|m| count("sluice_messages_total", &[("monitor", &format!("m{m}"))]) > before[m]).then_some(())
     });
@@ -155,8 +159,7 @@ impl TlsFront {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -207,7 +210,9 @@ fn a_certificate_of_a_declared_authority_is_trusted() {
 
 #[test]
 fn a_certificate_that_is_untrusted_or_for_another_host_is_refused_with_the_reason() {
-    for (name, with_ca, reason) in [("localhost", false, "UnknownIssuer"), ("elsewhere.example", true, "not valid for name")] {
+    for (name, with_ca, reason) in
+        [("localhost", false, "UnknownIssuer"), ("elsewhere.example", true, "not valid for name")]
+    {
         let place = Workplace::new();
         let feed = Feed::start(&place, &["--dialect", "binance"]);
         let front = TlsFront::start(&feed, name, "ours");
@@ -218,7 +223,8 @@ fn a_certificate_that_is_untrusted_or_for_another_host_is_refused_with_the_reaso
         let ca_file = if with_ca { "ca_file = \"ca.pem\"" } else { "ca_file = \"other.pem\"" };
         let daemon = watch_over_tls(&place, "localhost", &front, ca_file);
         until("it is refused", || {
-            let failures = daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed"), ("cause", "tls")]);
+            let failures =
+                daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed"), ("cause", "tls")]);
             (failures > 0).then_some(())
         });
         assert_eq!(daemon.get("/v1/health/ready").0, 200, "what comes from elsewhere would still become durable");

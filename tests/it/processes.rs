@@ -139,12 +139,6 @@ impl Feed {
         &self.url
     }
 
-    /// `127.0.0.1:PORT`, to start another one there later.
-    pub(crate) fn address(&self) -> String {
-        let rest = self.url.strip_prefix("ws://").expect("a WebSocket address");
-        rest.split('/').next().unwrap_or(rest).to_owned()
-    }
-
     /// What it says of itself: `… 12 repeats, …` for `repeats`. The newest line counts.
     pub(crate) fn stop(mut self) -> String {
         self.process.signal(Signal::TERM);
@@ -330,6 +324,7 @@ impl Metrics {
 
 /// An event as `sluice query --output json` prints it.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "as they are printed")]
 pub(crate) struct Event {
     pub(crate) offset: u64,
     pub(crate) monitor: String,

@@ -23,7 +23,10 @@ impl Link {
             toml::from_str("domain = \"d\"\nupstream = \"u\"\ntopics = [\"t\"]\nevent = { id = \"/id\" }").unwrap();
         let monitors = BTreeMap::from([("m".to_owned(), monitor)]);
         let mut identities = Identities::default();
-        let own = OwnIdentities { quarantine: identities.of("quarantine", "_sluice"), gaps: identities.of("gaps", "_sluice") };
+        let own = OwnIdentities {
+            quarantine: identities.of("quarantine", "_sluice"),
+            gaps: identities.of("gaps", "_sluice"),
+        };
         let quarantine = QuarantineSettings::default();
         let roster = Roster::new("u", &monitors, &[], &quarantine, &IdHasher::new(1), &mut identities).unwrap();
         let roster = Arc::new(roster);
