@@ -172,7 +172,7 @@ impl TlsFront {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let behind = feed.address();
+        let behind = feed.url().trim_start_matches("ws://").split('/').next().unwrap().to_owned();
         runtime.spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((tcp, _)) = listener.accept().await {
