@@ -28,6 +28,9 @@ use crate::upstream::{Upstream, UpstreamError, Wiring};
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest a stop waits for answers under way: a client may never finish its request.
+const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -156,9 +159,15 @@ impl Daemon {
                 .spawn(move || {
                     http_runtime.block_on(async {
                         let tending = tend(Arc::clone(&view), metrics.clone());
+                        let stopping = stop.clone();
+                        let patience = async {
+                            stopping.cancelled().await;
+                            tokio::time::sleep(HTTP_STOP_TIMEOUT).await;
+                        };
                         tokio::select! {
                             served = server::serve(listener, view, metrics, access, stop) => served,
                             never = tending => never,
+                            () = patience => Ok(()),
                         }
                     })
                 })
@@ -218,10 +227,11 @@ impl Daemon {
         let durable = self.journal.durable();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
-            match http.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!("{error}"),
-                Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
+            // Beside this thread, as above.
+            match tokio::task::spawn_blocking(move || http.join()).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::warn!("{error}"),
+                Ok(Err(_)) | Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
             }
         }
         match closed {

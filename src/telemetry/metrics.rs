@@ -139,13 +139,16 @@ impl MonitorMetrics {
     /// The handles of `monitor`.
     pub fn new(monitor: &str, domain: &str) -> Self {
         let labels = [("monitor", monitor.to_owned()), ("domain", domain.to_owned())];
+        let parse_ratio = gauge!(PARSE_RATIO, &labels);
+        // There is none before the first message; 0 would say that nothing could be read.
+        parse_ratio.set(f64::NAN);
         Self {
             messages: counter!(MESSAGES, &labels),
             events: counter!(EVENTS, &labels),
             repeats: counter!(REPEATS, &labels),
             control: counter!(CONTROL, &labels),
             quarantined: counter!(QUARANTINED, &labels),
-            parse_ratio: gauge!(PARSE_RATIO, &labels),
+            parse_ratio,
         }
     }
 

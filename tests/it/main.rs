@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod bad_input;
+mod commands;
 mod demo;
 mod journal;
+mod pool;
 mod processes;
+mod raw_upstream;
 mod readme;
+mod real_server;
 mod recordings;
 mod settings;
+mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;

@@ -7,17 +7,18 @@ use std::net::TcpStream;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::support::Workplace;
 
 /// The longest that anything a test waits for may take: far above what it does take, since tests share the machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` gives something. Panics with `what` if it never does.
 pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -136,12 +137,6 @@ impl Feed {
     /// Where it listens.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// `127.0.0.1:PORT`, to start another one there later.
-    pub(crate) fn address(&self) -> String {
-        let rest = self.url.strip_prefix("ws://").expect("a WebSocket address");
-        rest.split('/').next().unwrap_or(rest).to_owned()
     }
 
     /// What it says of itself: `… 12 repeats, …` for `repeats`. The newest line counts.
@@ -329,6 +324,7 @@ impl Metrics {
 
 /// An event as `sluice query --output json` prints it.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "as they are printed")]
 pub(crate) struct Event {
     pub(crate) offset: u64,
     pub(crate) monitor: String,

@@ -59,7 +59,7 @@ fn dedupe_hashes_of_the_last_minutes_are_read_without_the_events() {
     content[payloads + 30] ^= 1;
     storage.set_content(&name, content);
     let journal = open();
-    let all: Vec<_> = journal.recent_hashes(Duration::from_secs(60)).unwrap().map(Result::unwrap).collect();
+    let all: Vec<_> = journal.recent_hashes(Duration::from_mins(1)).unwrap().map(Result::unwrap).collect();
     assert_eq!(all.len(), 200);
     for (number, (hash, _)) in all.iter().enumerate() {
         assert_eq!(hash.hash, (number as u128) << 64 | 7);
@@ -159,7 +159,10 @@ async fn links_wait_for_room_and_hear_of_a_failure() {
     let journal = Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(settings())).unwrap().0;
     let mut feed = Feed::new(2);
     append(&journal, feed.block(1));
+    let before = storage.bytes_of_segments();
     storage.hold_syncs(true);
+    journal.try_submit(feed.block(1)).unwrap();
+    wait_for(|| storage.bytes_of_segments() > before);
     while journal.try_submit(feed.block(1)).is_ok() {}
     let room = tokio::time::timeout(Duration::from_millis(20), journal.room()).await;
     assert!(room.is_err(), "the queue is full");
