@@ -73,8 +73,13 @@ pub(super) fn frame(view: &DaemonView, stage: Stage<'_>, elapsed: Duration, widt
             unreadable.push(format!("{} {}", upstream.name, grouped(upstream.quarantined)));
         }
     }
-    let reconnects = upstreams.iter().map(|upstream| upstream.reconnects).sum();
-    lines.push(connections.then(Style::Plain, format!("; {} times lost and opened again", grouped(reconnects))));
+    let reconnects: u64 = upstreams.iter().map(|upstream| upstream.reconnects).sum();
+    let lost = match reconnects {
+        0 => String::from("; none was lost so far"),
+        1 => String::from("; one was lost and opened again"),
+        _ => format!("; {} were lost and opened again", grouped(reconnects)),
+    };
+    lines.push(connections.then(Style::Plain, lost));
     let unreadable = if unreadable.is_empty() { String::from("none") } else { unreadable.join(", ") };
     lines.push(
         Line::new(Style::Strong, "quarantined ").then(Style::Plain, format!("frames for no monitor: {unreadable}")),
