@@ -69,6 +69,31 @@ fn a_signal_under_load_leaves_everything_that_was_read_durable() {
     }
 }
 
+#[test]
+fn a_batch_that_is_open_at_a_signal_becomes_durable() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Workplace::new();
+        let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "2000"]);
+        // Nothing would close a batch for half a minute.
+        let settings = Settings::new()
+            .with("[batch]\nmin_size = 50000\nmax_size = 50000\nmax_bytes = \"16MiB\"\ntimeout = \"30s\"")
+            .upstream("feed", "binance", feed.url())
+            .monitor("trades", "spot", "feed", &["btcusdt@trade", "ethusdt@trade"], "");
+        let mut daemon = Daemon::start(&place, &settings);
+        let read = until("frames are read", || {
+            let read = daemon.frames("feed");
+            (read >= 500).then_some(read)
+        });
+        assert_eq!(daemon.metrics().value("sluice_journal_durable_offset", &[]), 0, "the batch is open");
+        daemon.signal(signal);
+        assert!(daemon.end().success(), "{}", daemon.log());
+        let accounts = accounts(&place);
+        let messages: u64 = accounts.values().map(|account| account.messages).sum();
+        assert!(messages >= read, "{messages} of {read}");
+        assert!(accounts["trades"].adds_up() && accounts["trades"].events >= read - 1, "{accounts:?}");
+    }
+}
+
 /// A client that begins a request and never ends it.
 fn half_a_request(daemon: &Daemon) -> TcpStream {
     let mut client = TcpStream::connect(daemon.address()).unwrap();
