@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use sluice::monitor::scanner::{Fields, Pointer, PointerSet, Utf8};
+use sluice::scanner::{Fields, Pointer, PointerSet, Utf8};
 
 const POINTERS: [&str; 4] = ["/stream", "/data/t", "/data/s", "/data/E"];
 const TEXTS: usize = 1024;

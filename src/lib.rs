@@ -15,7 +15,7 @@
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
-//! `config` is what all of them are told, `clock` how time is stamped, and `simulator` a provider to try them with.
+//! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped, and `simulator` a provider to try them with.
 
 pub mod cli;
 pub mod clock;
@@ -25,6 +25,7 @@ pub mod dialect;
 pub mod journal;
 pub mod monitor;
 pub mod pipeline;
+pub mod scanner;
 pub mod server;
 pub mod simulator;
 pub mod telemetry;

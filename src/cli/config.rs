@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{require_smart_path, show};
 use crate::daemon::assemble;
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
-use crate::pipeline::dedupe::IdHasher;
 
 /// `sluice config`
 #[derive(Debug, clap::Args)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::dialect::{Dialect, DialectError, registry};
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Roster, RosterError};
-use crate::pipeline::dedupe::IdHasher;
 
 /// Settings that fit their types and each other, but not what they are about.
 #[derive(Debug, thiserror::Error)]

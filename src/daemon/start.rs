@@ -18,9 +18,10 @@ use crate::config::Settings;
 use crate::journal::{
     self, GAPS_MONITOR, Journal, JournalError, JournalOptions, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR,
 };
+use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
-use crate::pipeline::dedupe::{DedupeKey, DedupeWindow, IdHasher, TTL_MAX};
+use crate::pipeline::dedupe::{DedupeWindow, TTL_MAX};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};

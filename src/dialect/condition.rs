@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::scanned::{PointerList, Scanned};
 use crate::config::Condition;
-use crate::monitor::scanner::Token;
+use crate::scanner::Token;
 
 /// All tests of a rule; every one must hold.
 #[derive(Debug, Clone, Default)]

@@ -31,7 +31,7 @@ pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
 pub use self::error::DialectError;
 pub use self::topic_form::TopicFormSettings;
 
-use crate::monitor::scanner::Fields;
+use crate::scanner::Fields;
 
 /// One upstream's topic, numbered densely from 0 for the life of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

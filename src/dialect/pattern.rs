@@ -1,7 +1,7 @@
 //! `{/arg/channel}:{/arg/instId}`: how a topic is named by what stands in a message.
 
 use super::scanned::{PointerList, Scanned, undecoded};
-use crate::monitor::scanner::{Token, elements};
+use crate::scanner::{Token, elements};
 
 /// Topics that one text may name. Two lists multiply, and an upstream could make much of that.
 /// Source: a guess, several times what any published limit allows on one link.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Dialect, Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Session, Topic, TopicId, registry};
-use crate::monitor::scanner::Fields;
+use crate::scanner::Fields;
 
 /// Frames of a recording, by direction.
 pub(crate) struct Recording {

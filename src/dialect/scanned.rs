@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::monitor::scanner::{Fields, Pointer, PointerSet, Token};
+use crate::scanner::{Fields, Pointer, PointerSet, Token};
 
 /// A text together with where its pointers are.
 #[derive(Clone, Copy)]

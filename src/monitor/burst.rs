@@ -3,8 +3,8 @@
 //! A burst is read whole before it is deduplicated, so that the window's locks are taken once for all of it. Its memory
 //! is reused from burst to burst.
 
+use super::event_id::DedupeKey;
 use crate::clock::UnixNanos;
-use crate::pipeline::dedupe::DedupeKey;
 
 /// No dedupe key: the event has no id.
 const NO_KEY: u32 = u32::MAX;

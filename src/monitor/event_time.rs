@@ -1,8 +1,8 @@
 //! Event times as feeds write them: numbers or strings, of several units.
 
-use super::scanner::Token;
 use crate::clock::UnixNanos;
 use crate::config::TimeUnit;
+use crate::scanner::Token;
 
 /// Reads an event time; none when the token is not one in this unit, or lies outside the years 1677 to 2262.
 pub(super) fn read(token: &[u8], unit: TimeUnit) -> Option<UnixNanos> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::burst::{Burst, CandidateId, Piece, QuarantinedFrame};
+use super::event_id::{DedupeKey, IdText};
 use super::event_time;
 use super::quarantine::Quarantined;
 use super::roster::{Roster, Route};
 use super::rule::{IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
-use super::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
 use crate::clock::UnixNanos;
 use crate::dialect::{Intake, Message, TopicId};
-use crate::pipeline::dedupe::{DedupeKey, IdText};
+use crate::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
 
 /// The payload checksum: tells a repeat from a conflict.
 fn check(payload: &[u8]) -> u32 {

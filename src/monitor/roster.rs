@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::burst::QuarantinedFrame;
+use super::event_id::IdHasher;
 use super::quarantine::QuarantineBudget;
 use super::rule::{FramePointers, Rule, RuleError};
 use super::totals::Totals;
 use crate::config::{DedupeScope, EventRuleSettings, MonitorSettings, OnConflict, Priority, QuarantineSettings};
 use crate::dialect::{ReadingPlan, Topic, TopicId};
 use crate::journal::{MonitorIdentity, OWN_DOMAIN};
-use crate::pipeline::dedupe::IdHasher;
 
 /// A monitor made ready for reading.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::scanner::{Fields, Pointer, PointerSet, Span, Token};
 use crate::config::{Condition, EventRuleSettings, TimeUnit};
+use crate::scanner::{Fields, Pointer, PointerSet, Span, Token};
 
 /// The prefix of a pointer that reaches the whole message from within an element.
 const FRAME_PREFIX: &str = "frame:";

@@ -12,7 +12,7 @@ use crate::dialect::scanned::{PointerList, Scanned};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::{Purpose, TopicForm};
 use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
-use crate::monitor::scanner::{Fields, PointerSet, Utf8, elements};
+use crate::scanner::{Fields, PointerSet, Utf8, elements};
 
 /// Everything that reads frames. Data is found with one scan for what monitors and routes look at; all that is only in
 /// answers and heartbeats is looked for in a second scan of the few frames that no route takes, so that it costs data

@@ -13,7 +13,7 @@ use crate::dialect::scanned::{PointerList, Scanned, undecoded};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::{Purpose, TopicForm};
 use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
-use crate::monitor::scanner::{Fields, PointerSet, Span, Utf8, elements};
+use crate::scanner::{Fields, PointerSet, Span, Utf8, elements};
 
 /// Slots of everything that is looked at in a message. Notifications are found with one scan; what is only in answers is
 /// looked for in a second scan of the few messages that are none.

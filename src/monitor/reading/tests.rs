@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{EventRuleSettings, MonitorSettings, QuarantineSettings};
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
-use crate::pipeline::dedupe::IdHasher;
 
 /// What became of one text: for each event its payload, id, key and time; and how many were control and quarantined.
 #[derive(Debug, PartialEq)]

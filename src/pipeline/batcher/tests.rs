@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{ByteSize, MonitorSettings, QuarantineSettings};
 use crate::dialect::{Intake, Message};
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::reading::Reading;
 use crate::monitor::roster::Identities;
-use crate::pipeline::dedupe::IdHasher;
 
 struct Link {
     reading: Reading,

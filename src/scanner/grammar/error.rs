@@ -32,7 +32,7 @@ pub enum ScanErrorKind {
     TrailingData,
     /// The bytes are not UTF-8.
     InvalidUtf8,
-    /// The text is larger than a [`Span`](crate::monitor::scanner::Span) can address.
+    /// The text is larger than a [`Span`](crate::scanner::Span) can address.
     TooLarge,
 }
 
@@ -89,17 +89,17 @@ pub struct ScanError {
 /// A [`ScanError`] in one word, so that a `Result` of a place travels in two registers: the place in the upper bits (texts
 /// are below 4 GiB), the kind in the lowest eight.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::monitor) struct Failure(u64);
+pub(in crate::scanner) struct Failure(u64);
 
 impl Failure {
     #[cold]
-    pub(in crate::monitor) fn new(at: usize, kind: ScanErrorKind) -> Self {
+    pub(in crate::scanner) fn new(at: usize, kind: ScanErrorKind) -> Self {
         Self((at as u64) << 8 | kind as u64)
     }
 
     /// The same, or [`ScanErrorKind::UnexpectedEnd`] where the text has no such byte.
     #[cold]
-    pub(in crate::monitor) fn at_byte(text: &[u8], at: usize, kind: ScanErrorKind) -> Self {
+    pub(in crate::scanner) fn at_byte(text: &[u8], at: usize, kind: ScanErrorKind) -> Self {
         if at < text.len() { Self::new(at, kind) } else { Self::new(text.len(), ScanErrorKind::UnexpectedEnd) }
     }
 }

@@ -4,13 +4,18 @@
 //! of a [`PointerSet`] name. It builds nothing, calls itself never, and nests at most 128 containers deep. Of repeated keys
 //! the first counts, also on the way to a pointer's end: in `{"a":{"b":1},"a":{"c":2}}` there is no `/a/c`.
 
-pub use super::grammar::{ScanError, ScanErrorKind};
-pub use super::pointer::{Pointer, PointerError};
-pub use super::pointer_set::PointerSet;
-pub use super::token::{Token, TokenKind};
+mod grammar;
+mod pointer;
+mod pointer_set;
+mod token;
 
-use super::grammar::{self, DEPTH_MAX, Failure, Found, Next, Place};
-use super::pointer_set::{Children, NO_SLOT, ROOT};
+pub use grammar::{ScanError, ScanErrorKind};
+pub use pointer::{Pointer, PointerError};
+pub use pointer_set::PointerSet;
+pub use token::{Token, TokenKind};
+
+use grammar::{DEPTH_MAX, Failure, Found, Next, Place};
+use pointer_set::{Children, NO_SLOT, ROOT};
 
 /// Where a raw token is in its text: strings with their quotes, containers with their brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

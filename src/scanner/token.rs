@@ -27,7 +27,7 @@ pub enum TokenKind {
 pub struct Token<'a>(&'a [u8]);
 
 impl<'a> Token<'a> {
-    /// A token of the bytes that a [`Span`](super::scanner::Span) marks.
+    /// A token of the bytes that a [`Span`](super::Span) marks.
     pub fn new(raw: &'a [u8]) -> Self {
         Self(raw)
     }
