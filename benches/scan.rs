@@ -74,7 +74,7 @@ fn measure(texts: &[String], mut read: impl FnMut(&str)) -> f64 {
             }
         }
         let texts_read = u32::try_from(texts.len() * PASSES).expect("a small constant");
-        best = best.min((cpu_time() - start).as_secs_f64() * 1e9 / f64::from(texts_read));
+        best = best.min(cpu_time().saturating_sub(start).as_secs_f64() * 1e9 / f64::from(texts_read));
     }
     best
 }

@@ -1,5 +1,5 @@
 # Sourced by the other scripts: tools of the checks and tests, installed once under the target folder where they are missing.
-# Nothing is put anywhere else, and `cargo clean` takes it away.
+# `cargo clean` takes them away. What only the distribution has (npm) is installed as its package.
 
 tools=${CARGO_TARGET_DIR:-target}/tools
 mkdir -p "$tools"
@@ -17,6 +17,17 @@ need_cargo() {
     rm -rf "$tools/build"
 }
 
+# need_package COMMAND: one of the distribution's packages that has the command's name.
+need_package() {
+    if command -v "$1" >/dev/null; then
+        return
+    fi
+    echo "installing the package $1"
+    local as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root apt-get update -qq && $as_root apt-get install -qq -y --no-install-recommends "$1"
+}
+
 # need_anvil: the Ethereum node that tests speak to as a server that is not ours. Leaves its path in ANVIL.
 need_anvil() {
     ANVIL=${ANVIL:-$tools/anvil/node_modules/.bin/anvil}
@@ -24,6 +35,7 @@ need_anvil() {
     if [ -x "$ANVIL" ]; then
         return
     fi
+    need_package npm
     echo "installing anvil into $tools/anvil (once)"
     mkdir -p "$tools/anvil"
     npm install --silent --no-audit --no-fund --prefix "$tools/anvil" "@foundry-rs/anvil@1.7.1"

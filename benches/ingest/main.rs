@@ -36,7 +36,8 @@ fn main() {
         let (mut daemons, mut baselines) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             let bare = run_baseline(connections, messages, &folder.path().join(format!("bare-{connections}-{pair}")));
-            let full = run_daemon(connections, 4, messages, None, &folder.path().join(format!("full-{connections}-{pair}")));
+            let full =
+                run_daemon(connections, 4, messages, None, &folder.path().join(format!("full-{connections}-{pair}")));
             ratios.push(full.cpu_per_message / bare.cpu_per_message);
             daemons.push(full);
             baselines.push(bare);

@@ -34,6 +34,15 @@ fn look<'a>(pointer: &str, element: &'a Value, frame: &'a Value) -> Option<&'a V
     pointer.strip_prefix("frame:").map_or_else(|| element.pointer(pointer), |pointer| frame.pointer(pointer))
 }
 
+/// What a condition looks at. Presets choose among `each` rules by the whole message only.
+fn look_at_frame<'a>(rule: &EventRuleSettings, pointer: &str, frame: &'a Value) -> Option<&'a Value> {
+    match (&rule.each, pointer.strip_prefix("frame:")) {
+        (_, Some(pointer)) => frame.pointer(pointer),
+        (None, None) => frame.pointer(pointer),
+        (Some(_), None) => panic!("`{pointer}` is relative to an element: say `frame:{pointer}`"),
+    }
+}
+
 fn read_time(rule: &EventRuleSettings, value: &Value) -> bool {
     match rule.time_unit {
         TimeUnit::Rfc3339 => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
@@ -58,7 +67,9 @@ fn read(preset: &str, recording: &str, is_data: impl Fn(&Value) -> bool) -> Coun
         }
         let rule = rules
             .iter()
-            .find(|rule| rule.when.iter().all(|(pointer, condition)| fits(condition, frame.pointer(pointer))))
+            .find(|rule| {
+                rule.when.iter().all(|(pointer, condition)| fits(condition, look_at_frame(rule, pointer, &frame)))
+            })
             .unwrap_or_else(|| panic!("no rule for {text}"));
         assert!(!rule.ignore);
         let elements = match &rule.each {

@@ -11,7 +11,7 @@
 //! | `state`     | what the writer tells everybody                                                         |
 //! | `watermark` | the durable offset, for other processes                                                 |
 //! | `scan`      | walking over a segment's blocks                                                         |
-//! | `recovery`  | what opening does: cut, rewrite, seal                                                   |
+//! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `stat`      | what is in a journal                                                                    |
@@ -45,6 +45,7 @@ mod segment;
 mod stat;
 mod state;
 pub mod storage;
+mod summary;
 mod varint;
 mod watermark;
 mod writer;
@@ -61,9 +62,9 @@ pub use intake::Pace;
 pub use lock::LockGuard;
 pub use offset::{JournalId, Offset};
 pub use reader::JournalReader;
-pub use recovery::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer};
+pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};

@@ -299,19 +299,15 @@ impl JournalReader {
             return Ok(false);
         }
         at.segment.reload()?;
-        let limit = self.limit_of(name, watermark)?;
+        let Some(at) = &self.at else { unreachable!("the caller has entered a segment") };
+        let limit = self.limit_for(&at.segment, name, watermark)?;
         let Some(at) = &mut self.at else { unreachable!("the caller has entered a segment") };
         let changed = at.limit != limit;
         at.limit = limit;
         Ok(changed)
     }
 
-    /// The limit of the segment we are in, whose length and seal were just read.
-    fn limit_of(&self, name: SegmentName, watermark: Watermark) -> Result<Limit, JournalError> {
-        let Some(at) = &self.at else { unreachable!("the caller has entered a segment") };
-        self.limit_for(&at.segment, name, watermark)
-    }
-
+    /// The limit of a segment whose length and seal were just read.
     fn limit_for(&self, segment: &OpenSegment, name: SegmentName, watermark: Watermark) -> Result<Limit, JournalError> {
         if let Some(seal) = &segment.seal {
             return Ok(Limit::Ends(seal.blocks_end));
@@ -349,13 +345,13 @@ impl JournalReader {
         if offset < first.base {
             return Err(JournalError::OffsetGone { asked: offset, earliest: first.base });
         }
-        // Blocks without events may stand at the end of the segment before; to have them too, begin with the first segment
-        // of those that begin here.
         let after = segments.partition_point(|segment| segment.base <= offset);
         Ok(segments[..after].last().copied())
     }
 
     fn enter(&self, name: SegmentName) -> Result<At, JournalError> {
+        // Asked before the file is measured: what was durable by then is within its length.
+        let watermark = self.watermark()?;
         let segment = OpenSegment::open(self.storage.as_ref(), name)?;
         if let Some(journal) = self.journal
             && journal != segment.header.journal
@@ -363,7 +359,7 @@ impl JournalReader {
             let who = segment.path.display().to_string();
             return Err(JournalError::Foreign { who, found: segment.header.journal, journal });
         }
-        let limit = self.limit_for(&segment, name, self.watermark()?)?;
+        let limit = self.limit_for(&segment, name, watermark)?;
         Ok(At { cursor: BlockCursor::start(&segment), segment, limit })
     }
 

@@ -12,83 +12,22 @@
 
 use std::io::IoSlice;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::block::{BlockHeader, Dictionary, EncodedBlock, HeaderPlace, compose_header};
+use super::block::{Dictionary, EncodedBlock, HeaderPlace, compose_header};
 use super::error::JournalError;
 use super::offset::{JournalId, Offset};
-use super::scan::{BlockCursor, durable_offset_spoken_of};
+use super::scan::{BlockCursor, Scan, WholeBlock, durable_offset_spoken_of};
 use super::segment::{FooterBuilder, FooterEnd, OpenSegment, SegmentHeader, SegmentName, list_segments};
 use super::storage::{Access, Storage};
-use super::varint::Malformed;
+use super::summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 use super::watermark::{self, Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
 
 /// Files that are made under another name first. One that is found was never finished.
 const UNFINISHED: &str = ".tmp";
 pub(crate) const CUT_FOLDER: &str = "cut";
-
-/// Somebody outside of the journal who knows that events up to an offset were durable: a sink's cursor, a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownDurable {
-    /// How to call it: `sink warehouse`.
-    pub who: String,
-    /// The journal that it speaks of.
-    pub journal: JournalId,
-    /// The offset after the last event it has taken.
-    pub offset: Offset,
-}
-
-/// What opening a journal found and did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecoverySummary {
-    /// Whose.
-    pub journal: JournalId,
-    /// The offset after the last durable event; all that is readable.
-    pub durable: Offset,
-    /// The first event that is kept.
-    pub earliest: Offset,
-    /// How many segments.
-    pub segments: usize,
-    /// The greatest received time in the journal; none if it is empty. A clock that starts from it never goes back.
-    pub last_received: Option<UnixNanos>,
-    /// What was cut off the end, if anything.
-    pub cut: Option<CutTail>,
-    /// Whole blocks that may not have reached the disk and were written anew.
-    pub rewritten: Option<Rewritten>,
-    /// Whether the last stop was a clean one.
-    pub clean: bool,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// Bytes at the end that were never promised and cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutTail {
-    /// The segment.
-    pub segment: PathBuf,
-    /// Where they began.
-    pub position: u64,
-    /// How many.
-    pub bytes: u64,
-    /// Why they cannot be read.
-    pub reason: String,
-    /// Where they are kept.
-    pub kept_at: PathBuf,
-}
-
-/// Blocks above the watermark that are whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rewritten {
-    /// How many blocks.
-    pub blocks: usize,
-    /// How many events are in them.
-    pub events: u64,
-    /// The segment that now has them.
-    pub segment: PathBuf,
-}
 
 /// Where the writer goes on.
 #[derive(Debug)]
@@ -201,12 +140,6 @@ struct Recovery<'a> {
     cut: Option<CutTail>,
     rewritten: Option<Rewritten>,
     clean: bool,
-}
-
-/// A block that was found whole, with its body.
-struct WholeBlock {
-    position: u64,
-    header: BlockHeader,
 }
 
 impl Recovery<'_> {
@@ -566,43 +499,6 @@ fn check_known(known: &KnownDurable, journal: JournalId, end: Offset) -> Result<
         return Err(JournalError::Ahead { who: known.who.clone(), offset: known.offset, end });
     }
     Ok(())
-}
-
-/// Blocks from the beginning of a segment, each whole and following the one before.
-struct Scan {
-    blocks: Vec<WholeBlock>,
-    cursor: BlockCursor,
-}
-
-impl Scan {
-    fn start(segment: &OpenSegment) -> Self {
-        Self { blocks: Vec::new(), cursor: BlockCursor::start(segment) }
-    }
-
-    fn step(&mut self, segment: &OpenSegment, limit: u64) -> Result<(), JournalError> {
-        let header = self.cursor.header(segment, limit)?;
-        let position = self.cursor.position;
-        self.cursor.pass(&header);
-        self.blocks.push(WholeBlock { position, header });
-        Ok(())
-    }
-
-    /// As `step`, and the body's checksums fit.
-    fn step_checked(&mut self, segment: &OpenSegment) -> Result<(), JournalError> {
-        let header = self.cursor.header(segment, segment.len)?;
-        let body = self.cursor.body(segment, &header)?;
-        let fits = body.split_at_checked(header.hashes_len()).is_some_and(|(hashes, rest)| {
-            crc32c::crc32c(hashes) == header.hashes_crc && crc32c::crc32c(rest) == header.body_crc
-        });
-        if !fits {
-            let reason = Malformed("the checksum of a block's body does not fit");
-            return Err(segment.damaged(self.cursor.position, header.base, reason));
-        }
-        let position = self.cursor.position;
-        self.cursor.pass(&header);
-        self.blocks.push(WholeBlock { position, header });
-        Ok(())
-    }
 }
 
 fn remove_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {

@@ -122,6 +122,49 @@ impl Window {
     }
 }
 
+/// A block that was found whole.
+pub(crate) struct WholeBlock {
+    pub(crate) position: u64,
+    pub(crate) header: BlockHeader,
+}
+
+/// Blocks from the beginning of a segment, each whole and following the one before.
+pub(crate) struct Scan {
+    pub(crate) blocks: Vec<WholeBlock>,
+    pub(crate) cursor: BlockCursor,
+}
+
+impl Scan {
+    pub(crate) fn start(segment: &OpenSegment) -> Self {
+        Self { blocks: Vec::new(), cursor: BlockCursor::start(segment) }
+    }
+
+    pub(crate) fn step(&mut self, segment: &OpenSegment, limit: u64) -> Result<(), JournalError> {
+        let header = self.cursor.header(segment, limit)?;
+        let position = self.cursor.position;
+        self.cursor.pass(&header);
+        self.blocks.push(WholeBlock { position, header });
+        Ok(())
+    }
+
+    /// As `step`, and the body's checksums fit.
+    pub(crate) fn step_checked(&mut self, segment: &OpenSegment) -> Result<(), JournalError> {
+        let header = self.cursor.header(segment, segment.len)?;
+        let body = self.cursor.body(segment, &header)?;
+        let fits = body.split_at_checked(header.hashes_len()).is_some_and(|(hashes, rest)| {
+            crc32c::crc32c(hashes) == header.hashes_crc && crc32c::crc32c(rest) == header.body_crc
+        });
+        if !fits {
+            let reason = Malformed("the checksum of a block's body does not fit");
+            return Err(segment.damaged(self.cursor.position, header.base, reason));
+        }
+        let position = self.cursor.position;
+        self.cursor.pass(&header);
+        self.blocks.push(WholeBlock { position, header });
+        Ok(())
+    }
+}
+
 /// The highest durable offset that any whole header behind a bad place speaks of: what tells damage from a torn tail.
 pub(crate) fn durable_offset_spoken_of(segment: &OpenSegment, from: u64) -> Result<Offset, JournalError> {
     let len = usize::try_from(segment.len.saturating_sub(from)).unwrap_or(0);

@@ -97,14 +97,14 @@ impl JournalReader {
             stat.domains.entry(domain.clone()).or_default().monitors += 1;
         }
         for ((domain, monitor), counted) in &stat.monitors {
-            stat.events += counted.events;
-            stat.duplicates += counted.account.repeats;
-            stat.quarantined += counted.account.quarantined;
+            stat.events = stat.events.saturating_add(counted.events);
+            stat.duplicates = stat.duplicates.saturating_add(counted.account.repeats);
+            stat.quarantined = stat.quarantined.saturating_add(counted.account.quarantined);
             if let Some(of_domain) = stat.domains.get_mut(domain) {
-                of_domain.events += counted.events;
+                of_domain.events = of_domain.events.saturating_add(counted.events);
             }
             if domain == OWN_DOMAIN && monitor == GAPS_MONITOR {
-                stat.gaps += counted.events;
+                stat.gaps = stat.gaps.saturating_add(counted.events);
             }
         }
         Ok(stat)
@@ -116,7 +116,7 @@ impl JournalStat {
         for row in rows {
             let name = (row.monitor.domain.to_string(), row.monitor.name.to_string());
             let counted = self.monitors.entry(name).or_default();
-            counted.events += row.events;
+            counted.events = counted.events.saturating_add(row.events);
             counted.account.add(row.account);
         }
     }

@@ -174,9 +174,9 @@ impl State {
                 scanned.frame,
             );
         };
-        let counts = self.burst.counts(route.monitor);
         match &rule.each {
             None => {
+                let counts = self.burst.counts(route.monitor);
                 counts.messages += 1;
                 if rule.ignore {
                     counts.control += 1;
@@ -243,7 +243,9 @@ impl State {
             None => None,
         };
         let key = match &rule.key {
-            Some(reference) => optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key)),
+            Some(reference) => {
+                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key))
+            }
             None => None,
         };
         let payload = scanned.text(payload_span);

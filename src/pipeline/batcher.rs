@@ -204,8 +204,8 @@ impl Batcher {
     /// Closes the batch: encodes and compresses it. None when there is nothing to journal.
     pub fn close(&mut self) -> Option<EncodedBlock> {
         self.opened = None;
-        self.counted.take()?;
-        Some(self.builder.finish(&mut self.encoder))
+        self.counted = None;
+        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {
@@ -315,3 +315,6 @@ impl Batcher {
 fn part_of(burst: &Burst, piece: Piece) -> Part<'_> {
     if piece.literal { Part::Literal(burst.literal(piece)) } else { Part::Span { start: piece.start, end: piece.end } }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,10 +163,10 @@ impl Upstream {
             );
         }
         // Without timeouts, which the connector has itself.
-        let connections = Pool::builder(connector).max_size(links).build().map_err(|source| UpstreamError::Pool {
-            upstream: name.clone(),
-            reason: source.to_string(),
-        })?;
+        let connections = Pool::builder(connector)
+            .max_size(links)
+            .build()
+            .map_err(|source| UpstreamError::Pool { upstream: name.clone(), reason: source.to_string() })?;
         let shared = Shared {
             metrics: UpstreamMetrics::new(&name),
             name,

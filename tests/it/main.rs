@@ -5,9 +5,12 @@
 mod account;
 mod bad_input;
 mod commands;
+mod demo;
 mod journal;
+mod pool;
 mod processes;
 mod raw_upstream;
+mod readme;
 mod real_server;
 mod recordings;
 mod settings;

@@ -6,7 +6,6 @@ mod report;
 mod screen;
 
 use std::cell::{Cell, OnceCell};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::{CliError, Context, Exit, PrintError, print_line};
 use crate::config::units::{parse_duration, show_duration};
 use crate::config::{LogFormat, require_smart_path};
 use crate::daemon::{self, Daemon, DaemonView, Ending};
+use crate::journal::Offset;
 use crate::server::View as _;
 use crate::telemetry;
 
@@ -90,6 +90,7 @@ impl Args {
             screen: Screen::of_stdout(),
             log,
             log_file,
+            data_dir: self.shown_data_dir(&loaded.settings.daemon.data_dir),
             duration: self.duration,
             failed: Cell::new(None),
             begun: OnceCell::new(),
@@ -112,11 +113,19 @@ impl Args {
             return Err(error.into());
         }
         show.end()?;
-        let drained =
-            if stopped.drained { "everything received is durable" } else { "some of what was received may be missing" };
-        print_line(format!("\nstopped: {drained}, {} events in the journal\n", report::grouped(stopped.durable.0)))?;
+        let promise =
+            if stopped.drained { "everything received is durable" } else { "not everything received is durable" };
+        print_line(format!("\nStopped: {promise}.{}\n", show.sum(stopped.durable)))?;
         print_commands(&settings_file, &context.set)?;
         Ok(Exit::Done)
+    }
+}
+
+impl Args {
+    /// The journal's folder as it was typed, unless another layer of the settings has put it elsewhere.
+    fn shown_data_dir(&self, used: &Path) -> PathBuf {
+        let typed = std::path::absolute(&self.data_dir).is_ok_and(|typed| typed.components().eq(used.components()));
+        if typed { self.data_dir.clone() } else { used.to_owned() }
     }
 }
 
@@ -131,6 +140,7 @@ struct Show {
     screen: Screen,
     log: DemoLog,
     log_file: PathBuf,
+    data_dir: PathBuf,
     duration: Option<Duration>,
     /// Nothing can be printed any more: the demo ends.
     failed: Cell<Option<PrintError>>,
@@ -140,6 +150,8 @@ struct Show {
 struct Begun {
     view: Arc<DaemonView>,
     at: Instant,
+    /// The journal's end then.
+    durable: Offset,
 }
 
 impl Show {
@@ -151,10 +163,11 @@ impl Show {
         };
         let mut lines = vec![
             format!(
-                "Sluice demo: 6 monitors of 3 simulated upstreams, {} events/s with some repeats, bad frames and lost links",
+                "Sluice demo: 6 monitors of 3 simulated upstreams, {} events/s in all,",
                 report::grouped(args.rate)
             ),
-            format!("  journal   {} ({found})", args.data_dir.display()),
+            String::from("with some repeats, bad frames and lost connections."),
+            format!("  journal   {} ({found})", self.data_dir.display()),
             format!("  log       {}", self.log_file.display()),
             format!("  server    http://{address}/metrics and /v1/health/ready"),
         ];
@@ -167,7 +180,7 @@ impl Show {
         });
         self.note(print_line(lines.join("\n")));
         // Called once, before anything is drawn.
-        self.begun.set(Begun { view: daemon.view(), at: Instant::now() }).ok();
+        self.begun.set(Begun { view: daemon.view(), at: Instant::now(), durable: daemon.durable() }).ok();
     }
 
     /// Shows figures until the demo is to end: the time is over, or nobody can read them.
@@ -184,7 +197,7 @@ impl Show {
                 _ = ticks.tick() => {}
                 () = at(end) => return,
             }
-            self.note(self.show(begun, &mut rates).map_err(PrintError::from));
+            self.note(self.show(begun, &mut rates));
             // A look at a cell is a take and a put back.
             let failed = self.failed.take();
             let over = failed.is_some();
@@ -195,16 +208,16 @@ impl Show {
         }
     }
 
-    fn show(&self, begun: &Begun, rates: &mut Rates) -> io::Result<()> {
+    fn show(&self, begun: &Begun, rates: &mut Rates) -> Result<(), PrintError> {
         let elapsed = begun.at.elapsed();
         let monitors = begun.view.monitors();
         rates.add(begun.at + elapsed, &monitors);
         if self.screen.is_terminal() {
             let stage = Stage::Running { rates, warning: self.log.last_warning() };
             let lines = frame(&begun.view, stage, elapsed, self.screen.width());
-            self.screen.draw(&lines)
+            Ok(self.screen.draw(&lines)?)
         } else {
-            self.screen.print(&status_line(&begun.view, &monitors, rates, elapsed))
+            print_line(status_line(&begun.view, &monitors, rates, elapsed))
         }
     }
 
@@ -214,6 +227,18 @@ impl Show {
         let lines = frame(&begun.view, Stage::Over, begun.at.elapsed(), self.screen.width());
         self.screen.draw(&lines)?;
         Ok(())
+    }
+
+    /// How the journal has grown.
+    fn sum(&self, durable: Offset) -> String {
+        let Some(begun) = self.begun.get() else { return String::new() };
+        let new = durable.0.saturating_sub(begun.durable.0);
+        let own = new.saturating_sub(begun.view.monitors().iter().map(|monitor| monitor.events).sum());
+        format!(
+            " The journal has {} new events,\n{} of them the daemon's own: gaps and quarantined frames.",
+            report::grouped(new),
+            report::grouped(own)
+        )
     }
 
     fn note(&self, result: Result<(), PrintError>) {
@@ -241,7 +266,7 @@ fn print_commands(settings_file: &Path, set: &[String]) -> Result<(), PrintError
     print_line("Look at this journal, with or without a running demo:")?;
     for command in [
         "query --limit 5",
-        "query --monitor spot-trades --key BTCUSDT --since 1m --output json --limit 5",
+        "query --monitor spot-trades --key BTCUSDT --output json --limit 5",
         "tail -n 5 --no-follow",
         "journal stat",
         "quarantine list --limit 5",

@@ -17,8 +17,9 @@ const UPSTREAMS: [(&str, SimulatedDialect, u64); 3] = [
     ("ethereum", SimulatedDialect::Ethereum, 1),
 ];
 
-/// The mean time after which a connection is broken: with two connections to each of three upstreams one is about every 10 s.
-const DISCONNECT_EVERY: Duration = Duration::from_mins(1);
+/// The mean time after which a connection is broken: with two connections to each of three upstreams the first is within
+/// half a minute, and then one about every 5 s.
+const DISCONNECT_EVERY: Duration = Duration::from_secs(30);
 /// Enough that repeats show within seconds at the default rate.
 const REPEATS: f64 = 0.01;
 /// The same of bad frames.
@@ -95,7 +96,7 @@ fn replace(settings: &str, replacements: &[(&str, &str, &str)]) -> String {
         }
         let key = line.split_once(" = ").map_or("", |(key, _)| key);
         match replacements.iter().find(|(in_section, name, _)| *in_section == section && *name == key) {
-            Some((_, _, text)) => out.push_str(&format!("{key} = {}\n", toml::Value::from(*text))),
+            Some((_, _, text)) => out.extend([key, " = ", &toml::Value::from(*text).to_string(), "\n"]),
             None => out.extend([line, "\n"]),
         }
     }

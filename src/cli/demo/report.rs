@@ -56,38 +56,46 @@ pub(super) fn frame(view: &DaemonView, stage: Stage<'_>, elapsed: Duration, widt
     let mut lines = table(&view.monitors(), rates, width);
     lines.push(Line::default());
     let upstreams = view.upstreams();
-    let mut links = Line::new(Style::Strong, "links       ");
+    let mut connections = Line::new(Style::Strong, "links open  ");
+    if matches!(stage, Stage::Over) {
+        connections = Line::new(Style::Strong, "links       ");
+    }
     let mut unreadable = Vec::new();
     for (index, upstream) in upstreams.iter().enumerate() {
         let style = if upstream.open == upstream.links { Style::Good } else { Style::Poor };
-        links = links.then(Style::Plain, format!("{}{}", if index == 0 { "" } else { ", " }, upstream.name));
-        links = match &stage {
-            Stage::Running { .. } => links.then(style, format!(" {}/{} open", upstream.open, upstream.links)),
-            Stage::Over => links.then(Style::Plain, format!(" {}", upstream.links)),
+        connections =
+            connections.then(Style::Plain, format!("{}{} ", if index == 0 { "" } else { ", " }, upstream.name));
+        connections = match &stage {
+            Stage::Running { .. } => connections.then(style, format!("{}/{}", upstream.open, upstream.links)),
+            Stage::Over => connections.then(Style::Plain, upstream.links.to_string()),
         };
-        if upstream.reconnects > 0 {
-            links = links.then(Style::Plain, format!(" ({} reopened)", grouped(upstream.reconnects)));
-        }
         if upstream.quarantined > 0 {
             unreadable.push(format!("{} {}", upstream.name, grouped(upstream.quarantined)));
         }
     }
-    lines.push(links);
+    let reconnects: u64 = upstreams.iter().map(|upstream| upstream.reconnects).sum();
+    let lost = match reconnects {
+        0 => String::from("; none was lost so far"),
+        1 => String::from("; one was lost and opened again"),
+        _ => format!("; {} were lost and opened again", grouped(reconnects)),
+    };
+    lines.push(connections.then(Style::Plain, lost));
     let unreadable = if unreadable.is_empty() { String::from("none") } else { unreadable.join(", ") };
     lines.push(
         Line::new(Style::Strong, "quarantined ").then(Style::Plain, format!("frames for no monitor: {unreadable}")),
     );
     let journal = view.journal();
-    let mut durable = format!(
+    let durable = format!(
         "{} events durable, {} written in {}",
         grouped(journal.durable.0),
         bytes(journal.written_bytes),
         clock(elapsed)
     );
-    if let (Some(p50), Some(p99)) = (journal.latency_p50, journal.latency_p99) {
-        durable = format!("{durable}; socket to durable p50 {}, p99 {}", millis(p50), millis(p99));
-    }
     lines.push(Line::new(Style::Strong, "journal     ").then(Style::Plain, durable));
+    if let (Some(p50), Some(p99)) = (journal.latency_p50, journal.latency_p99) {
+        let latency = format!("from socket to durable: p50 {}, p99 {}", millis(p50), millis(p99));
+        lines.push(Line::new(Style::Strong, "latency     ").then(Style::Plain, latency));
+    }
     let Stage::Running { warning, .. } = stage else { return lines };
     let health = view.health();
     let (style, word) = match health.status {
@@ -258,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_table_fits_eighty_columns_with_all_its_columns() {
-        let monitors = [row("spot-trades", 1_234_567), row("usd-matches", 5)];
+        let monitors = [row("spot-trades", 123_456), row("usd-matches", 5)];
         let lines = table(&monitors, Some(&Rates::default()), 80);
         assert_eq!(lines.len(), 4);
         let header: String = lines[0].0.iter().map(|(_, text)| text.as_str()).collect();

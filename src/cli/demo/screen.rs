@@ -106,11 +106,6 @@ impl Screen {
         })
     }
 
-    /// Prints a line.
-    pub(super) fn print(&self, line: &str) -> io::Result<()> {
-        writeln!(io::stdout().lock(), "{line}")
-    }
-
     /// Draws lines over those drawn before.
     pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
         let (width, height) = self.size();

@@ -28,19 +28,10 @@ pub struct AccountDelta {
 impl AccountDelta {
     /// Adds another to this one.
     pub fn add(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.repeats += other.repeats;
-        self.control += other.control;
-        self.quarantined += other.quarantined;
-    }
-
-    fn checked_add(self, other: Self) -> Option<Self> {
-        Some(Self {
-            messages: self.messages.checked_add(other.messages)?,
-            repeats: self.repeats.checked_add(other.repeats)?,
-            control: self.control.checked_add(other.control)?,
-            quarantined: self.quarantined.checked_add(other.quarantined)?,
-        })
+        self.messages = self.messages.saturating_add(other.messages);
+        self.repeats = self.repeats.saturating_add(other.repeats);
+        self.control = self.control.saturating_add(other.control);
+        self.quarantined = self.quarantined.saturating_add(other.quarantined);
     }
 }
 
@@ -138,16 +129,14 @@ impl MonitorRow {
         }
     }
 
-    /// Adds another block's row of the same monitor.
-    pub(crate) fn join(&mut self, other: &Self) -> Result<(), Malformed> {
-        let sum = |a: u64, b: u64| a.checked_add(b).ok_or(Malformed("a count overflows"));
-        self.events = sum(self.events, other.events)?;
-        self.untimed = sum(self.untimed, other.untimed)?;
-        self.implausible = sum(self.implausible, other.implausible)?;
-        self.account = self.account.checked_add(other.account).ok_or(Malformed("a count overflows"))?;
+    /// Adds another block's row of the same monitor. Saturating: sums of what stands on disk must not panic.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.events = self.events.saturating_add(other.events);
+        self.untimed = self.untimed.saturating_add(other.untimed);
+        self.implausible = self.implausible.saturating_add(other.implausible);
+        self.account.add(other.account);
         self.received = join_ranges(self.received, other.received);
         self.event_time = join_ranges(self.event_time, other.event_time);
-        Ok(())
     }
 
     /// Whether some event here may have its time (its received time, where it has none) in `range`.

@@ -32,7 +32,7 @@ pub enum ScanErrorKind {
     TrailingData,
     /// The bytes are not UTF-8.
     InvalidUtf8,
-    /// The text is larger than a [`Span`](super::scanner::Span) can address.
+    /// The text is larger than a [`Span`](crate::monitor::scanner::Span) can address.
     TooLarge,
 }
 

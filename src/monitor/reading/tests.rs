@@ -28,8 +28,7 @@ impl Bench {
             event: Vec<EventRuleSettings>,
         }
         let rules: Rules = toml::from_str(rules).unwrap();
-        let monitor: MonitorSettings =
-            toml::from_str("domain = \"d\"\nupstream = \"u\"\ntopics = [\"t\"]").unwrap();
+        let monitor: MonitorSettings = toml::from_str("domain = \"d\"\nupstream = \"u\"\ntopics = [\"t\"]").unwrap();
         let monitors = BTreeMap::from([("m".to_owned(), MonitorSettings { event: rules.event, ..monitor })]);
         let roster = Roster::new(
             "u",
@@ -47,11 +46,8 @@ impl Bench {
         self.reading.message(TopicId(0), Message { bytes: text.as_bytes(), fields: None });
         let burst = self.reading.burst();
         let piece = |payload: &[u8], piece: Piece, burst: &Burst| {
-            let bytes = if piece.literal {
-                burst.literal(piece)
-            } else {
-                &payload[piece.start as usize..piece.end as usize]
-            };
+            let bytes =
+                if piece.literal { burst.literal(piece) } else { &payload[piece.start as usize..piece.end as usize] };
             String::from_utf8(bytes.to_vec()).unwrap()
         };
         let events = burst
@@ -173,7 +169,10 @@ fn a_payload_may_be_narrowed_and_what_lies_outside_is_kept_beside_it() {
 fn what_is_missing_or_of_the_wrong_kind_is_quarantined_with_what_and_where() {
     let mut bench = Bench::new(r#"event = { id = "/t", key = "/s", time = "/E", time_unit = "ms" }"#);
     assert_eq!(bench.refused(r#"{"s":"A","E":1}"#), "id: there is nothing at `/t`");
-    assert_eq!(bench.refused(r#"{"t":{"a":1},"s":"A","E":1}"#), "id: `{\"a\":1}` at `/t` is neither a string nor a number");
+    assert_eq!(
+        bench.refused(r#"{"t":{"a":1},"s":"A","E":1}"#),
+        "id: `{\"a\":1}` at `/t` is neither a string nor a number"
+    );
     assert_eq!(bench.refused(r#"{"t":null,"s":"A","E":1}"#), "id: `null` at `/t` is neither a string nor a number");
     assert_eq!(bench.event(r#"{"t":1,"E":1}"#).2, "none", "a key sorts events, it does not tell them apart");
     assert_eq!(bench.refused(r#"{"t":1,"s":[],"E":1}"#), "key: `[]` at `/s` is neither a string nor a number");

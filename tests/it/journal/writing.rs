@@ -159,7 +159,10 @@ async fn links_wait_for_room_and_hear_of_a_failure() {
     let journal = Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(settings())).unwrap().0;
     let mut feed = Feed::new(2);
     append(&journal, feed.block(1));
+    let before = storage.bytes_of_segments();
     storage.hold_syncs(true);
+    journal.try_submit(feed.block(1)).unwrap();
+    wait_for(|| storage.bytes_of_segments() > before);
     while journal.try_submit(feed.block(1)).is_ok() {}
     let room = tokio::time::timeout(Duration::from_millis(20), journal.room()).await;
     assert!(room.is_err(), "the queue is full");
