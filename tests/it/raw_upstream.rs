@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
 pub(crate) enum Manner {
     /// Binance's acknowledgements.
     Acknowledges,
+    /// Ethereum's: a subscription gets the id `0x1`.
+    Subscribes,
     /// Nothing is acknowledged.
     Silent,
 }
@@ -58,8 +60,10 @@ fn serve(stream: TcpStream, manner: Manner, frames: Vec<Message>, requests: &Mut
         match socket.read() {
             Ok(Message::Text(text)) => {
                 requests.lock().unwrap().push(text.to_string());
-                if manner != Manner::Silent {
-                    acknowledge(&mut socket, &text);
+                match manner {
+                    Manner::Acknowledges => acknowledge(&mut socket, &text, "null"),
+                    Manner::Subscribes => acknowledge(&mut socket, &text, "\"0x1\""),
+                    Manner::Silent => {}
                 }
                 for frame in frames.take().into_iter().flatten() {
                     // The client may leave in the middle, which is what some tests are about.
@@ -74,9 +78,9 @@ fn serve(stream: TcpStream, manner: Manner, frames: Vec<Message>, requests: &Mut
     }
 }
 
-fn acknowledge(socket: &mut WebSocket<TcpStream>, request: &str) {
+fn acknowledge(socket: &mut WebSocket<TcpStream>, request: &str, result: &str) {
     let request: serde_json::Value = serde_json::from_str(request).expect("requests are JSON");
-    let answer = format!("{{\"result\":null,\"id\":{}}}", request["id"]);
+    let answer = format!("{{\"jsonrpc\":\"2.0\",\"result\":{result},\"id\":{}}}", request["id"]);
     // As above.
     socket.send(Message::text(answer)).ok();
 }

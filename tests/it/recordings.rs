@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::processes::{
     Account, Daemon, Event, Feed, Metrics, Settings, accounts, figure, quarantined, query, stat, until,
 };
+use super::raw_upstream::{Manner, RawUpstream};
 use super::support::Workplace;
 
 /// A recording's frames, as the client that recorded it saw them.
@@ -600,4 +602,43 @@ fn solana_subscriptions_of_equal_words_are_accounted_for() {
     for monitor in ["slots", "other_slots"] {
         played.assert_payloads(monitor, frames(&recording, "/method", |found| found == "slotNotification"));
     }
+}
+
+/// Events of a feed that no recording has, sent once in this order; what the journal holds of them.
+fn journaled(dialect: &str, manner: Manner, topic: &str, frames: &[String]) -> Vec<String> {
+    let messages: Vec<Message> = frames.iter().map(Message::text).collect();
+    let upstream = RawUpstream::start(manner, move |_| messages.clone());
+    let place = Workplace::new();
+    let settings = Settings::new().upstream("feed", dialect, &upstream.url()).monitor("m", "d", "feed", &[topic], "");
+    let daemon = Daemon::start(&place, &settings);
+    until("every frame is read", || (daemon.frames("feed") == frames.len() as u64 + 1).then_some(()));
+    daemon.stop();
+    query(&place, &[]).iter().map(|event| event.payload.get().to_owned()).collect()
+}
+
+/// Binance's stream of all book tickers carries symbols that count their updates each for itself. The stream and the number
+/// alone made one event of two.
+#[test]
+fn equal_update_numbers_of_two_symbols_are_two_events() {
+    let frame = |symbol: &str, update: u64| {
+        format!(
+            "{{\"stream\":\"!bookTicker\",\"data\":{{\"u\":{update},\"s\":\"{symbol}\",\"b\":\"1\",\"B\":\"1\",\"a\":\"2\",\"A\":\"1\"}}}}"
+        )
+    };
+    let frames = [frame("BTCUSDT", 7), frame("ETHUSDT", 7), frame("BTCUSDT", 8)];
+    assert_eq!(journaled("binance", Manner::Acknowledges, "!bookTicker", &frames), frames);
+}
+
+/// A node says `false` each time that it has caught up. As a result it was taken for a pending transaction, whose hash is its
+/// id, and the second time for a repeat.
+#[test]
+fn a_state_that_comes_back_is_no_repeat() {
+    let frame = |result: &str| {
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"eth_subscription\",\"params\":{{\"subscription\":\"0x1\",\"result\":{result}}}}}"
+        )
+    };
+    let syncing = "{\"syncing\":true,\"status\":{\"currentBlock\":1}}";
+    let frames = [syncing, "false", syncing, "false"].map(frame);
+    assert_eq!(journaled("ethereum", Manner::Subscribes, "syncing", &frames), frames);
 }
