@@ -100,9 +100,8 @@ impl<W: Write> EventPrinter<W> {
                 if !std::mem::replace(&mut self.headed, true) {
                     self.line(&["OFFSET", "RECEIVED", "MONITOR", "KEY", "ID", "PAYLOAD"])?;
                 }
-                let received = event.received.to_string();
                 // To the millisecond: people compare, they do not compute.
-                let received = received.get(..23).map_or(received.clone(), |text| text.replace('T', " "));
+                let received = format!("{:.3}", event.received).replace('T', " ").replace('Z', "");
                 let offset = event.offset.to_string();
                 let (key, id) = (event.key().unwrap_or("-".into()), event.id().unwrap_or("-".into()));
                 let payload = String::from_utf8_lossy(event.payload);

@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, descri
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::latency::LatencyHistogram;
-use crate::journal::CommitReport;
+use crate::journal::{CommitReport, OWN_DOMAIN};
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 
@@ -132,16 +132,19 @@ pub struct MonitorMetrics {
     repeats: Counter,
     control: Counter,
     quarantined: Counter,
-    parse_ratio: Gauge,
+    /// None for an upstream's own account: what belongs to no monitor should be no event.
+    parse_ratio: Option<Gauge>,
 }
 
 impl MonitorMetrics {
     /// The handles of `monitor`.
     pub fn new(monitor: &str, domain: &str) -> Self {
         let labels = [("monitor", monitor.to_owned()), ("domain", domain.to_owned())];
-        let parse_ratio = gauge!(PARSE_RATIO, &labels);
-        // There is none before the first message; 0 would say that nothing could be read.
-        parse_ratio.set(f64::NAN);
+        let parse_ratio = (domain != OWN_DOMAIN).then(|| gauge!(PARSE_RATIO, &labels));
+        if let Some(parse_ratio) = &parse_ratio {
+            // There is none before the first message; 0 would say that nothing could be read.
+            parse_ratio.set(f64::NAN);
+        }
         Self {
             messages: counter!(MESSAGES, &labels),
             events: counter!(EVENTS, &labels),
@@ -159,8 +162,8 @@ impl MonitorMetrics {
         self.repeats.absolute(totals.repeats);
         self.control.absolute(totals.control);
         self.quarantined.absolute(totals.quarantined);
-        if let Some(rate) = totals.parse_rate() {
-            self.parse_ratio.set(rate);
+        if let (Some(rate), Some(parse_ratio)) = (totals.parse_rate(), &self.parse_ratio) {
+            parse_ratio.set(rate);
         }
     }
 }
