@@ -1,7 +1,8 @@
 //! What the daemon shows of itself.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,6 +14,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{Health, HealthState, MonitorRow, View};
 use crate::telemetry::{JournalMetrics, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+
+/// The dedupe window's warning comes at most this often.
+const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// An upstream being watched.
 pub(super) struct Watched {
@@ -31,6 +35,7 @@ pub struct DaemonView {
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
     window_metrics: WindowMetrics,
+    window_warned: Mutex<Option<Instant>>,
 }
 
 impl DaemonView {
@@ -58,6 +63,7 @@ impl DaemonView {
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
+            window_warned: Mutex::new(None),
         }
     }
 
@@ -81,6 +87,16 @@ impl DaemonView {
         self.commits.figures(self.journal.durable())
     }
 
+    /// Whether the last warning is long enough ago: a window that is too small stays so for as long as the load does.
+    fn may_warn_of_window(&self) -> bool {
+        let mut warned = self.window_warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = warned.is_none_or(|at| at.elapsed() >= WINDOW_WARNING_INTERVAL);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        due
+    }
+
     /// Brings metrics up to date, and lets the window forget.
     pub(super) fn tend(&self) {
         const STATES: [LinkState; 5] =
@@ -98,7 +114,9 @@ impl DaemonView {
         }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(UnixNanos::now());
-        if let Some(reach) = figures.reach {
+        if let Some(reach) = figures.reach
+            && self.may_warn_of_window()
+        {
             tracing::warn!(
                 "ids are remembered for {} s only, not for dedupe.ttl of {} s: raise `dedupe.max_bytes`",
                 reach.as_secs(),
