@@ -149,7 +149,8 @@ impl Daemon {
 
     /// Waits until `messages` are durable, and reads what that cost.
     pub(crate) fn measure(mut self, messages: u64) -> Figures {
-        // Asked of the files: a look at its metrics would be work that is counted.
+        // Asked of the files: a look at its metrics would be work that is counted. The daemon's own events, one a segment and
+        // one a minute, count as well: so few of the messages may still be under way.
         let reader = JournalReader::open(&self.journal).expect("it has a journal");
         loop {
             let durable = reader.durable().expect("the journal can be read").0;

@@ -2,10 +2,15 @@
 
 mod assembly;
 mod figures;
+mod history;
+mod own_events;
+mod snapshot;
 mod start;
 mod summary;
 mod supervise;
 mod view;
+#[cfg(test)]
+mod watching;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

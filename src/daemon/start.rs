@@ -1,6 +1,6 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembled, AssemblyError, assemble};
 use super::figures::Commits;
+use super::history::{History, Sources};
+use super::snapshot::LiveState;
 use super::summary::Summary;
 use super::view::{DaemonView, Watched};
-use crate::clock::ReceivedClock;
+use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR,
+    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
+    QUARANTINE_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -26,7 +29,7 @@ use crate::server::{self, Access, AccessError, ServerError};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
 
-/// Time between two looks at what only shows from time to time: gauges, the dedupe window's age.
+/// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest a stop waits for answers under way: a client may never finish its request.
@@ -67,6 +70,7 @@ pub struct Daemon {
     pub summary: Summary,
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
+    history: Arc<History>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
@@ -93,7 +97,7 @@ impl Daemon {
         if settings.monitors.is_empty() {
             return Err(StartError::NothingToDo);
         }
-        let began = Instant::now();
+        let (began, started) = (Instant::now(), UnixNanos::now());
         // Everything that settings can get wrong comes before any port or file; the hasher's key does not matter for it.
         assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
@@ -104,11 +108,15 @@ impl Daemon {
         let journal_metrics = metrics.journal();
         let commits = Arc::new(Commits::new(metrics.latency()));
         let committed = Arc::clone(&commits);
+        // Filled when there is something to tell, which is before anything can be written.
+        let live_state = Arc::new(OnceLock::<LiveState>::new());
+        let told = Arc::clone(&live_state);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let (journal, recovered) = Journal::open(
             &journal_dir,
             JournalOptions {
                 observer: Box::new(move |notice| observe(notice, &journal_metrics, &committed)),
+                snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
                 ..JournalOptions::new(settings.journal.clone())
             },
         )?;
@@ -123,11 +131,14 @@ impl Daemon {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
         };
+        let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
+        let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let assembled = assemble(settings, &hasher, &mut identities)?;
+        let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
-            clock: Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default())),
+            clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
         };
@@ -141,7 +152,13 @@ impl Daemon {
             upstreams.push(upstream);
         }
         let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, Arc::clone(&window)));
+        let watched: Arc<[Watched]> = watched.into();
+        live_state.get_or_init(|| LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&clock), started));
+        let sources =
+            Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
+        let history =
+            Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -154,12 +171,12 @@ impl Daemon {
             links.spawn_on(upstream.run(stop_links.clone()), ingest.handle());
         }
         let http = {
-            let (view, stop) = (Arc::clone(&view), stop_http.clone());
+            let (view, history, stop) = (Arc::clone(&view), Arc::clone(&history), stop_http.clone());
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let tending = tend(Arc::clone(&view), metrics.clone());
+                        let tending = tend(Arc::clone(&view), history, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
                             stopping.cancelled().await;
@@ -178,6 +195,7 @@ impl Daemon {
             summary,
             journal,
             view,
+            history,
             ingest: Some(ingest),
             links,
             http: Some(http),
@@ -222,6 +240,7 @@ impl Daemon {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();
         }
+        self.history.end();
         let journal = Arc::clone(&self.journal);
         // Beside this thread, so that a second signal is heard meanwhile.
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -301,12 +320,13 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
     }
 }
 
-/// Keeps gauges true.
-async fn tend(view: Arc<DaemonView>, metrics: MetricsHandle) -> Result<(), ServerError> {
+/// Keeps gauges true, and the history going.
+async fn tend(view: Arc<DaemonView>, history: Arc<History>, metrics: MetricsHandle) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     loop {
         ticks.tick().await;
         view.tend();
+        history.tend(Instant::now());
         metrics.tend();
     }
 }

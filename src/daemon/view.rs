@@ -25,9 +25,23 @@ pub(super) struct Watched {
     pub(super) links: usize,
 }
 
+impl Watched {
+    /// Its links, and what they brought for no monitor.
+    pub(super) fn figures(&self) -> UpstreamFigures {
+        let links = self.status.links();
+        UpstreamFigures {
+            name: self.roster.upstream.clone(),
+            links: links.len(),
+            open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
+            reconnects: links.iter().map(|link| link.connects.saturating_sub(1)).sum(),
+            quarantined: self.roster.upstream_totals.now().quarantined,
+        }
+    }
+}
+
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
-    watched: Vec<Watched>,
+    watched: Arc<[Watched]>,
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
@@ -40,7 +54,7 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(
-        watched: Vec<Watched>,
+        watched: Arc<[Watched]>,
         journal: Arc<Journal>,
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
@@ -69,17 +83,7 @@ impl DaemonView {
 
     /// Every upstream that a monitor watches, by name.
     pub fn upstreams(&self) -> Vec<UpstreamFigures> {
-        let figures = |watched: &Watched| {
-            let links = watched.status.links();
-            UpstreamFigures {
-                name: watched.roster.upstream.clone(),
-                links: links.len(),
-                open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
-                reconnects: links.iter().map(|link| link.connects.saturating_sub(1)).sum(),
-                quarantined: watched.roster.upstream_totals.now().quarantined,
-            }
-        };
-        self.watched.iter().map(figures).collect()
+        self.watched.iter().map(Watched::figures).collect()
     }
 
     /// The journal.
@@ -169,7 +173,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let mut rows = Vec::new();
-        for Watched { roster, status, .. } in &self.watched {
+        for Watched { roster, status, .. } in self.watched.iter() {
             let topics = status.topics();
             let link_error = status.links().iter().find_map(|link| {
                 (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// The domain of the daemon's own events: gaps, quarantined frames, alerts.
+/// The domain of the daemon's own events: gaps, quarantined frames, snapshots of its state, the history of its figures.
 pub const OWN_DOMAIN: &str = "_sluice";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
@@ -10,6 +10,12 @@ pub const GAPS_MONITOR: &str = "gaps";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which frames that could not be read are journaled.
 pub const QUARANTINE_MONITOR: &str = "quarantine";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which every segment begins with a snapshot of live state.
+pub const STATE_MONITOR: &str = "state";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which the history of the daemon's figures is journaled.
+pub const METRICS_MONITOR: &str = "metrics";
 
 /// A monitor, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

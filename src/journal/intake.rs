@@ -71,6 +71,8 @@ pub(crate) struct Taken {
 pub(crate) struct Wanted {
     /// Ordinary blocks are taken: the disk is not full.
     pub(crate) blocks: bool,
+    /// The daemon's own are taken: none of those taken before still waits for room, so that the queue's bound holds.
+    pub(crate) own: bool,
     /// Nothing is taken before, unless a queue is half full: what comes until then shares one sync.
     pub(crate) not_before: Instant,
     /// Look up at the latest then.
@@ -173,7 +175,7 @@ impl Intake {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let waiting = !state.own.is_empty() || wanted.blocks && !state.blocks.is_empty();
+            let waiting = wanted.own && !state.own.is_empty() || wanted.blocks && !state.blocks.is_empty();
             let pressed = wanted.blocks && state.pressed();
             if state.closing || pressed || waiting && now >= wanted.not_before || now >= wanted.until {
                 break;
@@ -185,8 +187,10 @@ impl Intake {
         }
         state.parked = false;
         let mut taken = Taken { closing: state.closing, ..Taken::default() };
-        taken.own = std::mem::take(&mut state.own);
-        state.own_bytes = 0;
+        if wanted.own || state.closing {
+            taken.own = std::mem::take(&mut state.own);
+            state.own_bytes = 0;
+        }
         if wanted.blocks || state.closing {
             taken.blocks = std::mem::take(&mut state.blocks);
             state.bytes = 0;

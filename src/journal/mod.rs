@@ -57,13 +57,15 @@ pub use block::{
 pub use error::JournalError;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
-pub use identity::{GAPS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR};
+pub use identity::{
+    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
+};
 pub use intake::Pace;
 pub use lock::LockGuard;
 pub use offset::{JournalId, Offset};
 pub use reader::JournalReader;
 pub use stat::{DomainStat, JournalStat, MonitorStat};
-pub use state::{CommitReport, Hold, JournalState, Notice, Observer};
+pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 
 use state::Shared;
@@ -84,12 +86,15 @@ pub struct JournalOptions {
     /// Others that remember how far the journal was durable. One that is ahead of it, or of another journal, stops the
     /// opening.
     pub known_durable: Vec<KnownDurable>,
+    /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
+    /// No segment is begun for it alone.
+    pub snapshot: Option<Snapshot>,
 }
 
 impl JournalOptions {
-    /// With these settings, and nobody listening.
+    /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new() }
+        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None }
     }
 }
 
@@ -136,8 +141,7 @@ impl Journal {
         let summary = recovered.summary.clone();
         let shared = Arc::new(Shared::new(recovered.watermark));
         let id = recovered.journal;
-        let writer =
-            Writer::new(Arc::clone(&storage), Arc::clone(&shared), options.settings, options.observer, recovered);
+        let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
         let thread = std::thread::Builder::new()
             .name("journal-writer".into())
             .spawn(move || writer.run())

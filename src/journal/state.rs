@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::block::ReceivedRun;
+use super::block::{EncodedBlock, ReceivedRun};
 use super::error::JournalError;
 use super::intake::Intake;
 use super::offset::Offset;
@@ -51,7 +51,7 @@ pub struct CommitReport<'a> {
     pub durable: Offset,
     /// When the sync had returned: an event's time from socket to durable is this less its stamp.
     pub at: UnixNanos,
-    /// When the events had been read from the socket.
+    /// When the events that links brought had been read from the socket.
     pub received: &'a [ReceivedRun],
 }
 
@@ -95,6 +95,10 @@ pub enum Notice<'a> {
     /// Nothing more will be written.
     Failed(&'a JournalError),
 }
+
+/// Tells what is live, as a block of the daemon's own events; none when there is nothing to tell. Asked on the writer's
+/// thread while others wait for it: answer quickly, and wait for nobody who may wait for the journal.
+pub type Snapshot = Box<dyn FnMut() -> Option<EncodedBlock> + Send>;
 
 /// Who listens to the writer.
 pub type Observer = Box<dyn Fn(&Notice<'_>) + Send>;

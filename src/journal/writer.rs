@@ -1,6 +1,7 @@
 //! The one thread that appends. It takes all blocks that wait, gives each its offset, its place in the chain and its header,
 //! writes them with one call, syncs, and only then says that they are durable. While it syncs the next group gathers.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::JournalOptions;
 use super::block::{Dictionary, EncodedBlock, HeaderPlace, ReceivedRun, compose_header};
 use super::error::JournalError;
 use super::intake::{Taken, Wanted};
@@ -15,7 +17,7 @@ use super::offset::{JournalId, Offset};
 use super::recovery::Recovered;
 use super::room::{Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
 use super::segment::{FooterBuilder, FooterEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
-use super::state::{CommitReport, JournalState, Notice, Observer, Shared};
+use super::state::{CommitReport, JournalState, Notice, Observer, Shared, Snapshot};
 use super::storage::{Access, Storage, StorageFile};
 use super::watermark::{Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
@@ -33,6 +35,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     settings: JournalSettings,
     observer: Observer,
+    snapshot: Option<Snapshot>,
     journal: JournalId,
     watermark_file: WatermarkFile,
     sealed: Sealed,
@@ -61,6 +64,18 @@ struct Active {
     footer: FooterBuilder,
 }
 
+/// Who gave blocks to the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Giver {
+    /// Links: their events came from a socket.
+    Links,
+    /// The daemon itself.
+    Own,
+}
+
+/// Blocks with their headers, to be written with one call: where each header stands in [`Writer::headers`].
+type Composed = Vec<(Range<usize>, EncodedBlock)>;
+
 #[derive(Debug, Default)]
 struct Group {
     events: u64,
@@ -75,15 +90,15 @@ impl Writer {
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         shared: Arc<Shared>,
-        settings: JournalSettings,
-        observer: Observer,
+        options: JournalOptions,
         recovered: Recovered,
     ) -> Self {
         Self {
             storage,
             shared,
-            settings,
-            observer,
+            settings: options.settings,
+            observer: options.observer,
+            snapshot: options.snapshot,
             journal: recovered.journal,
             watermark_file: recovered.watermark_file,
             sealed: Sealed::new(&recovered.segments),
@@ -127,19 +142,21 @@ impl Writer {
                 self.retire();
             }
             let not_before = self.last_sync_started.map_or(now, |started| started + self.settings.sync_interval);
-            let until = if self.full { now + FULL_POLL } else { self.retention_due };
-            let mut taken = self.shared.intake.take(Wanted { blocks: !self.full, not_before, until });
+            let own_wait = !self.waiting.own.is_empty();
+            let until = if self.full || own_wait { now + FULL_POLL } else { self.retention_due };
+            let wanted = Wanted { blocks: !self.full, own: !own_wait, not_before, until };
+            let mut taken = self.shared.intake.take(wanted);
             self.waiting.own.append(&mut taken.own);
             self.waiting.blocks.append(&mut taken.blocks);
             let own = std::mem::take(&mut self.waiting.own);
             if self.has_room_for_own(&own)? {
-                self.write(own)?;
+                self.write(own, Giver::Own)?;
             } else {
                 self.waiting.own = own;
             }
             if !self.waiting.blocks.is_empty() && self.has_room()? {
                 let blocks = std::mem::take(&mut self.waiting.blocks);
-                self.write(blocks)?;
+                self.write(blocks, Giver::Links)?;
             }
             self.sync()?;
             if taken.closing {
@@ -150,7 +167,8 @@ impl Writer {
 
     fn close(&mut self) -> Result<(), JournalError> {
         self.seal()?;
-        let lost = self.waiting.own.iter().chain(&self.waiting.blocks).map(|block| u64::from(block.events())).sum();
+        // Of the daemon's own nothing was received from anybody: that it found no room at last is no loss to speak of.
+        let lost = self.waiting.blocks.iter().map(|block| u64::from(block.events())).sum();
         if lost > 0 {
             return Err(JournalError::NoRoom { dir: self.storage.path(""), events: lost });
         }
@@ -167,7 +185,7 @@ impl Writer {
         })
     }
 
-    fn has_room_for_own(&self, blocks: &std::collections::VecDeque<EncodedBlock>) -> Result<bool, JournalError> {
+    fn has_room_for_own(&self, blocks: &VecDeque<EncodedBlock>) -> Result<bool, JournalError> {
         Ok(blocks.is_empty() || self.free_bytes()? >= OWN_RESERVE_BYTES + written_bytes(blocks))
     }
 
@@ -233,42 +251,25 @@ impl Writer {
 
     // --- appending ---
 
-    fn write(&mut self, blocks: std::collections::VecDeque<EncodedBlock>) -> Result<(), JournalError> {
+    fn write(&mut self, blocks: VecDeque<EncodedBlock>, giver: Giver) -> Result<(), JournalError> {
         if blocks.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
         self.headers.clear();
-        let mut composed: Vec<(Range<usize>, EncodedBlock)> = Vec::with_capacity(blocks.len());
+        let mut composed = Composed::with_capacity(blocks.len() + 1);
         for block in blocks {
             if self.active.is_none() {
                 self.active = Some(self.begin_segment()?);
+                if let Some(snapshot) = self.snapshot.as_mut().and_then(|snapshot| snapshot()) {
+                    self.compose(snapshot, &mut composed);
+                }
             }
-            let Some(active) = &mut self.active else { unreachable!("begun above") };
-            let parts = block.parts();
-            let start = self.headers.len();
-            let place = HeaderPlace {
-                journal_check: self.journal.check(),
-                base: self.next_offset,
-                durable_before: self.durable.offset,
-                chain: self.chain,
-            };
-            self.chain = compose_header(&block, place, &mut active.dictionary, &mut self.headers);
-            let header = start..self.headers.len();
-            active.footer.add(active.position, &self.headers[header.clone()], &parts.rows, &active.dictionary);
-            let bytes = (header.len() + parts.body.len()) as u64;
-            active.position += bytes;
-            self.next_offset = self.next_offset.plus(u64::from(parts.count));
-            if parts.count > 0 {
-                self.received_up_to = self.received_up_to.max(parts.received.greatest);
+            if giver == Giver::Links {
+                self.unsynced.received.extend_from_slice(&block.parts().runs);
             }
-            self.unsynced.events += u64::from(parts.count);
-            self.unsynced.blocks += 1;
-            self.unsynced.bytes += bytes;
-            self.unsynced.payload_bytes += u64::from(parts.payloads_raw);
-            self.unsynced.received.extend_from_slice(&parts.runs);
-            composed.push((header, block));
-            if active.position >= self.settings.segment_size.0 {
+            let position = self.compose(block, &mut composed);
+            if position >= self.settings.segment_size.0 {
                 self.append(&mut composed)?;
                 self.unsynced.write += started.elapsed();
                 self.seal()?;
@@ -279,7 +280,35 @@ impl Writer {
         Ok(())
     }
 
-    fn append(&mut self, composed: &mut Vec<(Range<usize>, EncodedBlock)>) -> Result<(), JournalError> {
+    /// Gives a block its place behind all before it. Returns where the segment then ends.
+    fn compose(&mut self, block: EncodedBlock, composed: &mut Composed) -> u64 {
+        let Some(active) = &mut self.active else { unreachable!("blocks are composed for a segment") };
+        let parts = block.parts();
+        let start = self.headers.len();
+        let place = HeaderPlace {
+            journal_check: self.journal.check(),
+            base: self.next_offset,
+            durable_before: self.durable.offset,
+            chain: self.chain,
+        };
+        self.chain = compose_header(&block, place, &mut active.dictionary, &mut self.headers);
+        let header = start..self.headers.len();
+        active.footer.add(active.position, &self.headers[header.clone()], &parts.rows, &active.dictionary);
+        let bytes = (header.len() + parts.body.len()) as u64;
+        active.position += bytes;
+        self.next_offset = self.next_offset.plus(u64::from(parts.count));
+        if parts.count > 0 {
+            self.received_up_to = self.received_up_to.max(parts.received.greatest);
+        }
+        self.unsynced.events += u64::from(parts.count);
+        self.unsynced.blocks += 1;
+        self.unsynced.bytes += bytes;
+        self.unsynced.payload_bytes += u64::from(parts.payloads_raw);
+        composed.push((header, block));
+        active.position
+    }
+
+    fn append(&mut self, composed: &mut Composed) -> Result<(), JournalError> {
         if composed.is_empty() {
             return Ok(());
         }
@@ -394,7 +423,7 @@ impl Writer {
     }
 }
 
-fn written_bytes(blocks: &std::collections::VecDeque<EncodedBlock>) -> u64 {
+fn written_bytes(blocks: &VecDeque<EncodedBlock>) -> u64 {
     blocks.iter().map(|block| block.parts().body.len() as u64 + HEADER_BYTES_GUESS).sum()
 }
 

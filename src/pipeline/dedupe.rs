@@ -90,6 +90,11 @@ impl DedupeWindow {
         judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, milliseconds(received));
     }
 
+    /// Ids remembered.
+    pub fn ids(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).len() as u64).sum()
+    }
+
     /// Forgets what is too old, also where nothing arrives any more, and tells how the window stands.
     pub fn tend(&self, now: UnixNanos) -> WindowFigures {
         let mut figures = WindowFigures::default();

@@ -39,6 +39,7 @@ const WINDOW_IDS: &str = "sluice_dedupe_ids";
 const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
 const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
 const WINDOW_CROWDED: &str = "sluice_dedupe_crowded_out_total";
+const OWN_REFUSED: &str = "sluice_own_events_refused_total";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -121,6 +122,10 @@ fn describe() {
         "How far back ids are remembered; below dedupe.ttl when memory is short"
     );
     describe_counter!(WINDOW_CROWDED, "Ids forgotten before their time, for want of memory");
+    describe_counter!(
+        OWN_REFUSED,
+        "Events of the daemon's own that the journal had no room for, and that were dropped"
+    );
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -278,6 +283,11 @@ impl JournalMetrics {
     pub fn set_queue(queued_bytes: usize) {
         gauge!(QUEUE).set(queued_bytes as f64);
     }
+}
+
+/// An event of the daemon's own was refused by the journal, and dropped.
+pub fn own_event_refused() {
+    counter!(OWN_REFUSED).increment(1);
 }
 
 /// Figures of the dedupe window.

@@ -6,4 +6,6 @@ mod metrics;
 
 pub use latency::LatencyHistogram;
 pub use logging::{init as init_logging, init_to as init_logging_to};
-pub use metrics::{JournalMetrics, MetricsHandle, MonitorMetrics, UpstreamMetrics, WindowMetrics, install};
+pub use metrics::{
+    JournalMetrics, MetricsHandle, MonitorMetrics, UpstreamMetrics, WindowMetrics, install, own_event_refused,
+};

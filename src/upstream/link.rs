@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Connection, Socket};
 use super::pool::Shared;
-use super::status::{LinkState, TopicState};
+use super::status::{LinkState, OpenGap, TopicState};
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
@@ -93,31 +93,6 @@ pub(super) struct Link<'a> {
     received: UnixNanos,
     /// When the last frame came.
     last_seen: Option<UnixNanos>,
-    /// What was missed before this connection, to be recorded as topics come back.
-    missed: &'a mut Missed,
-}
-
-/// What a slot has not seen since its links were lost: for each topic that was in force, since when and why.
-#[derive(Debug, Default)]
-pub(super) struct Missed(Vec<(TopicId, UnixNanos, GapCause)>);
-
-impl Missed {
-    /// The connection was lost while `topics` were in force; `since` then nothing was seen of them.
-    fn begin(&mut self, since: UnixNanos, cause: GapCause, topics: impl Iterator<Item = TopicId>) {
-        for topic in topics {
-            // One that is missed already has not come back since.
-            if !self.0.iter().any(|(known, ..)| *known == topic) {
-                self.0.push((topic, since, cause));
-            }
-        }
-    }
-
-    /// A topic is back: the span it missed.
-    fn end(&mut self, topic: TopicId) -> Option<(UnixNanos, GapCause)> {
-        let index = self.0.iter().position(|(known, ..)| *known == topic)?;
-        let (_, since, cause) = self.0.swap_remove(index);
-        Some((since, cause))
-    }
 }
 
 enum Io {
@@ -130,7 +105,7 @@ enum Io {
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn new(shared: &'a Arc<Shared>, number: usize, topics: &'a [TopicId], missed: &'a mut Missed) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, number: usize, topics: &'a [TopicId]) -> Self {
         let now = Instant::now();
         let roster = &shared.roster;
         let keep_alive = shared.dialect.keep_alive_interval();
@@ -157,7 +132,6 @@ impl<'a> Link<'a> {
             shared,
             number,
             topics,
-            missed,
         }
     }
 
@@ -322,8 +296,8 @@ impl<'a> Link<'a> {
                 if self.subscriptions.live(topic) {
                     self.shared.status.set_topics([topic], &TopicState::Live);
                 }
-                if let Some((start, cause)) = self.missed.end(topic) {
-                    let gap = Gap { start, end: self.received, cause };
+                if let Some(missed) = self.shared.status.end_gap(topic) {
+                    let gap = Gap { start: missed.start, end: self.received, cause: missed.cause };
                     self.batcher.record_gap(topic, &gap, now, &mut self.closed);
                 }
             }
@@ -502,8 +476,8 @@ impl<'a> Link<'a> {
         if matches!(end, LinkEnd::Lost { .. }) {
             let cause = if self.is_held() { GapCause::Backpressure } else { GapCause::Disconnect };
             // Whatever the moment of the loss was, nothing came after the last burst.
-            let since = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
-            self.missed.begin(since, cause, self.subscriptions.in_force());
+            let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
+            self.shared.status.begin_gaps(self.subscriptions.in_force(), OpenGap { start, cause });
         }
         self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
         self.closed.extend(self.batcher.close());

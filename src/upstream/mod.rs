@@ -11,4 +11,4 @@ mod tls;
 
 pub use connect::ConnectError;
 pub use pool::{Upstream, UpstreamError, Wiring};
-pub use status::{LinkState, LinkStatus, TopicState, UpstreamStatus};
+pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};

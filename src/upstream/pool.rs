@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connect::Connector;
-use super::link::{Link, LinkEnd, Missed};
+use super::link::{Link, LinkEnd};
 use super::placement::{self, Placement};
 use super::status::{LinkState, TopicState, UpstreamStatus};
 use super::tls::{self, TlsError};
@@ -221,7 +221,6 @@ async fn keep_open(
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::new(shared.pool.backoff_min, shared.pool.backoff_max);
-    let mut missed = Missed::default();
     shared.status.update_link(number, |link| link.topics = topics.len());
     while !stop.is_cancelled() {
         shared.status.set_link(number, LinkState::Connecting);
@@ -235,7 +234,7 @@ async fn keep_open(
                 shared.status.set_link(number, LinkState::Open);
                 shared.metrics.connected();
                 tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
-                let end = Link::new(&shared, number, &topics, &mut missed).run(&mut connection, &stop).await;
+                let end = Link::new(&shared, number, &topics).run(&mut connection, &stop).await;
                 backoff.was_up(connection.opened.elapsed());
                 // A connection is never shared or handed on: what it was subscribed to would come to another.
                 drop(Object::take(connection));

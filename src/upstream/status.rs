@@ -1,11 +1,14 @@
 //! What an upstream's links and topics are doing: written by their tasks, read by the server.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
+use crate::monitor::gap::GapCause;
 
 /// What a link is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,18 +88,30 @@ impl TopicState {
     }
 }
 
+/// A span of a topic that is still going on: it was in force, its link was lost, and it has not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenGap {
+    /// When the topic was lost, as received time.
+    pub start: UnixNanos,
+    /// Why.
+    pub cause: GapCause,
+}
+
 /// All of an upstream.
 #[derive(Debug)]
 pub struct UpstreamStatus {
     links: Mutex<Vec<LinkStatus>>,
     topics: Mutex<Vec<TopicState>>,
+    gaps: Mutex<BTreeMap<TopicId, OpenGap>>,
 }
 
 impl UpstreamStatus {
-    pub(super) fn new(links: usize, topics: usize) -> Self {
+    /// Of so many links and topics, none of which has done anything yet.
+    pub(crate) fn new(links: usize, topics: usize) -> Self {
         Self {
             links: Mutex::new(vec![LinkStatus::default(); links]),
             topics: Mutex::new(vec![TopicState::default(); topics]),
+            gaps: Mutex::default(),
         }
     }
 
@@ -108,6 +123,11 @@ impl UpstreamStatus {
     /// Every topic as it stands, by [`TopicId`].
     pub fn topics(&self) -> Vec<TopicState> {
         lock(&self.topics).clone()
+    }
+
+    /// Every topic that was lost and is not back, with the span so far.
+    pub fn gaps(&self) -> Vec<(TopicId, OpenGap)> {
+        lock(&self.gaps).iter().map(|(topic, gap)| (*topic, *gap)).collect()
     }
 
     /// Whether at least one link is open.
@@ -127,11 +147,24 @@ impl UpstreamStatus {
         }
     }
 
+    /// Topics were lost while in force. Of one that was lost before and is not back, that goes on.
+    pub(crate) fn begin_gaps(&self, topics: impl Iterator<Item = TopicId>, gap: OpenGap) {
+        let mut gaps = lock(&self.gaps);
+        for topic in topics {
+            gaps.entry(topic).or_insert(gap);
+        }
+    }
+
+    /// A topic is in force: the span that it missed, if it did.
+    pub(super) fn end_gap(&self, topic: TopicId) -> Option<OpenGap> {
+        lock(&self.gaps).remove(&topic)
+    }
+
     pub(super) fn update_link(&self, link: usize, update: impl FnOnce(&mut LinkStatus)) {
         update(&mut lock(&self.links)[link]);
     }
 
-    pub(super) fn set_topics(&self, topics: impl IntoIterator<Item = TopicId>, state: &TopicState) {
+    pub(crate) fn set_topics(&self, topics: impl IntoIterator<Item = TopicId>, state: &TopicState) {
         let mut states = lock(&self.topics);
         for topic in topics {
             states[topic.0 as usize].clone_from(state);

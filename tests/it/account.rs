@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use super::processes::{Account, Daemon, Event, Feed, Settings, accounts, json, query, stat, until};
+use super::processes::{
+    Account, Daemon, Event, Feed, OWN_MONITORS, Settings, accounts, json, quarantined, query, stat, until,
+};
 use super::support::Workplace;
 
 /// A line of the simulator's ledger.
@@ -76,7 +78,7 @@ fn expect<'a>(sent: impl IntoIterator<Item = &'a Sent>, keeps_conflicts: impl Fn
 }
 
 fn total(accounts: &BTreeMap<String, Account>) -> Account {
-    let feed = accounts.iter().filter(|(monitor, _)| !matches!(monitor.as_str(), "quarantine" | "gaps"));
+    let feed = accounts.iter().filter(|(monitor, _)| !OWN_MONITORS.contains(&monitor.as_str()));
     feed.fold(Account::default(), |sum, (_, account)| Account {
         messages: sum.messages + account.messages,
         events: sum.events + account.events,
@@ -243,8 +245,10 @@ fn what_comes_again_after_a_restart_is_dropped() {
     let daemon = Daemon::start(&place, &settings);
     until("the recording is read", || (daemon.frames("feed") == 1536).then_some(()));
     let log = daemon.stop();
-    assert!(log.contains("1535 events are durable"), "{log}");
+    // Beside the recording's, a snapshot and the last figures.
+    assert!(log.contains("1537 events are durable"), "{log}");
     let before = json(&place, &["query"]);
+    assert_eq!(before.lines().count(), 1535);
 
     let daemon = Daemon::again(&place);
     until("the recording is read again", || (daemon.frames("feed") == 1536).then_some(()));
@@ -254,8 +258,65 @@ fn what_comes_again_after_a_restart_is_dropped() {
     let all = accounts(&place)["all"];
     assert_eq!(all, Account { messages: 3070, events: 1535, repeats: 1535, control: 0, quarantined: 0 });
     assert_eq!(json(&place, &["query"]), before, "nothing was added or changed");
-    assert_eq!(stat(&place)["durable_offset"], 1535);
+    let of_a_run = |monitor: &str| accounts(&place)[monitor].events;
+    assert_eq!((of_a_run("state"), of_a_run("metrics")), (2, 2), "one of each run");
+    assert_eq!(stat(&place)["durable_offset"], 1535 + 4);
 }
+
+#[test]
+fn a_journal_begins_with_a_snapshot_and_a_stop_adds_figures_that_are_its_account() {
+    let place = Workplace::new();
+    let feed = Feed::start(
+        &place,
+        &[
+            "--dialect",
+            "binance",
+            "--rate",
+            "2000",
+            "--repeats",
+            "0.05",
+            "--bad-frames",
+            "0.05",
+            "--disconnect-every",
+            "300ms",
+        ],
+    );
+    let settings = monitors(Settings::new().upstream("feed", "binance", feed.url()));
+    let daemon = Daemon::start(&place, &settings);
+    until("the link was lost twice", || (daemon.metrics().value("sluice_link_connects_total", &[]) >= 3).then_some(()));
+    daemon.stop();
+    let own = query(&place, &["--domain", "_sluice"]);
+    let first = &own[0];
+    assert_eq!((first.offset, first.monitor.as_str()), (0, "state"));
+    // It overtakes the last blocks of links in the queue, and counts what is in them.
+    let last = own.iter().rfind(|event| event.monitor == "metrics").expect("a stop adds one");
+
+    let figures: serde_json::Value = serde_json::from_str(last.payload.get()).unwrap();
+    let mut told: BTreeMap<String, Account> = BTreeMap::new();
+    for row in figures["monitors"].as_array().unwrap() {
+        let account: Account = serde_json::from_value(row.clone()).unwrap();
+        told.insert(row["monitor"].as_str().unwrap().to_owned(), account);
+    }
+    let mut journaled = accounts(&place);
+    assert!(journaled.values().all(Account::adds_up), "{journaled:?}");
+    // Each of these has an account of its own beside: an event is a message.
+    for monitor in OWN_MONITORS {
+        journaled.remove(monitor).unwrap();
+    }
+    assert!(told["trades"].repeats > 0 && told["upstream:feed"].quarantined > 0, "{told:?}");
+    assert_eq!(told, journaled);
+    assert!(figures["upstreams"][0]["reconnects"].as_u64() >= Some(2), "{figures}");
+    assert_eq!(figures["dedupe"]["ids"], told["trades"].events + told["both"].events);
+    let own_names: HashSet<&str> = own.iter().map(|event| event.monitor.as_str()).collect();
+    assert_eq!(own_names, HashSet::from(OWN_MONITORS));
+    // None of the others is taken for a gap or a quarantined frame.
+    let of = |monitor: &str| own.iter().filter(|event| event.monitor == monitor).count();
+    assert_eq!(stat(&place)["gaps"], of("gaps"));
+    assert_eq!(quarantined(&place).len(), of("quarantine"));
+}
+
+/// Every event, also the daemon's own.
+const EVERYTHING: [&str; 5] = ["query", "--domain", "futures", "--domain", "_sluice"];
 
 #[test]
 fn nothing_durable_is_lost_or_changed_by_kill_9() {
@@ -270,26 +331,27 @@ fn nothing_durable_is_lost_or_changed_by_kill_9() {
             let durable = daemon.metrics().value("sluice_journal_durable_offset", &[]);
             (durable >= events).then_some(durable)
         });
-        known = json(&place, &["query", "--to", &durable.to_string()]);
+        known = json(&place, &[&EVERYTHING[..], &["--to", &durable.to_string()]].concat());
         assert_eq!(known.lines().count() as u64, durable, "what the metric calls durable can be read");
         daemon.kill();
-        let after = json(&place, &["query"]);
+        let after = json(&place, &EVERYTHING);
         assert!(after.starts_with(&known), "durable events are there after the kill");
         daemon = Daemon::again(&place);
         assert!(daemon.log().contains("not closed cleanly before"), "{}", daemon.log());
-        let after = json(&place, &["query"]);
+        let after = json(&place, &EVERYTHING);
         assert!(after.starts_with(&known), "and after the recovery");
     }
-    until("the rest is there", || (daemon.metrics().value("sluice_journal_durable_offset", &[]) >= 1535).then_some(()));
+    until("the rest is there", || (query(&place, &[]).len() >= 1535).then_some(()));
     daemon.stop();
     feed.stop();
-    let all = json(&place, &["query"]);
+    let all = json(&place, &EVERYTHING);
     assert!(all.starts_with(&known), "what was durable stays as it was");
+    let offsets = all.lines().map(|line| serde_json::from_str::<Event>(line).unwrap().offset);
+    assert!(offsets.enumerate().all(|(place, offset)| offset == place as u64), "offsets are dense");
     let events = query(&place, &[]);
     assert_eq!(events.len(), 1535, "every event of the recording once, though most came up to four times");
     let ids: HashSet<&str> = events.iter().filter_map(|event| event.id.as_deref()).collect();
     assert_eq!(ids.len(), 1535);
-    assert!(events.iter().enumerate().all(|(place, event)| event.offset == place as u64), "offsets are dense");
     let account = accounts(&place)["all"];
     assert!(account.adds_up() && account.repeats > 0, "{account:?}");
 }

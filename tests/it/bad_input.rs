@@ -409,5 +409,10 @@ fn a_deleted_journal_begins_anew_and_says_so() {
     journaled(&daemon);
     daemon.stop();
     assert_ne!(journal(&place), before, "another journal has another name");
-    assert_eq!(query(&place, &["--limit", "1"])[0].offset, 0);
+    assert_eq!(
+        query(&place, &["--domain", "_sluice", "--limit", "1"])[0].offset,
+        0,
+        "the snapshot that a segment begins with"
+    );
+    assert_eq!(query(&place, &["--limit", "1"])[0].offset, 1);
 }

@@ -366,6 +366,9 @@ pub(crate) fn stat(place: &Workplace) -> Value {
     serde_json::from_str(&json(place, &["journal", "stat"])).expect("JSON")
 }
 
+/// What the daemon journals of itself, by monitor.
+pub(crate) const OWN_MONITORS: [&str; 4] = ["gaps", "quarantine", "state", "metrics"];
+
 /// The accounts of `sluice journal stat`, by monitor.
 pub(crate) fn accounts(place: &Workplace) -> BTreeMap<String, Account> {
     let stat = stat(place);

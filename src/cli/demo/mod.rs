@@ -235,7 +235,7 @@ impl Show {
         let new = durable.0.saturating_sub(begun.durable.0);
         let own = new.saturating_sub(begun.view.monitors().iter().map(|monitor| monitor.events).sum());
         format!(
-            " The journal has {} new events,\n{} of them the daemon's own: gaps and quarantined frames.",
+            " The journal has {} new events,\n{} of them the daemon's own: gaps, quarantined frames, figures, state.",
             report::grouped(new),
             report::grouped(own)
         )

@@ -6,5 +6,6 @@ mod damage;
 mod following;
 mod room;
 mod sim_storage;
+mod snapshots;
 mod support;
 mod writing;

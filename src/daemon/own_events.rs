@@ -1,0 +1,84 @@
+//! Events of the daemon's own that no link brings: how a record becomes one, and what records have in common.
+//!
+//! They are journaled under the domain `_sluice`, one monitor a kind, with a JSON object as payload. Names of fields are
+//! stable; readers pass over those that they do not know. So a part that comes later and has something to tell adds a
+//! field of its own: to [`super::snapshot::StateRecord`] what is live and must outlive old segments (open alerts,
+//! breakers held open, a rollout), to [`super::history::MetricsRecord`] figures. What happens at a moment is an event under a
+//! monitor of its own, made by [`event_block`].
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::view::Watched;
+use crate::clock::UnixNanos;
+use crate::journal::{
+    AccountDelta, BlockBuilder, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Path, SourceSlot,
+};
+use crate::monitor::totals::TotalsNow;
+
+/// What was counted of a monitor, or of frames of an upstream that belong to none (`upstream:NAME`), since the start. As in
+/// the journal's account, messages = events + repeats + control + quarantined; what still waits to be written is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct CountsRecord {
+    pub(super) monitor: Arc<str>,
+    pub(super) domain: Arc<str>,
+    pub(super) upstream: String,
+    pub(super) messages: u64,
+    pub(super) events: u64,
+    pub(super) repeats: u64,
+    pub(super) control: u64,
+    pub(super) quarantined: u64,
+}
+
+impl CountsRecord {
+    /// Of every monitor, and of every upstream's own.
+    pub(super) fn of_all(watched: &[Watched]) -> Vec<Self> {
+        let of = |Watched { roster, .. }: &Watched| {
+            let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity, &monitor.totals));
+            let counts = monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]);
+            counts.map(|(identity, totals)| Self::new(identity, &roster.upstream, totals.now())).collect::<Vec<_>>()
+        };
+        watched.iter().flat_map(of).collect()
+    }
+
+    fn new(identity: &MonitorIdentity, upstream: &str, totals: TotalsNow) -> Self {
+        let TotalsNow { messages, events, repeats, control, quarantined } = totals;
+        Self {
+            monitor: Arc::clone(&identity.name),
+            domain: Arc::clone(&identity.domain),
+            upstream: upstream.to_owned(),
+            messages,
+            events,
+            repeats,
+            control,
+            quarantined,
+        }
+    }
+}
+
+/// A block of one event with `record` as its payload. Memory is taken for it alone: there is one a minute, and one a segment.
+pub(super) fn event_block(
+    monitor: &Arc<MonitorIdentity>,
+    topic: &str,
+    record: &impl Serialize,
+    received: UnixNanos,
+) -> EncodedBlock {
+    // Strings and numbers only: serialization has nothing to refuse.
+    let payload = serde_json::to_vec(record).unwrap_or_default();
+    let mut builder = BlockBuilder::new(Path::Smart);
+    let source = builder.source(monitor, topic, SourceSlot(0));
+    builder.account(monitor, AccountDelta { messages: 1, ..AccountDelta::default() });
+    builder.push(&NewEvent {
+        source,
+        received,
+        event_time: None,
+        payload: &payload,
+        id: EventId::None,
+        key: None,
+        hash: None,
+        conflict: false,
+        handover: false,
+    });
+    builder.finish(&mut Encoder::new())
+}
