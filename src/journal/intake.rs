@@ -2,7 +2,7 @@
 //! commit takes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ const QUEUE_BLOCKS_MAX: usize = 256;
 const OWN_BYTES_MAX: usize = 1 << 20;
 const OWN_BLOCKS_MAX: usize = 64;
 
+/// How soon to look again whether a commit that takes longer than most has ended. Source: a guess; a twentieth of what events
+/// may wait at the rate where latency is promised.
+const LOOK_AGAIN_NANOS: u64 = 1_000_000;
+
 /// How quickly the writer takes what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -25,7 +29,8 @@ pub struct Pace {
     pub commit_time: Duration,
     /// Nothing is queued or being written, and a block given now is synced at once.
     pub idle: bool,
-    /// How long until the writer would take what is queued; zero when it would at once, unless it is busy.
+    /// How long until the writer would take what is queued: zero when it would at once; while it writes, as long as a
+    /// commit takes on average less what this one has taken already.
     pub next_take: Duration,
 }
 
@@ -36,7 +41,8 @@ pub(crate) struct Intake {
     wake: Condvar,
     room: Notify,
     started: Instant,
-    busy: AtomicBool,
+    /// Nanoseconds after `started` at which the writer took the group it is writing; 0: it writes none.
+    busy_since: AtomicU64,
     /// Nanoseconds after `started` at which the next group is taken at the earliest.
     next_take: AtomicU64,
     commit_nanos: AtomicU64,
@@ -86,7 +92,7 @@ impl Intake {
             wake: Condvar::new(),
             room: Notify::new(),
             started: Instant::now(),
-            busy: AtomicBool::new(false),
+            busy_since: AtomicU64::new(0),
             next_take: AtomicU64::new(0),
             commit_nanos: AtomicU64::new(0),
         }
@@ -150,13 +156,25 @@ impl Intake {
     }
 
     pub(crate) fn pace(&self) -> Pace {
-        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let next_take = self.next_take.load(Ordering::Relaxed).saturating_sub(now);
+        let now = self.now();
+        let commit_nanos = self.commit_nanos.load(Ordering::Relaxed);
+        let busy_since = self.busy_since.load(Ordering::Relaxed);
+        let next_take = if busy_since == 0 {
+            self.next_take.load(Ordering::Relaxed).saturating_sub(now)
+        } else {
+            // A commit that takes longer than most is asked after again and again until it ends.
+            (busy_since + commit_nanos).saturating_sub(now).max(LOOK_AGAIN_NANOS)
+        };
         Pace {
-            commit_time: Duration::from_nanos(self.commit_nanos.load(Ordering::Relaxed)),
-            idle: next_take == 0 && !self.busy.load(Ordering::Relaxed),
+            commit_time: Duration::from_nanos(commit_nanos),
+            idle: next_take == 0,
             next_take: Duration::from_nanos(next_take),
         }
+    }
+
+    /// Nanoseconds after `started`, at least 1.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Averages a commit in.
@@ -171,7 +189,7 @@ impl Intake {
     pub(crate) fn take(&self, wanted: Wanted) -> Taken {
         let not_before = wanted.not_before.saturating_duration_since(self.started);
         self.next_take.store(u64::try_from(not_before.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.busy.store(false, Ordering::Relaxed);
+        self.busy_since.store(0, Ordering::Relaxed);
         let mut state = self.lock();
         loop {
             let now = Instant::now();
@@ -196,7 +214,7 @@ impl Intake {
             state.bytes = 0;
         }
         if !(taken.own.is_empty() && taken.blocks.is_empty()) {
-            self.busy.store(true, Ordering::Relaxed);
+            self.busy_since.store(self.now(), Ordering::Relaxed);
         }
         drop(state);
         self.room.notify_waiters();

@@ -83,11 +83,11 @@ impl DedupeWindow {
         }
     }
 
-    /// Remembers an id that the journal holds, as if it had been received just then. For rebuilding after a restart,
-    /// oldest first.
-    pub fn remember(&self, received: UnixNanos, key: DedupeKey) {
+    /// Remembers an id that the journal holds: for rebuilding after a restart, oldest first. `age` is its age in journal time,
+    /// by how much it is older than the journal's newest event: the time that we were down does not count.
+    pub fn remember(&self, now: UnixNanos, age: Duration, key: DedupeKey) {
         // Judged as then, so that a conflicting payload that was kept is remembered as one.
-        judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, milliseconds(received));
+        judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, milliseconds(now.saturating_sub(age)));
     }
 
     /// Ids remembered.
@@ -264,10 +264,13 @@ mod tests {
     fn what_the_journal_holds_is_a_repeat_after_a_restart() {
         let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         let id = key(&IdHasher::new(7), 1, &["42"], 1);
-        window.remember(UnixNanos(0), id);
+        let hours_later = 7200 * SECOND;
+        window.remember(UnixNanos(hours_later), Duration::from_mins(4), id);
         let after_restart = key(&IdHasher::new(7), 1, &["42"], 1);
-        assert_eq!(judge(&window, SECOND, &[after_restart]), [Verdict::Repeat]);
+        assert_eq!(judge(&window, hours_later + SECOND, &[after_restart]), [Verdict::Repeat], "being down does not count");
+        let two_minutes_later = hours_later + 120 * SECOND;
+        assert_eq!(judge(&window, two_minutes_later, &[after_restart]), [Verdict::New], "being up does");
         let another_journal = key(&IdHasher::new(8), 1, &["42"], 1);
-        assert_eq!(judge(&window, SECOND, &[another_journal]), [Verdict::New]);
+        assert_eq!(judge(&window, two_minutes_later, &[another_journal]), [Verdict::New]);
     }
 }

@@ -42,15 +42,7 @@ const FAR: Duration = Duration::from_hours(24);
 
 /// When the journal's writer will take what it is given.
 fn takes_at(journal: &Journal, now: Instant) -> Instant {
-    let pace = journal.pace();
-    // While a group is being written, the next one is taken after it: how long that takes is what it took before.
-    if pace.idle {
-        now
-    } else if pace.next_take.is_zero() {
-        now + pace.commit_time
-    } else {
-        now + pace.next_take
-    }
+    now + journal.pace().next_take
 }
 
 /// Whether the journal will never take anything again.
