@@ -75,11 +75,15 @@ impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        let mut first = self.message.is_empty();
+        let mut said = self.message.clone();
         while let Some(error) = cause {
-            f.write_str(if first { "" } else { ": " })?;
-            first = false;
-            write!(f, "{error}")?;
+            let text = error.to_string();
+            // Most errors say what lies under them in words of their own.
+            if !said.contains(&text) {
+                f.write_str(if said.is_empty() { "" } else { ": " })?;
+                f.write_str(&text)?;
+                said.push_str(&text);
+            }
             cause = error.source();
         }
         Ok(())

@@ -26,8 +26,19 @@ impl Args {
 fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
     let errors: Vec<(String, String)> =
         monitors.iter().filter_map(|row| Some((row.name.clone(), row.error.clone()?))).collect();
-    let header =
-        ["NAME", "DOMAIN", "UPSTREAM", "PATH", "STATE", "TOPICS", "PARSE RATE", "EVENTS", "REPEATS", "QUARANTINED"];
+    let header = [
+        "NAME",
+        "DOMAIN",
+        "UPSTREAM",
+        "PATH",
+        "STATE",
+        "TOPICS",
+        "PARSE RATE",
+        "EVENTS",
+        "REPEATS",
+        "CONFLICTS",
+        "QUARANTINED",
+    ];
     let rows = monitors.into_iter().map(|row| {
         [
             row.name,
@@ -39,6 +50,7 @@ fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
             row.parse_rate.map_or_else(|| String::from("-"), percent),
             row.events.to_string(),
             row.repeats.to_string(),
+            row.conflicts.to_string(),
             row.quarantined.to_string(),
         ]
     });

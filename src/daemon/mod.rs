@@ -8,6 +8,7 @@ mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;

@@ -43,7 +43,7 @@ impl CountsRecord {
     }
 
     fn new(identity: &MonitorIdentity, upstream: &str, totals: TotalsNow) -> Self {
-        let TotalsNow { messages, events, repeats, control, quarantined } = totals;
+        let TotalsNow { messages, events, repeats, control, quarantined, conflicts: _ } = totals;
         Self {
             monitor: Arc::clone(&identity.name),
             domain: Arc::clone(&identity.domain),

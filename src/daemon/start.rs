@@ -101,9 +101,6 @@ impl Daemon {
         // Everything that settings can get wrong comes before any port or file; the hasher's key does not matter for it.
         assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
-        let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-        let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
-        let address = listener.local_addr().unwrap_or(settings.server.listen);
 
         let journal_metrics = metrics.journal();
         let commits = Arc::new(Commits::new(metrics.latency()));
@@ -121,10 +118,14 @@ impl Daemon {
             },
         )?;
         let journal = Arc::new(journal);
+        // After the journal's lock, so that a second daemon is told of the first and not of its port.
+        let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
+        let address = listener.local_addr().unwrap_or(settings.server.listen);
         let hasher = IdHasher::new(journal.id().0.as_u128());
         let ttl = settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier).min(TTL_MAX);
         let window = Arc::new(DedupeWindow::new(ttl, settings.dedupe.max_bytes.as_usize()));
-        let remembered = remember(&journal, &window, ttl)?;
+        let remembered = remember(&journal, &window, ttl, recovered.last_received.unwrap_or_default())?;
 
         let mut identities = Identities::default();
         let own = OwnIdentities {
@@ -282,11 +283,13 @@ pub enum Fault {
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
-fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration) -> Result<u64, JournalError> {
+/// Ages are counted from `newest`, the journal's last stamp.
+fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: UnixNanos) -> Result<u64, JournalError> {
+    let now = Instant::now();
     let mut remembered = 0;
     for recent in journal.recent_hashes(ttl)? {
         let (hash, received) = recent?;
-        window.remember(received, DedupeKey { hash: hash.hash, payload_check: hash.payload_check });
+        window.remember(now, newest.since(received), DedupeKey { hash: hash.hash, payload_check: hash.payload_check });
         remembered += 1;
     }
     Ok(remembered)

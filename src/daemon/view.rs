@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::troubles::Troubles;
 use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
@@ -48,6 +49,8 @@ pub struct DaemonView {
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
+    /// As `monitor_metrics`.
+    troubles: Mutex<Vec<Vec<Troubles>>>,
     window_metrics: WindowMetrics,
     window_warned: Mutex<Option<Instant>>,
 }
@@ -69,8 +72,14 @@ impl DaemonView {
                     .collect()
             })
             .collect();
+        // As many as metrics: one for each monitor, and one for what belongs to none.
+        let troubles = watched
+            .iter()
+            .map(|watched| std::iter::repeat_with(Troubles::default).take(watched.roster.monitors.len() + 1).collect())
+            .collect();
         Self {
             watched,
+            troubles: Mutex::new(troubles),
             journal,
             commits,
             window,
@@ -105,10 +114,16 @@ impl DaemonView {
     pub(super) fn tend(&self) {
         const STATES: [LinkState; 5] =
             [LinkState::Idle, LinkState::Connecting, LinkState::Open, LinkState::Held, LinkState::Waiting];
-        for (Watched { roster, status, .. }, metrics) in self.watched.iter().zip(&self.monitor_metrics) {
-            let totals = roster.monitors.iter().map(|monitor| &monitor.totals).chain([&roster.upstream_totals]);
-            for (totals, metrics) in totals.zip(metrics) {
-                metrics.set(&totals.now());
+        let now = Instant::now();
+        let mut all_troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = self.watched.iter().zip(&self.monitor_metrics).zip(all_troubles.iter_mut());
+        for ((Watched { roster, status, .. }, metrics), troubles) in watched {
+            let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity.name, &monitor.totals));
+            let all = monitors.chain([(&roster.upstream_identity.name, &roster.upstream_totals)]);
+            for (((name, totals), metrics), troubles) in all.zip(metrics).zip(troubles) {
+                let totals = totals.now();
+                metrics.set(&totals);
+                troubles.look(name, &totals, now);
             }
             let links = status.links();
             for state in STATES {
@@ -116,8 +131,9 @@ impl DaemonView {
                 UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
             }
         }
+        drop(all_troubles);
         JournalMetrics::set_queue(self.journal.queued().0);
-        let figures = self.window.tend(UnixNanos::now());
+        let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach
             && self.may_warn_of_window()
         {
@@ -129,6 +145,17 @@ impl DaemonView {
         }
         self.window_metrics.set(&figures, self.window.ttl());
     }
+}
+
+/// How many topics will bring nothing as they stand, by state.
+fn idle_topics(topics: &[TopicState]) -> Vec<(&'static str, usize)> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for topic in topics {
+        if matches!(topic, TopicState::Refused(_) | TopicState::Unconfirmed | TopicState::LeftOut) {
+            *counts.entry(topic.name()).or_default() += 1;
+        }
+    }
+    counts.into_iter().collect()
 }
 
 impl View for DaemonView {
@@ -143,6 +170,12 @@ impl View for DaemonView {
                     let error = status.links().iter().find_map(|link| link.last_error.clone());
                     let error = error.map_or_else(String::new, |error| format!(": {error}"));
                     reasons.push(format!("upstream `{}` has no open link{error}", roster.upstream));
+                }
+                for (state, count) in idle_topics(&status.topics()) {
+                    reasons.push(format!(
+                        "upstream `{}`: {count} topics are {state}; see `sluice monitors`",
+                        roster.upstream
+                    ));
                 }
                 (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
             })
@@ -208,6 +241,7 @@ impl View for DaemonView {
                     parse_rate: totals.parse_rate(),
                     events: totals.events,
                     repeats: totals.repeats,
+                    conflicts: totals.conflicts,
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
                 });

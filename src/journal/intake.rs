@@ -133,15 +133,15 @@ impl Intake {
         Ok(())
     }
 
-    /// Waits until a block may be taken, or until none ever will be again. Cancel safe.
-    pub(crate) async fn room(&self) {
+    /// Waits until a block of so many bytes may be taken, or until none ever will be again. Cancel safe.
+    pub(crate) async fn room(&self, bytes: usize) {
         loop {
             let notified = self.room.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             {
                 let state = self.lock();
-                if state.closing || state.dead || state.has_room(0) {
+                if state.closing || state.dead || state.has_room(bytes) {
                     return;
                 }
             }

@@ -171,9 +171,10 @@ impl Journal {
         self.shared.intake.try_submit_own(block)
     }
 
-    /// Waits until a block may be taken, or until none ever will be again. Cancel safe.
-    pub async fn room(&self) {
-        self.shared.intake.room().await;
+    /// Waits until a block of so many bytes ([`EncodedBlock::bytes`]) may be taken, or until none ever will be again. Cancel
+    /// safe.
+    pub async fn room(&self, bytes: usize) {
+        self.shared.intake.room(bytes).await;
     }
 
     /// Bytes and blocks that wait for the writer.

@@ -68,6 +68,9 @@ pub struct QuarantineBudget {
     state: Mutex<(u64, UnixNanos)>,
 }
 
+/// What keeping a frame costs beside its own bytes: names and reason. So that a flood of empty frames has a bound too.
+const FRAME_OVERHEAD_BYTES: u64 = 256;
+
 /// Seconds of the rate that may be used at once.
 const BURST_SECONDS: u64 = 10;
 
@@ -78,8 +81,9 @@ impl QuarantineBudget {
         Self { bytes_per_second, state: Mutex::new((bytes_per_second * BURST_SECONDS, UnixNanos(0))) }
     }
 
-    /// Takes `bytes` from the budget, if it has them.
+    /// Takes a frame of `bytes` from the budget, if it has them.
     pub fn take(&self, bytes: u64, now: UnixNanos) -> bool {
+        let bytes = bytes + FRAME_OVERHEAD_BYTES;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = *state;
         let millis = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
@@ -120,13 +124,13 @@ mod tests {
 
     #[test]
     fn beyond_the_rate_frames_are_only_counted_until_time_passes() {
-        let settings = QuarantineSettings { bytes_per_second: ByteSize(100), ..QuarantineSettings::default() };
+        let settings = QuarantineSettings { bytes_per_second: ByteSize(1000), ..QuarantineSettings::default() };
         let budget = QuarantineBudget::new(&settings);
         let at = |seconds: i64| UnixNanos(1_000_000_000 * (1_000 + seconds));
-        assert!(budget.take(1000, at(0)));
-        assert!(!budget.take(1, at(0)));
-        assert!(budget.take(100, at(1)));
-        assert!(!budget.take(100, at(1)));
-        assert!(budget.take(1000, at(60)));
+        assert!(budget.take(10_000 - FRAME_OVERHEAD_BYTES, at(0)));
+        assert!(!budget.take(0, at(0)));
+        assert!(budget.take(1000 - FRAME_OVERHEAD_BYTES, at(1)));
+        assert!(!budget.take(0, at(1)), "an empty frame costs something too");
+        assert!(budget.take(10_000 - FRAME_OVERHEAD_BYTES, at(60)));
     }
 }

@@ -11,6 +11,7 @@ pub struct Totals {
     control: AtomicU64,
     quarantined: AtomicU64,
     repeats: AtomicU64,
+    conflicts: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -26,6 +27,8 @@ pub struct TotalsNow {
     pub control: u64,
     /// Of these, unreadable ones.
     pub quarantined: u64,
+    /// Ids that came back with another payload; among the repeats where they are dropped, among the events where kept.
+    pub conflicts: u64,
 }
 
 impl Totals {
@@ -45,6 +48,11 @@ impl Totals {
         self.repeats.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds an id that came back with another payload.
+    pub fn add_conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The counts now.
     pub fn now(&self) -> TotalsNow {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -52,7 +60,7 @@ impl Totals {
         let messages = load(&self.messages);
         // A burst being added may show in one count and not yet in another.
         let events = messages.saturating_sub(repeats + control + quarantined);
-        TotalsNow { messages, events, repeats, control, quarantined }
+        TotalsNow { messages, events, repeats, control, quarantined, conflicts: load(&self.conflicts) }
     }
 }
 

@@ -121,7 +121,7 @@ impl Batcher {
             closed.extend(self.close());
         }
         let mut verdicts = std::mem::take(&mut self.verdicts);
-        self.window.judge(received, &burst.keys, &mut verdicts, &mut self.order);
+        self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
         let roster = Arc::clone(&self.roster);
         for candidate in &burst.candidates {
@@ -129,7 +129,10 @@ impl Batcher {
             let monitor = &roster.monitors[route.monitor as usize];
             let verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
             let conflict = verdict == Verdict::Conflict;
-            absorbed.conflicts += u32::from(conflict);
+            if conflict {
+                absorbed.conflicts += 1;
+                monitor.totals.add_conflict();
+            }
             if verdict == Verdict::Repeat || (conflict && monitor.on_conflict == OnConflict::Drop) {
                 absorbed.repeats += 1;
                 monitor.totals.add_repeat();

@@ -7,8 +7,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::window::{Known, Shard};
-use crate::clock::UnixNanos;
 use crate::monitor::event_id::DedupeKey;
 
 /// A power of two. Source: two cores contend little over eight locks held for microseconds; not measured further.
@@ -43,6 +44,8 @@ pub struct WindowFigures {
 pub struct DedupeWindow {
     shards: [Mutex<Shard>; SHARDS],
     ttl_ms: u32,
+    /// Ages are told by a clock that only runs on: a host whose clock is set forward must not forget what it saw a second ago.
+    started: Instant,
 }
 
 /// The longest TTL: ages are kept in milliseconds of 32 bits, and half of those tell old from not yet.
@@ -54,6 +57,7 @@ impl DedupeWindow {
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new(bytes_max / SHARDS))),
             ttl_ms: u32::try_from(ttl.min(TTL_MAX).as_millis()).unwrap_or(u32::MAX / 2),
+            started: Instant::now(),
         }
     }
 
@@ -63,10 +67,10 @@ impl DedupeWindow {
     }
 
     /// Judges a burst: `verdicts` gets one for each key, in order. Repeats within the burst count as repeats.
-    pub fn judge(&self, received: UnixNanos, keys: &[DedupeKey], verdicts: &mut Vec<Verdict>, order: &mut BurstOrder) {
+    pub fn judge(&self, now: Instant, keys: &[DedupeKey], verdicts: &mut Vec<Verdict>, order: &mut BurstOrder) {
         verdicts.clear();
         verdicts.resize(keys.len(), Verdict::New);
-        let now_ms = milliseconds(received);
+        let now_ms = self.milliseconds(now);
         order.sort(keys);
         for shard_index in 0..SHARDS {
             let indexes = order.of_shard(shard_index);
@@ -85,9 +89,10 @@ impl DedupeWindow {
 
     /// Remembers an id that the journal holds: for rebuilding after a restart, oldest first. `age` is its age in journal time,
     /// by how much it is older than the journal's newest event: the time that we were down does not count.
-    pub fn remember(&self, now: UnixNanos, age: Duration, key: DedupeKey) {
+    pub fn remember(&self, now: Instant, age: Duration, key: DedupeKey) {
+        let then_ms = self.milliseconds(now).wrapping_sub(u32::try_from(age.as_millis()).unwrap_or(u32::MAX / 2));
         // Judged as then, so that a conflicting payload that was kept is remembered as one.
-        judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, milliseconds(now.saturating_sub(age)));
+        judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, then_ms);
     }
 
     /// Ids remembered.
@@ -95,10 +100,16 @@ impl DedupeWindow {
         self.shards.iter().map(|shard| lock(shard).len() as u64).sum()
     }
 
+    /// Milliseconds on the window's clock, wrapping.
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps by design")]
+    fn milliseconds(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.started).as_millis() as u32
+    }
+
     /// Forgets what is too old, also where nothing arrives any more, and tells how the window stands.
-    pub fn tend(&self, now: UnixNanos) -> WindowFigures {
+    pub fn tend(&self, now: Instant) -> WindowFigures {
         let mut figures = WindowFigures::default();
-        let now_ms = milliseconds(now);
+        let now_ms = self.milliseconds(now);
         for shard in &self.shards {
             let mut shard = lock(shard);
             shard.expire(now_ms, self.ttl_ms);
@@ -175,12 +186,6 @@ fn shard_of(hash: u128) -> usize {
     (hash >> 64) as usize & (SHARDS - 1)
 }
 
-/// Milliseconds since 1970, wrapping.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it wraps by design")]
-fn milliseconds(moment: UnixNanos) -> u32 {
-    (moment.0 / 1_000_000) as u32
-}
-
 /// A shard is whole after every step, so a panic elsewhere while it was locked leaves nothing half done.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,12 +196,15 @@ mod tests {
     use super::*;
     use crate::monitor::event_id::{IdHasher, IdText};
 
-    const SECOND: i64 = 1_000_000_000;
-
-    fn judge(window: &DedupeWindow, at: i64, keys: &[DedupeKey]) -> Vec<Verdict> {
+    /// Judges so many seconds after the window's start.
+    fn judge(window: &DedupeWindow, seconds: u64, keys: &[DedupeKey]) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        window.judge(UnixNanos(at), keys, &mut verdicts, &mut BurstOrder::default());
+        window.judge(at(window, seconds), keys, &mut verdicts, &mut BurstOrder::default());
         verdicts
+    }
+
+    fn at(window: &DedupeWindow, seconds: u64) -> Instant {
+        window.started + Duration::from_secs(seconds)
     }
 
     fn key(hasher: &IdHasher, scope: u64, parts: &[&str], payload_check: u32) -> DedupeKey {
@@ -214,8 +222,8 @@ mod tests {
         let hasher = IdHasher::new(7);
         let id = key(&hasher, 1, &["42"], 9);
         assert_eq!(judge(&window, 0, &[id, id]), [Verdict::New, Verdict::Repeat], "also within one burst");
-        assert_eq!(judge(&window, 300 * SECOND, &[id]), [Verdict::Repeat]);
-        assert_eq!(judge(&window, 301 * SECOND, &[id]), [Verdict::New]);
+        assert_eq!(judge(&window, 300, &[id]), [Verdict::Repeat]);
+        assert_eq!(judge(&window, 301, &[id]), [Verdict::New]);
     }
 
     #[test]
@@ -250,11 +258,11 @@ mod tests {
     fn a_window_smaller_than_the_ttl_says_how_far_it_reaches() {
         let window = DedupeWindow::new(Duration::from_mins(5), 64 << 10);
         let hasher = IdHasher::new(7);
-        for second in 0..200_i64 {
+        for second in 0..200_u64 {
             let keys: Vec<_> = (0..100).map(|n| key(&hasher, 1, &[&second.to_string(), &n.to_string()], 0)).collect();
-            judge(&window, second * SECOND, &keys);
+            judge(&window, second, &keys);
         }
-        let figures = window.tend(UnixNanos(200 * SECOND));
+        let figures = window.tend(at(&window, 200));
         assert!(figures.crowded_out > 0);
         assert!(figures.bytes <= (64 << 10) + 8 * 4096 * 24, "a chunk a shard is the grain: {figures:?}");
         assert!(figures.reach.is_some_and(|reach| reach < Duration::from_secs(100)), "{figures:?}");
@@ -264,13 +272,11 @@ mod tests {
     fn what_the_journal_holds_is_a_repeat_after_a_restart() {
         let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         let id = key(&IdHasher::new(7), 1, &["42"], 1);
-        let hours_later = 7200 * SECOND;
-        window.remember(UnixNanos(hours_later), Duration::from_mins(4), id);
+        window.remember(at(&window, 0), Duration::from_mins(4), id);
         let after_restart = key(&IdHasher::new(7), 1, &["42"], 1);
-        assert_eq!(judge(&window, hours_later + SECOND, &[after_restart]), [Verdict::Repeat], "being down does not count");
-        let two_minutes_later = hours_later + 120 * SECOND;
-        assert_eq!(judge(&window, two_minutes_later, &[after_restart]), [Verdict::New], "being up does");
+        assert_eq!(judge(&window, 1, &[after_restart]), [Verdict::Repeat], "being down does not count");
+        assert_eq!(judge(&window, 120, &[after_restart]), [Verdict::New], "being up does");
         let another_journal = key(&IdHasher::new(8), 1, &["42"], 1);
-        assert_eq!(judge(&window, two_minutes_later, &[another_journal]), [Verdict::New]);
+        assert_eq!(judge(&window, 120, &[another_journal]), [Verdict::New]);
     }
 }

@@ -27,6 +27,8 @@ pub struct MonitorRow {
     pub events: u64,
     /// Repeats dropped since the start.
     pub repeats: u64,
+    /// Ids that came back with another payload since the start; dropped ones are among the repeats.
+    pub conflicts: u64,
     /// Messages that could not be read since the start.
     pub quarantined: u64,
     /// What stands in its way.

@@ -137,6 +137,7 @@ pub struct MonitorMetrics {
     repeats: Counter,
     control: Counter,
     quarantined: Counter,
+    conflicts: Counter,
     /// None for an upstream's own account: what belongs to no monitor should be no event.
     parse_ratio: Option<Gauge>,
 }
@@ -156,6 +157,7 @@ impl MonitorMetrics {
             repeats: counter!(REPEATS, &labels),
             control: counter!(CONTROL, &labels),
             quarantined: counter!(QUARANTINED, &labels),
+            conflicts: counter!(CONFLICTS, &labels),
             parse_ratio,
         }
     }
@@ -167,6 +169,7 @@ impl MonitorMetrics {
         self.repeats.absolute(totals.repeats);
         self.control.absolute(totals.control);
         self.quarantined.absolute(totals.quarantined);
+        self.conflicts.absolute(totals.conflicts);
         if let (Some(rate), Some(parse_ratio)) = (totals.parse_rate(), &self.parse_ratio) {
             parse_ratio.set(rate);
         }
@@ -181,7 +184,6 @@ pub struct UpstreamMetrics {
     connects: Counter,
     ping: Histogram,
     refused: Counter,
-    conflicts: Counter,
 }
 
 impl UpstreamMetrics {
@@ -195,7 +197,6 @@ impl UpstreamMetrics {
             connects: counter!(LINK_CONNECTS, &labels),
             ping: metrics::histogram!(LINK_PING, &labels),
             refused: counter!(REFUSED, &labels),
-            conflicts: counter!(CONFLICTS, &labels),
         }
     }
 
@@ -223,11 +224,6 @@ impl UpstreamMetrics {
     /// Subscriptions were refused.
     pub fn subscriptions_refused(&self, topics: usize) {
         self.refused.increment(topics as u64);
-    }
-
-    /// Ids came back with another payload.
-    pub fn conflicts(&self, conflicts: u32) {
-        self.conflicts.increment(conflicts.into());
     }
 
     /// How many links are in a state.

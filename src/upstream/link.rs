@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,24 @@ fn takes_at(journal: &Journal, now: Instant) -> Instant {
     now + journal.pace().next_take
 }
 
+/// What a close frame says, for people.
+fn goodbye(frame: Option<&CloseFrame>) -> String {
+    const REASON_CHARACTERS_MAX: usize = 200;
+    match frame {
+        None => "the upstream closed it".to_owned(),
+        Some(frame) => {
+            let printable = frame.reason.chars().map(|character| if character.is_control() { ' ' } else { character });
+            let reason: String = printable.take(REASON_CHARACTERS_MAX).collect();
+            let code = u16::from(frame.code);
+            if reason.is_empty() {
+                format!("the upstream closed it with code {code}")
+            } else {
+                format!("the upstream closed it with code {code}: {reason}")
+            }
+        }
+    }
+}
+
 /// Whether the journal will never take anything again.
 fn is_over(journal: &Journal) -> bool {
     matches!(journal.state(), JournalState::Failed(_) | JournalState::Closed)
@@ -75,6 +94,8 @@ pub(super) struct Link<'a> {
     /// Blocks that the journal had no room for.
     waiting: VecDeque<EncodedBlock>,
     waiting_bytes: usize,
+    /// Whether reading has stopped until the journal takes some of it.
+    held: bool,
     closed: Vec<EncodedBlock>,
     frames: u64,
     frame_bytes: u64,
@@ -83,6 +104,8 @@ pub(super) struct Link<'a> {
     pings: u64,
     next_keep_alive: Option<Instant>,
     received: UnixNanos,
+    /// What the upstream said when it closed the connection.
+    closed_by: Option<String>,
     /// When the last frame came.
     last_seen: Option<UnixNanos>,
 }
@@ -112,6 +135,7 @@ impl<'a> Link<'a> {
             send_from: now,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            held: false,
             closed: Vec::new(),
             frames: 0,
             frame_bytes: 0,
@@ -120,6 +144,7 @@ impl<'a> Link<'a> {
             pings: 0,
             next_keep_alive: keep_alive.map(|interval| now + interval),
             received: UnixNanos(0),
+            closed_by: None,
             last_seen: None,
             shared,
             number,
@@ -136,18 +161,24 @@ impl<'a> Link<'a> {
         let end = loop {
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
-            let room_wanted = !self.waiting.is_empty();
+            let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
-                () = shared.journal.room(), if room_wanted => None,
-                io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
+                // Before the socket: a peer that keeps it readable without end must not put off pings and deadlines.
                 () = timer.as_mut() => None,
+                io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
+                () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
             };
             let now = Instant::now();
             match io {
-                Some(Io::Burst) => self.absorb(now),
+                Some(Io::Burst) => {
+                    self.absorb(now);
+                    if let Some(reason) = self.closed_by.take() {
+                        break LinkEnd::Lost { reason, cause: "closed" };
+                    }
+                }
                 Some(Io::Sent) | None => {}
                 Some(Io::Gone(error)) => {
                     break self.gone(error.as_ref(), now);
@@ -185,7 +216,8 @@ impl<'a> Link<'a> {
                         }
                         messages += 1;
                         self.take(&message);
-                        if messages >= messages_max || self.reading.burst().payload_bytes() >= bytes_max {
+                        let full = messages >= messages_max || self.reading.burst().payload_bytes() >= bytes_max;
+                        if full || self.closed_by.is_some() {
                             break;
                         }
                     }
@@ -247,8 +279,13 @@ impl<'a> Link<'a> {
             Message::Text(text) => Frame::Text(text.as_str()),
             Message::Binary(bytes) => Frame::Binary(bytes),
             Message::Pong(payload) => return self.pong(payload),
-            // Answered by the library; a close is followed by the end of the stream.
-            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => return,
+            // Not waited on any longer: a peer that says goodbye may leave the connection standing.
+            Message::Close(frame) => {
+                self.closed_by = Some(goodbye(frame.as_ref()));
+                return;
+            }
+            // Answered by the library.
+            Message::Ping(_) | Message::Frame(_) => return,
         };
         self.frames += 1;
         self.frame_bytes += frame.bytes().len() as u64;
@@ -268,14 +305,11 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
-        let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
-        if absorbed.conflicts > 0 {
-            self.shared.log_conflicts(absorbed.conflicts);
-        }
         for news in self.reading.take_news() {
             self.note(news, now);
         }
@@ -326,7 +360,6 @@ impl<'a> Link<'a> {
             self.waiting_bytes += block.bytes();
             self.waiting.push_back(block);
         }
-        let was_held = self.is_held();
         while let Some(block) = self.waiting.pop_front() {
             let bytes = block.bytes();
             match self.shared.journal.try_submit(block) {
@@ -337,12 +370,12 @@ impl<'a> Link<'a> {
                 }
             }
         }
-        if was_held != self.is_held() {
-            let state = if self.is_held() { LinkState::Held } else { LinkState::Open };
+        if self.is_held() != self.held {
+            self.held = self.is_held();
+            // The answer to a ping lies unread in the socket; the next ping is asked when we read again.
+            self.ping = None;
+            let state = if self.held { LinkState::Held } else { LinkState::Open };
             self.shared.status.set_link(self.number, state);
-        }
-        if self.is_held() {
-            self.shared.status.set_link(self.number, LinkState::Held);
         }
     }
 
@@ -362,8 +395,7 @@ impl<'a> Link<'a> {
     fn tick(&mut self, now: Instant) -> Option<LinkEnd> {
         self.close_if_due(now);
         if let Some((_, at)) = self.ping {
-            // While we do not read, the answer may lie in the socket.
-            if now >= at + self.shared.pool.pong_timeout && !self.is_held() {
+            if now >= at + self.shared.pool.pong_timeout {
                 let limit = self.shared.pool.pong_timeout;
                 return Some(LinkEnd::Lost {
                     reason: format!("it did not answer a ping within {limit:?}"),
@@ -424,7 +456,8 @@ impl<'a> Link<'a> {
         if self.waiting.is_empty() {
             sooner(self.batcher.due(takes_at(&self.shared.journal, Instant::now())));
         }
-        if !self.outgoing.is_empty() {
+        // Sending belongs to `poll_io`, which comes after the timer: a moment that has passed would keep it from its turn.
+        if !self.outgoing.is_empty() && self.send_from > Instant::now() {
             sooner(Some(self.send_from));
         }
         if timer.deadline() != next {
@@ -434,7 +467,9 @@ impl<'a> Link<'a> {
 
     fn gone(&mut self, error: Option<&tungstenite::Error>, now: Instant) -> LinkEnd {
         let (reason, cause) = match error {
-            None | Some(tungstenite::Error::ConnectionClosed) => ("the upstream closed it".to_owned(), "closed"),
+            None | Some(tungstenite::Error::ConnectionClosed) => {
+                (self.closed_by.take().unwrap_or_else(|| "the upstream closed it".to_owned()), "closed")
+            }
             Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
                 let reason = format!(
                     "a message of {size} bytes is above the limit of {max_size}; raise `upstreams.{}.max_message` if it is meant",
@@ -474,11 +509,13 @@ impl<'a> Link<'a> {
         self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
         self.closed.extend(self.batcher.close());
         self.submit_waiting();
-        while !self.waiting.is_empty() && !is_over(&self.shared.journal) {
-            self.shared.journal.room().await;
+        while let Some(bytes) = self.waiting.front().map(EncodedBlock::bytes)
+            && !is_over(&self.shared.journal)
+        {
+            self.shared.journal.room(bytes).await;
             self.submit_waiting();
         }
-        if matches!(end, LinkEnd::Stopped) {
+        if matches!(end, LinkEnd::Stopped | LinkEnd::Lost { cause: "closed", .. }) {
             // A peer that does not answer has been told all the same when the socket closes.
             timeout(CLOSE_TIMEOUT, socket.close(None)).await.ok();
         }

@@ -5,8 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use deadpool::managed::{Object, Pool, PoolError};
 use tokio::task::JoinSet;
@@ -26,9 +24,6 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
-
-/// Conflicts of an upstream are logged at most this often: a feed that repeats ids may do so with every message.
-const CONFLICT_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What all upstreams share.
 #[derive(Clone)]
@@ -79,28 +74,12 @@ pub(super) struct Shared {
     pub(super) status: Arc<UpstreamStatus>,
     pub(super) metrics: UpstreamMetrics,
     wiring: Wiring,
-    conflicts_logged: AtomicI64,
 }
 
 impl Shared {
     pub(super) fn batcher(&self) -> Batcher {
         let Wiring { batch, own, window, .. } = self.wiring.clone();
         Batcher::new(batch, Arc::clone(&self.roster), own, window)
-    }
-
-    pub(super) fn log_conflicts(&self, conflicts: u32) {
-        self.metrics.conflicts(conflicts);
-        let now = self.clock.stamp().0;
-        let last = self.conflicts_logged.load(Ordering::Relaxed);
-        let interval = i64::try_from(CONFLICT_LOG_INTERVAL.as_nanos()).unwrap_or(i64::MAX);
-        if now - last >= interval || last == 0 {
-            self.conflicts_logged.store(now, Ordering::Relaxed);
-            tracing::warn!(
-                upstream = %self.name, conflicts,
-                "ids came back with another payload: if they are unique within a topic only, set dedupe = \"topic\"; if these \
-                 are updates, add what tells them apart to `id`, or set on_conflict = \"keep\" (how many: sluice_conflicts_total)"
-            );
-        }
     }
 }
 
@@ -179,7 +158,6 @@ impl Upstream {
             clock: Arc::clone(&wiring.clock),
             status,
             wiring,
-            conflicts_logged: AtomicI64::new(0),
         };
         Ok(Self { shared: Arc::new(shared), connections, placement })
     }
@@ -229,6 +207,7 @@ async fn keep_open(
             () = stop.cancelled() => break,
             connection = connections.get() => connection,
         };
+        let was_open = connection.is_ok();
         let (reason, cause, stay_away) = match connection {
             Ok(mut connection) => {
                 shared.status.set_link(number, LinkState::Open);
@@ -250,11 +229,12 @@ async fn keep_open(
             Err(error) => (error.to_string(), "pool", None),
         };
         let wait = backoff.next(stay_away);
+        let what = if was_open { "link lost" } else { "no link" };
         shared.metrics.failed(cause);
         shared.status.set_link(number, LinkState::Waiting);
         shared.status.update_link(number, |link| link.last_error = Some(reason.clone()));
         tracing::warn!(
-            upstream = %shared.name, link = number, cause, "link lost: {reason}; trying again in {:.1} s", wait.as_secs_f64()
+            upstream = %shared.name, link = number, cause, "{what}: {reason}; trying again in {:.1} s", wait.as_secs_f64()
         );
         tokio::select! {
             () = stop.cancelled() => break,

@@ -254,6 +254,7 @@ mod tests {
             topics: "1/2".into(),
             parse_rate: Some(1.0),
             events,
+            conflicts: 0,
             repeats: 1_234,
             quarantined: 0,
             error: None,

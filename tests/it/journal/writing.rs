@@ -164,18 +164,18 @@ async fn links_wait_for_room_and_hear_of_a_failure() {
     journal.try_submit(feed.block(1)).unwrap();
     wait_for(|| storage.bytes_of_segments() > before);
     while journal.try_submit(feed.block(1)).is_ok() {}
-    let room = tokio::time::timeout(Duration::from_millis(20), journal.room()).await;
+    let room = tokio::time::timeout(Duration::from_millis(20), journal.room(0)).await;
     assert!(room.is_err(), "the queue is full");
     storage.hold_syncs(false);
-    journal.room().await;
+    journal.room(0).await;
     storage.fail_sync_at(storage.steps() + 20);
     while !matches!(journal.state(), JournalState::Failed(_)) {
         if journal.try_submit(feed.block(1)).is_err() {
-            journal.room().await;
+            journal.room(0).await;
         }
     }
     assert_eq!(journal.failed().await.exit_code(), 74);
     // Nobody waits for room that will never be.
-    journal.room().await;
+    journal.room(0).await;
     assert!(journal.close().is_err());
 }
