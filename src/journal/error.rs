@@ -92,7 +92,7 @@ pub enum JournalError {
     /// A sync failed. Final: a second try could acknowledge pages that the first one lost.
     #[error("sync of {} failed: {source}; no more writes: check the disk, then restart", segment.display())]
     SyncFailed {
-        /// The file.
+        /// The file or the folder.
         segment: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -78,20 +78,13 @@ pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<R
     }
     let watermark = Watermark { offset: end.offset, sequence: end.sequence, position: end.position };
     let mut watermark_file = WatermarkFile::open(storage, journal)?;
-    let write = |file: &mut WatermarkFile| {
-        file.write(watermark)?;
-        if names.is_empty() {
-            // Nothing else says yet who this journal is.
-            file.sync()?;
-            storage.sync_folder("")?;
-        }
-        Ok(())
-    };
-    write(&mut watermark_file).map_err(|source| JournalError::Io {
-        action: "write",
-        path: storage.path(watermark::WATERMARK_FILE),
-        source,
-    })?;
+    let path = || storage.path(watermark::WATERMARK_FILE);
+    watermark_file.write(watermark).map_err(|source| JournalError::Io { action: "write", path: path(), source })?;
+    if names.is_empty() {
+        // Nothing else says yet who this journal is.
+        watermark_file.sync().map_err(|source| JournalError::SyncFailed { segment: path(), source })?;
+        sync_folder(storage, "")?;
+    }
     let summary = RecoverySummary {
         journal,
         durable: end.offset,
@@ -402,7 +395,7 @@ impl Recovery<'_> {
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
         file.sync().map_err(|source| JournalError::SyncFailed { segment: self.storage.path(&unfinished), source })?;
         self.storage.rename(&unfinished, &text).map_err(|source| self.io("rename", &unfinished, source))?;
-        self.storage.sync_folder("").map_err(|source| self.io("sync", "", source))?;
+        sync_folder(self.storage, "")?;
         self.rewritten = Some(Rewritten { blocks: blocks.len(), events, segment: self.storage.path(&text) });
         Ok(())
     }
@@ -447,6 +440,7 @@ impl Recovery<'_> {
         let text = format!("{CUT_FOLDER}/{name}-{position}");
         let unfinished = format!("{text}{UNFINISHED}");
         let mut content = vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let path = self.storage.path(&text);
         let mut keep = || {
             let read = file.read_at(position, &mut content)?;
             match self.storage.remove(&unfinished) {
@@ -455,19 +449,20 @@ impl Recovery<'_> {
             }
             let mut aside = self.storage.open(&unfinished, Access::Create)?;
             aside.append(&mut [IoSlice::new(&content[..read])])?;
-            aside.sync()?;
-            self.storage.rename(&unfinished, &text)?;
-            self.storage.sync_folder(CUT_FOLDER)?;
-            self.storage.sync_folder("")
+            Ok(aside)
         };
-        let result: std::io::Result<()> = keep();
-        result.map_err(|source| self.io("keep the cut bytes in", &text, source))?;
-        Ok(self.storage.path(&text))
+        let failed = |source| self.io("keep the cut bytes in", &text, source);
+        let mut aside = keep().map_err(failed)?;
+        aside.sync().map_err(|source| JournalError::SyncFailed { segment: path.clone(), source })?;
+        self.storage.rename(&unfinished, &text).map_err(failed)?;
+        sync_folder(self.storage, CUT_FOLDER)?;
+        sync_folder(self.storage, "")?;
+        Ok(path)
     }
 
     fn remove(&self, name: &str) -> Result<(), JournalError> {
         self.storage.remove(name).map_err(|source| self.io("remove", name, source))?;
-        self.storage.sync_folder("").map_err(|source| self.io("sync", "", source))
+        sync_folder(self.storage, "")
     }
 
     fn open_for_repair(&self, segment: &OpenSegment) -> Result<Box<dyn super::storage::StorageFile>, JournalError> {
@@ -499,6 +494,12 @@ fn check_known(known: &KnownDurable, journal: JournalId, end: Offset) -> Result<
         return Err(JournalError::Ahead { who: known.who.clone(), offset: known.offset, end });
     }
     Ok(())
+}
+
+/// A folder whose sync fails is a sync that failed, like a file's: what is in it may be lost.
+fn sync_folder(storage: &dyn Storage, folder: &str) -> Result<(), JournalError> {
+    let failed = |source| JournalError::SyncFailed { segment: storage.path(folder), source };
+    storage.sync_folder(folder).map_err(failed)
 }
 
 fn remove_unfinished(storage: &dyn Storage) -> Result<(), JournalError> {

@@ -125,11 +125,7 @@ impl DiskStorage {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty())
             && let Ok(parent) = File::open(parent)
         {
-            parent.sync_all().map_err(|source| JournalError::Io {
-                action: "sync the folder above",
-                path: dir.to_owned(),
-                source,
-            })?;
+            parent.sync_all().map_err(|source| JournalError::SyncFailed { segment: dir.to_owned(), source })?;
         }
         Ok(Self::new(dir))
     }

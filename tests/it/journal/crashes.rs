@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice::journal::{Journal, JournalOptions, JournalReader, Offset, RecoverySummary};
 
 use super::sim_storage::{Crash, SimStorage};
-use super::support::{Feed, assert_events, read_all, settings, wait_for};
+use super::support::{Feed, append, assert_events, read_all, settings, wait_for};
 
 const CRASHES: [Crash; 4] = [Crash::Kill, Crash::PowerCut(1), Crash::PowerCut(2), Crash::PowerCut(3)];
 
@@ -179,4 +179,54 @@ fn a_failed_sync_is_final_and_nothing_above_it_is_ever_visible() {
             assert_eq!(check(&restarted.after(Crash::PowerCut(step)), durable), durable);
         }
     }
+}
+
+/// Opens with every sync failing from each step on, until none is left to fail. Returns at how many steps it failed.
+fn fail_each_sync_of_opening(before: &SimStorage) -> u64 {
+    let mut failed = 0;
+    for step in 1.. {
+        let storage = before.after(Crash::Kill);
+        storage.fail_sync_at(step);
+        let Err(error) = Journal::open_on(Arc::new(storage), options()) else { break };
+        assert!(matches!(error, sluice::journal::JournalError::SyncFailed { .. }), "step {step}: {error}");
+        assert_eq!(error.exit_code(), 74, "step {step}: {error}");
+        assert!(error.to_string().starts_with("sync of "), "step {step}: {error}");
+        failed = step;
+    }
+    failed
+}
+
+#[test]
+fn a_failed_sync_at_opening_is_told_as_one_wherever_it_is() {
+    // A new journal: the watermark file, the folder.
+    assert!(fail_each_sync_of_opening(&SimStorage::new()) >= 3);
+    // A sealed one: the seal.
+    let sealed = SimStorage::new();
+    let (journal, _) = open(&sealed);
+    let mut feed = Feed::new(2);
+    append(&journal, feed.block(5));
+    drop(journal);
+    assert!(fail_each_sync_of_opening(&sealed) >= 1);
+    // A killed one with a whole block above the watermark and a torn one behind it: what is cut off, what is rewritten,
+    // their folders, the seal of the old one.
+    let storage = SimStorage::new();
+    let (journal, _) = open(&storage);
+    append(&journal, feed.block(5));
+    let before = storage.bytes_of_segments();
+    storage.hold_syncs(true);
+    journal.try_submit(feed.block(5)).unwrap();
+    wait_for(|| storage.bytes_of_segments() > before);
+    let killed = storage.after(Crash::Kill);
+    let name = killed.segments().pop().expect("it has a segment");
+    let mut content = killed.content(&name);
+    content.extend_from_slice(b"SLBK torn");
+    killed.set_content(&name, content);
+    assert!(fail_each_sync_of_opening(&killed) >= 10);
+    // One that was killed before its first block was whole: its segment goes.
+    let begun = storage.after(Crash::Kill);
+    let mut content = begun.content(&name);
+    content.truncate(96);
+    begun.set_content(&name, content);
+    begun.forget("watermark");
+    assert!(fail_each_sync_of_opening(&begun) >= 1);
 }

@@ -1,6 +1,7 @@
 //! What happened to the bytes is found, refused or cut, and never served.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice::journal::{
     BlockFilter, Journal, JournalError, JournalId, JournalOptions, JournalReader, KnownDurable, Offset,
@@ -239,4 +240,56 @@ fn a_cursor_of_another_journal_or_ahead_of_this_one_stops_the_opening() {
     let mut options = JournalOptions::new(settings());
     options.known_durable.push(KnownDurable { who: "sink warehouse".into(), journal: id, offset: Offset(3) });
     assert!(matches!(Journal::open_on(Arc::new(empty), options), Err(JournalError::Ahead { .. })));
+}
+
+/// What the dedupe window is filled with: the hashes read, or why they cannot be.
+fn hashes_of(storage: &SimStorage, ttl: Duration) -> Result<Vec<u64>, JournalError> {
+    let (journal, _) = open(storage)?;
+    journal
+        .recent_hashes(ttl)?
+        .map(|recent| recent.map(|(hash, _)| u64::try_from(hash.hash >> 64).expect("a feed counts")))
+        .collect()
+}
+
+#[test]
+fn damage_within_the_dedupe_window_stops_the_start_and_outside_of_it_is_not_met() {
+    let (storage, names) = four_segments();
+    let all: Vec<_> = (0..32).collect();
+    let (forever, short) = (Duration::from_hours(1), Duration::from_micros(12));
+    for (number, name) in names.iter().enumerate().take(3) {
+        let whole = storage.content(name);
+        let blocks_end = usize::try_from(u64::from_le_bytes(
+            whole[whole.len() - 64..][..8].try_into().expect("eight bytes are asked for"),
+        ))
+        .expect("a small file");
+        let check = |content: Vec<u8>, may_be_whole: bool, what: &str| {
+            let storage = storage.after(Crash::Kill);
+            storage.set_content(name, content);
+            match hashes_of(&storage, forever) {
+                Ok(found) => assert!(may_be_whole && found == all, "segment {number}, {what}: silently {found:?}"),
+                Err(error) => {
+                    assert!(!may_be_whole, "segment {number}, {what}: {error}");
+                    assert_eq!(error.exit_code(), 65, "segment {number}, {what}: {error}");
+                    assert!(error.to_string().contains(name), "segment {number}, {what}: {error}");
+                }
+            }
+            // The last 12 microseconds begin in the third segment.
+            if number < 2 {
+                let found = hashes_of(&storage, short);
+                assert_eq!(found.expect("it is too old to matter"), (16..32).collect::<Vec<_>>(), "{what}");
+            }
+        };
+        for len in 0..whole.len() {
+            // The seal repeats what the blocks say.
+            check(whole[..len].to_vec(), len >= blocks_end, &format!("cut at {len}"));
+        }
+        // Payloads are not looked at: 96 bytes of the segment, then the header and the hashes of its one block.
+        let header_len = u32::from_le_bytes(whole[100..104].try_into().expect("four bytes are asked for"));
+        let hashes_end = 96 + header_len as usize + 8 * 20;
+        for at in 0..whole.len() {
+            let mut content = whole.clone();
+            content[at] ^= 1 << (at % 8);
+            check(content, at >= hashes_end, &format!("flipped at {at}"));
+        }
+    }
 }

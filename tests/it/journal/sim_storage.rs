@@ -285,6 +285,9 @@ impl Storage for SimStorage {
         if SimStorage::step(&mut disk)? {
             return Ok(());
         }
+        if disk.fail_sync_at.is_some_and(|at| disk.steps >= at) {
+            return Err(io::Error::other("injected: input/output error"));
+        }
         let changes: Vec<_> = disk.name_changes.drain(..).collect();
         for change in changes {
             change.apply(&mut disk.synced_names);
