@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod backpressure;
 mod bad_input;
 mod commands;
 mod demo;

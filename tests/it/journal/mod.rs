@@ -5,7 +5,7 @@ mod crashes;
 mod damage;
 mod following;
 mod room;
-mod sim_storage;
+pub(crate) mod sim_storage;
 mod snapshots;
 mod support;
 mod writing;

@@ -15,7 +15,7 @@ use sluice::journal::{JournalError, LockGuard};
 const SECTOR: usize = 64;
 
 #[derive(Debug, Clone)]
-pub(super) struct SimStorage {
+pub(crate) struct SimStorage {
     shared: Arc<(Mutex<Disk>, Condvar)>,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Crash {
 }
 
 impl SimStorage {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(Disk::default())
     }
 
@@ -101,7 +101,7 @@ impl SimStorage {
         self.disk().fail_write_at = Some(step);
     }
 
-    pub(super) fn hold_syncs(&self, held: bool) {
+    pub(crate) fn hold_syncs(&self, held: bool) {
         self.disk().syncs_held = held;
         self.shared.1.notify_all();
     }
