@@ -7,6 +7,8 @@ use crate::config::{require_smart_path, show};
 use crate::daemon::assemble;
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
+use crate::server::Access;
+use crate::upstream;
 
 /// `sluice config`
 #[derive(Debug, clap::Args)]
@@ -38,7 +40,12 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     let settings = &loaded.settings;
     // The key of the hasher does not matter for whether rules can be used.
     assemble(settings, &IdHasher::new(0), &mut Identities::default())
+        .map_err(|error| super::run::assembly_error(&loaded, &error))?;
+    Access::new(settings.server.listen, settings.server.token_file.as_deref())
         .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+    for (name, upstream) in &settings.upstreams {
+        upstream::check_trust(name, upstream).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+    }
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {
         Some(path) => path.display().to_string(),
@@ -51,6 +58,11 @@ fn check(context: &Context) -> Result<Exit, CliError> {
         counted(topics, "topic")
     );
     print_line(summary)?;
+    if settings.monitors.is_empty() {
+        print_line(
+            "note: there is no monitor yet, and `sluice run` wants one; README.md shows how to add it".to_owned(),
+        )?;
+    }
     Ok(Exit::Done)
 }
 

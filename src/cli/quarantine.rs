@@ -86,7 +86,9 @@ fn list(
     let mut rows = std::collections::VecDeque::new();
     while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
         for event in block.events().filter(|event| selection.takes(event, span)) {
-            if let Some(frame) = read(&event) {
+            if let Some(mut frame) = read(&event) {
+                // Always somebody's, for programs: the upstream's own account where it was no monitor's.
+                frame.monitor.get_or_insert_with(|| format!("upstream:{}", frame.upstream));
                 if rows.len() == limit {
                     rows.pop_front();
                 }
@@ -102,7 +104,7 @@ fn list(
                 [
                     row.offset.to_string(),
                     row.received_time,
-                    row.frame.monitor.unwrap_or_else(|| format!("upstream:{}", row.frame.upstream)),
+                    row.frame.monitor.unwrap_or_default(),
                     row.frame.reason,
                     row.frame.bytes.to_string(),
                     raw.chars()

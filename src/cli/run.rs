@@ -1,8 +1,8 @@
 //! `sluice run`: the daemon.
 
 use super::{CliError, Context, Exit};
-use crate::config::require_smart_path;
-use crate::daemon::{self, Ending, StartError};
+use crate::config::{Loaded, require_smart_path};
+use crate::daemon::{self, AssemblyError, Ending, StartError};
 use crate::journal::JournalError;
 use crate::telemetry;
 
@@ -19,10 +19,17 @@ impl Args {
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
         let ending = daemon::run(&loaded.settings, metrics, |daemon| {
+            let file =
+                loaded.file.as_deref().map_or("none: built-in defaults".into(), |path| path.display().to_string());
+            tracing::info!("settings: {file}");
             for line in daemon.summary.to_string().lines() {
                 tracing::info!("{line}");
             }
             std::future::pending()
+        })
+        .map_err(|error| match error {
+            StartError::Assembly(error) => assembly_error(&loaded, &error),
+            other => other.into(),
         })?;
         conclude(ending)
     }
@@ -48,6 +55,11 @@ pub(super) fn conclude(ending: Ending) -> Result<Exit, CliError> {
         Ending::JournalFailed(error) => Err(CliError::from_error(journal_exit(&error), error)),
         Ending::Fault(error) => Err(CliError::plain(Exit::No, format!("a task broke, which is a bug: {error}"))),
     }
+}
+
+/// Settings that cannot be used, with the place where they were set.
+pub(super) fn assembly_error(loaded: &Loaded, error: &AssemblyError) -> CliError {
+    CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
 }
 
 /// A journal's error with the exit code that belongs to it.

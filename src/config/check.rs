@@ -268,7 +268,6 @@ impl Checker<'_> {
         }
         if rule.ignore {
             let reads = [
-                ("each", rule.each.is_some()),
                 ("payload", rule.payload.is_some()),
                 ("id", !rule.id.is_empty()),
                 ("key", rule.key.is_some()),

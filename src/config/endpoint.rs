@@ -48,11 +48,16 @@ impl fmt::Display for Endpoint {
             let redacted: Vec<String> = query
                 .split('&')
                 .map(|pair| match pair.split_once('=') {
-                    Some((name, _)) if !HARMLESS_PARAMETERS.contains(&name) => format!("{name}={REDACTED}"),
-                    _ => pair.to_owned(),
+                    Some((name, _)) if HARMLESS_PARAMETERS.contains(&name) => pair.to_owned(),
+                    Some((name, _)) => format!("{name}={REDACTED}"),
+                    // A key may stand there without a name.
+                    None => REDACTED.to_owned(),
                 })
                 .collect();
             shown.set_query(Some(&redacted.join("&")));
+        }
+        if shown.fragment().is_some() {
+            shown.set_fragment(Some(REDACTED));
         }
         shown.fmt(f)
     }

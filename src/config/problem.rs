@@ -126,7 +126,9 @@ const SECRET_NAMES: [&str; 9] =
 /// A text of settings as it may be shown: secrets as `***`.
 pub(super) fn redacted(key: &KeyPath, text: &str) -> String {
     let name = key.last_key().unwrap_or_default().to_lowercase();
-    let secret = SECRET_NAMES.iter().any(|secret| name.contains(secret)) && !name.ends_with("_file");
+    // Whatever a header is called, most that one declares are there to prove who one is.
+    let header = key.parent().is_some_and(|above| above.last_key() == Some("headers"));
+    let secret = header || (SECRET_NAMES.iter().any(|secret| name.contains(secret)) && !name.ends_with("_file"));
     if secret {
         return REDACTED.to_owned();
     }

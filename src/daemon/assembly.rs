@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Settings;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+
+use crate::config::{KeyPath, Settings};
 use crate::dialect::{Dialect, DialectError, registry};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Roster, RosterError};
@@ -22,6 +24,16 @@ pub enum AssemblyError {
     /// A monitor's rules.
     #[error(transparent)]
     Roster(#[from] RosterError),
+    /// A header that no request can carry.
+    #[error("the dialect of `upstreams.{upstream}` has a header `{name}` that HTTP does not allow: {reason}")]
+    Header {
+        /// Which upstream.
+        upstream: String,
+        /// The header.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A topic's wording.
     #[error("`monitors.{monitor}.topics`: `{topic}`: {reason}")]
     Topic {
@@ -29,9 +41,27 @@ pub enum AssemblyError {
         monitor: String,
         /// Which.
         topic: String,
+        /// Its place in the list.
+        index: usize,
         /// Why.
         reason: String,
     },
+}
+
+impl AssemblyError {
+    /// The setting that it is about.
+    pub fn key(&self) -> KeyPath {
+        match self {
+            Self::Dialect { upstream, .. } | Self::Header { upstream, .. } => {
+                KeyPath::from(["upstreams", upstream, "dialect"])
+            }
+            Self::Roster(RosterError::Rule { monitor, rule, source }) => {
+                KeyPath::from(["monitors", monitor, "event"]).index(rule - 1).key(source.key)
+            }
+            Self::Roster(RosterError::NoRule { monitor, .. }) => KeyPath::from(["monitors", monitor]),
+            Self::Topic { monitor, index, .. } => KeyPath::from(["monitors", monitor, "topics"]).index(*index),
+        }
+    }
 }
 
 /// An upstream's dialect and monitors.
@@ -56,11 +86,13 @@ pub fn assemble(
     for (name, upstream) in &settings.upstreams {
         let dialect = registry::build(&upstream.dialect, &settings.dialects)
             .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?;
+        check_headers(name, &dialect.handshake_headers())?;
         for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.upstream == *name) {
-            for topic in &watched.topics {
+            for (index, topic) in watched.topics.iter().enumerate() {
                 dialect.check_topic(topic).map_err(|reason| AssemblyError::Topic {
                     monitor: monitor.clone(),
                     topic: topic.clone(),
+                    index,
                     reason,
                 })?;
             }
@@ -73,4 +105,15 @@ pub fn assemble(
         }
     }
     Ok(assembled)
+}
+
+/// A value that no request can carry would else be found out at every attempt to connect.
+fn check_headers(upstream: &str, headers: &[(String, String)]) -> Result<(), AssemblyError> {
+    for (name, value) in headers {
+        let refused =
+            |reason: String| AssemblyError::Header { upstream: upstream.to_owned(), name: name.clone(), reason };
+        name.parse::<HeaderName>().map_err(|error| refused(error.to_string()))?;
+        value.parse::<HeaderValue>().map_err(|error| refused(error.to_string()))?;
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{Health, HealthState, MonitorRow, View};
-use crate::telemetry::{JournalMetrics, MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
 /// The dedupe window's warning comes at most this often.
@@ -200,6 +200,8 @@ impl View for DaemonView {
             uptime: self.started.elapsed().as_secs(),
             journal,
             upstreams,
+            sinks: BTreeMap::new(),
+            memory: Memory::now(),
             reasons,
         }
     }

@@ -23,7 +23,7 @@ pub enum JournalError {
     /// Bytes that were durable are not what was written. Nothing was changed.
     #[error(
         "journal segment {} is damaged at byte {position} (event {offset}): {reason}; nothing was changed: keep a copy \
-         of the folder, then restore the segment from a backup or repair the journal",
+         of the folder, then restore the segment from a backup; or move the folder away, and begin anew",
         segment.display()
     )]
     Damaged {
@@ -38,7 +38,7 @@ pub enum JournalError {
     },
     /// Segments are missing, doubled or in each other's place.
     #[error(
-        "journal {} is not complete: {reason}; nothing was changed: put the missing segment back, or repair the journal",
+        "journal {} is not complete: {reason}; nothing was changed: put the missing segment back; or move the folder away, and begin anew",
         dir.display()
     )]
     Incomplete {

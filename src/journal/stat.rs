@@ -65,7 +65,7 @@ impl JournalReader {
             journal: None,
             events: 0,
             earliest: names.first().map_or(Offset::ZERO, |first| first.base),
-            durable_offset: self.durable()?,
+            durable_offset: Offset::ZERO,
             segments: names.len() as u64,
             bytes: 0,
             duplicates: 0,
@@ -93,6 +93,8 @@ impl JournalReader {
                 }
             }
         }
+        // Asked for last: whatever was counted meanwhile was durable when it was.
+        stat.durable_offset = self.durable()?;
         for (domain, _) in stat.monitors.keys() {
             stat.domains.entry(domain.clone()).or_default().monitors += 1;
         }

@@ -7,7 +7,7 @@ use super::event_id::{DedupeKey, IdText};
 use super::event_time;
 use super::quarantine::Quarantined;
 use super::roster::{Roster, Route};
-use super::rule::{IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
+use super::rule::{EachRule, IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
 use crate::clock::UnixNanos;
 use crate::dialect::{Intake, Message, TopicId};
 use crate::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
@@ -164,7 +164,7 @@ impl State {
     fn read(&mut self, roster: &Roster, route_index: u32, scanned: Scanned<'_>) {
         let route = roster.routes[route_index as usize];
         let monitor = &roster.monitors[route.monitor as usize];
-        let Some(rule) = monitor.rules.iter().find(|rule| rule.fits_frame(&scanned)) else {
+        let Some(chosen) = monitor.rules.iter().position(|rule| rule.fits_frame(&scanned)) else {
             self.burst.counts(route.monitor).messages += 1;
             return self.quarantine(
                 roster,
@@ -174,6 +174,7 @@ impl State {
                 scanned.frame,
             );
         };
+        let rule = &monitor.rules[chosen];
         match &rule.each {
             None => {
                 let counts = self.burst.counts(route.monitor);
@@ -184,13 +185,14 @@ impl State {
                     self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
                 }
             }
-            Some(_) => self.read_each(roster, route_index, rule, scanned),
+            Some(each) => self.read_each(roster, route_index, each, &monitor.rules[chosen..], scanned),
         }
     }
 
-    fn read_each(&mut self, roster: &Roster, route_index: u32, rule: &Rule, scanned: Scanned<'_>) {
+    /// Reads every element of an array: by the first of `rules`, the first of which is chosen, that fits the message, has
+    /// the same array, and fits the element.
+    fn read_each(&mut self, roster: &Roster, route_index: u32, each: &EachRule, rules: &[Rule], scanned: Scanned<'_>) {
         let route = roster.routes[route_index as usize];
-        let Some(each) = &rule.each else { return };
         let array = scanned.find(&each.array).filter(|span| Token::new(scanned.text(*span)).kind() == TokenKind::Array);
         let Some(array) = array else {
             self.burst.counts(route.monitor).messages += 1;
@@ -202,25 +204,10 @@ impl State {
             found += 1;
             self.burst.counts(route.monitor).messages += 1;
             let mut fields = std::mem::take(&mut self.element_fields);
-            let text = scanned.text(element);
-            // The frame was validated whole, so a scan of a part of it finds nothing wrong.
-            let outcome = match each.pointers.scan(text, Utf8::Checked, &mut fields) {
-                Ok(()) => {
-                    let scanned = Scanned { element: Some((element, &fields)), ..scanned };
-                    if !rule.fits_element(&scanned) {
-                        Err("no event rule fits this element".to_owned())
-                    } else if rule.ignore {
-                        self.burst.counts(route.monitor).control += 1;
-                        Ok(())
-                    } else {
-                        self.read_one(roster, route_index, rule, scanned)
-                    }
-                }
-                Err(error) => Err(error.to_string()),
-            };
+            let outcome = self.read_element(roster, route_index, (each, rules), scanned, element, &mut fields);
             self.element_fields = fields;
             if let Err(reason) = outcome {
-                self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, text);
+                self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.text(element));
             }
         }
         if found == 0 {
@@ -229,6 +216,36 @@ impl State {
             counts.messages += 1;
             counts.control += 1;
         }
+    }
+
+    fn read_element(
+        &mut self,
+        roster: &Roster,
+        route: u32,
+        (chosen, rules): (&EachRule, &[Rule]),
+        scanned: Scanned<'_>,
+        element: Span,
+        fields: &mut Fields,
+    ) -> Result<(), String> {
+        for (number, rule) in rules.iter().enumerate() {
+            let Some(each) = &rule.each else { continue };
+            // The first was chosen for the message; the others have their own conditions on it.
+            if number > 0 && (each.array.text != chosen.array.text || !rule.fits_frame(&scanned)) {
+                continue;
+            }
+            // The frame was validated whole, so a scan of a part of it finds nothing wrong.
+            each.pointers.scan(scanned.text(element), Utf8::Checked, fields).map_err(|error| error.to_string())?;
+            let scanned = Scanned { element: Some((element, &*fields)), ..scanned };
+            if !rule.fits_element(&scanned) {
+                continue;
+            }
+            if rule.ignore {
+                self.burst.counts(roster.routes[route as usize].monitor).control += 1;
+                return Ok(());
+            }
+            return self.read_one(roster, route, rule, scanned);
+        }
+        Err("no event rule fits this element".to_owned())
     }
 
     /// Reads one event.

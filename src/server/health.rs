@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::serve::Shown;
+use crate::telemetry::Memory;
 
 /// How the daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,6 +35,10 @@ pub struct Health {
     pub journal: &'static str,
     /// `connected` or `disconnected`, by upstream.
     pub upstreams: BTreeMap<String, &'static str>,
+    /// `connected` or `disconnected`, by sink; empty as long as there are no sinks.
+    pub sinks: BTreeMap<String, &'static str>,
+    /// What the process uses.
+    pub memory: Memory,
     /// Why it is not healthy.
     pub reasons: Vec<String>,
 }

@@ -1,9 +1,11 @@
 //! What the daemon tells of itself: metrics and logs.
 
+mod host;
 mod latency;
 mod logging;
 mod metrics;
 
+pub use host::Memory;
 pub use latency::LatencyHistogram;
 pub use logging::{init as init_logging, init_to as init_logging_to};
 pub use metrics::{

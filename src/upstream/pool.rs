@@ -3,11 +3,11 @@
 //! `deadpool` creates, limits and verifies connections; it knows no minimum. A slot is the place of one link: its task
 //! takes a connection from the pool, holds it for as long as it lives, and takes another after a wait.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use deadpool::managed::{Object, Pool, PoolError};
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -114,16 +114,7 @@ impl Upstream {
             limits.idle_links,
         );
         let placement = placement::place(&roster.topic_priorities, links, limits.topics_per_link);
-        let tls = match settings.url.reveal().scheme() {
-            "wss" => {
-                let ca_file: Option<PathBuf> = settings.ca_file.clone();
-                Some(
-                    tls::client_config(ca_file.as_deref())
-                        .map_err(|source| UpstreamError::Tls { upstream: name.clone(), source })?,
-                )
-            }
-            _ => None,
-        };
+        let tls = trust(&name, settings)?;
         let connector = Connector {
             endpoint: settings.url.clone(),
             headers: dialect.handshake_headers(),
@@ -188,6 +179,23 @@ impl Upstream {
         }
         self.connections.close();
     }
+}
+
+/// What a `wss://` upstream's links trust; none for `ws://`.
+fn trust(name: &str, settings: &UpstreamSettings) -> Result<Option<Arc<ClientConfig>>, UpstreamError> {
+    if settings.url.reveal().scheme() != "wss" {
+        return Ok(None);
+    }
+    let config = tls::client_config(settings.ca_file.as_deref());
+    config.map(Some).map_err(|source| UpstreamError::Tls { upstream: name.to_owned(), source })
+}
+
+/// Whether an upstream's certificates can be read.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_trust(name: &str, settings: &UpstreamSettings) -> Result<(), UpstreamError> {
+    trust(name, settings).map(drop)
 }
 
 /// Keeps one link open: connects, works, and after a loss waits and connects again.

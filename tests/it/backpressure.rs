@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::clock::ReceivedClock;
-use sluice::config::{BatchSettings, JournalSettings, MonitorSettings, PoolSettings, QuarantineSettings, UpstreamSettings};
+use sluice::config::{
+    BatchSettings, JournalSettings, MonitorSettings, PoolSettings, QuarantineSettings, UpstreamSettings,
+};
 use sluice::dialect::registry;
 use sluice::journal::{Journal, JournalOptions, OWN_DOMAIN};
 use sluice::monitor::event_id::IdHasher;
@@ -40,7 +42,13 @@ impl Watched {
 }
 
 /// Watches one topic of a Binance feed over one link that is pinged ten times a second.
-fn watch(name: &str, feed: &Feed, wiring: &Wiring, runtime: &tokio::runtime::Runtime, stop: &CancellationToken) -> Watched {
+fn watch(
+    name: &str,
+    feed: &Feed,
+    wiring: &Wiring,
+    runtime: &tokio::runtime::Runtime,
+    stop: &CancellationToken,
+) -> Watched {
     let settings: UpstreamSettings =
         toml::from_str(&format!("url = \"{}\"\ndialect = \"binance\"\nbuffer = \"2MiB\"", feed.url())).unwrap();
     let monitor: MonitorSettings =
@@ -77,10 +85,8 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
     let (journal, _) =
         Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(JournalSettings::default())).unwrap();
     let mut identities = Identities::default();
-    let own = OwnIdentities {
-        quarantine: identities.of("quarantine", OWN_DOMAIN),
-        gaps: identities.of("gaps", OWN_DOMAIN),
-    };
+    let own =
+        OwnIdentities { quarantine: identities.of("quarantine", OWN_DOMAIN), gaps: identities.of("gaps", OWN_DOMAIN) };
     let wiring = Wiring {
         journal: Arc::new(journal),
         window: Arc::new(DedupeWindow::new(Duration::from_secs(1), 1 << 20)),

@@ -159,6 +159,34 @@ fn each_element_is_an_event_and_frame_reaches_the_whole_message() {
 }
 
 #[test]
+fn an_element_is_read_by_the_first_rule_of_its_list_that_fits_it() {
+    let mut bench = Bench::new(
+        r#"
+        [[event]]
+        each = "/data"
+        when = { "/s" = "beat" }
+        ignore = true
+        [[event]]
+        each = "/other"
+        [[event]]
+        each = "/data"
+        when = { "/n" = true }
+        id = "/n"
+        [[event]]
+        each = "/data"
+        when = { "frame:/all" = true }
+        key = "/s"
+        "#,
+    );
+    let read = bench.read(r#"{"data":[{"s":"beat"},{"s":"a","n":1},{"s":"b"}]}"#);
+    assert_eq!((read.events.len(), read.control), (1, 1));
+    assert_eq!(read.events[0].1, "1");
+    assert_eq!(read.reasons, ["no event rule fits this element"]);
+    let read = bench.read(r#"{"all":1,"data":[{"s":"beat"},{"s":"a","n":1},{"s":"b"}]}"#);
+    assert_eq!(read.events[1].2, r#""b""#);
+}
+
+#[test]
 fn a_payload_may_be_narrowed_and_what_lies_outside_is_kept_beside_it() {
     let mut bench = Bench::new(r#"event = { payload = "/data", id = ["/type", "/data/i"], key = "/sym" }"#);
     let event = bench.event(r#"{"type":"x","sym":"S","data":{"i":5}}"#);
