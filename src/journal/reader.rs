@@ -196,7 +196,8 @@ impl JournalReader {
     /// without events are passed over. After an error the reader stands where it stood.
     ///
     /// # Errors
-    /// [`JournalError::OffsetGone`] when retention was faster; [`JournalError::Damaged`]; what the system refused.
+    /// [`JournalError::OffsetGone`] when retention was faster; [`JournalError::Damaged`]; [`JournalError::Incomplete`] where
+    /// events were durable that no file has; what the system refused.
     pub fn next_block(&mut self, filter: &BlockFilter) -> Result<Option<Block>, JournalError> {
         while let Some(header) = self.find(|header| header.count > 0)? {
             let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
@@ -272,6 +273,10 @@ impl JournalReader {
                 Limit::EndsBefore { base, chain } if at.cursor.offset == base && at.cursor.chain == chain => {
                     return Ok(Step::EndOfSegment);
                 }
+                // What is durable goes on in another file.
+                Limit::DurableOffset(end) if at.cursor.offset < end && at.cursor.position >= at.segment.len => {
+                    return Ok(Step::EndOfSegment);
+                }
                 Limit::Ends(end) => end,
                 Limit::EndsBefore { .. } => at.segment.len,
                 Limit::Durable(end) if at.cursor.position < end => end,
@@ -321,9 +326,11 @@ impl JournalReader {
             let next = OpenSegment::open(self.storage.as_ref(), next)?;
             return Ok(Limit::EndsBefore { base: next.header.name.base, chain: next.header.chain });
         }
+        // Where what is behind this one is missing, all of this one is durable: it is read to its end, where that is found.
+        let elsewhere = watermark.sequence > name.sequence;
         Ok(match &self.tail {
-            Tail::Writer(_) => Limit::Durable(SEGMENT_HEADER_BYTES as u64),
-            Tail::File => Limit::DurableOffset(durable_by_blocks(segment).max(watermark.offset)),
+            Tail::Writer(_) if !elsewhere => Limit::Durable(SEGMENT_HEADER_BYTES as u64),
+            Tail::Writer(_) | Tail::File => Limit::DurableOffset(durable_by_blocks(segment).max(watermark.offset)),
         })
     }
 
@@ -340,13 +347,60 @@ impl JournalReader {
 
     /// The segment in which an event is, or will be.
     fn segment_of(&self, offset: Offset) -> Result<Option<SegmentName>, JournalError> {
-        let segments = list_segments(self.storage.as_ref())?;
+        let mut segments = list_segments(self.storage.as_ref())?;
+        if segments.is_empty() {
+            segments = self.list_after(None, Offset::ZERO)?;
+        }
         let Some(first) = segments.first() else { return Ok(None) };
         if offset < first.base {
             return Err(JournalError::OffsetGone { asked: offset, earliest: first.base });
         }
         let after = segments.partition_point(|segment| segment.base <= offset);
         Ok(segments[..after].last().copied())
+    }
+
+    /// Looks again where no segment behind the one with this sequence number was found, which ends at `end`. If what is
+    /// durable lies behind it, that is missing.
+    ///
+    /// The watermark is published after the segment in which it lies has its name, and retention leaves the newest segment:
+    /// so the watermark is asked first, and a listing made after that which lacks the segment is no matter of timing.
+    fn list_after(&self, sequence: Option<u64>, end: Offset) -> Result<Vec<SegmentName>, JournalError> {
+        let watermark = self.watermark()?;
+        let segments = list_segments(self.storage.as_ref())?;
+        if segments.last().map(|last| last.sequence) > sequence {
+            return Ok(segments);
+        }
+        // The sequence number tells of blocks without events too.
+        let behind = match sequence {
+            Some(sequence) => watermark.sequence > sequence || watermark.offset > end,
+            None => watermark.position > 0 || watermark.offset > end,
+        };
+        if behind {
+            return Err(self.missing(end, watermark));
+        }
+        Ok(segments)
+    }
+
+    fn missing(&self, from: Offset, durable: Watermark) -> JournalError {
+        let reason = if durable.offset > from {
+            format!("events from {from} up to {} were durable, but no segment has them", durable.offset)
+        } else {
+            format!("segment number {}, which held no events, was durable, but is not there", durable.sequence)
+        };
+        JournalError::Incomplete { dir: self.storage.path(""), reason }
+    }
+
+    /// What is durable must lie in a segment that is there: for accounts, which do not walk to the end.
+    pub(crate) fn check_end(&self) -> Result<(), JournalError> {
+        let watermark = self.watermark()?;
+        let segments = list_segments(self.storage.as_ref())?;
+        let Some(&last) = segments.last() else { return self.list_after(None, Offset::ZERO).map(drop) };
+        if last.sequence >= watermark.sequence {
+            return Ok(());
+        }
+        let segment = OpenSegment::open(self.storage.as_ref(), last)?;
+        let end = segment.seal.as_ref().map_or_else(|| end_by_blocks(&segment), |seal| seal.end);
+        Err(self.missing(end, watermark))
     }
 
     fn enter(&self, name: SegmentName) -> Result<At, JournalError> {
@@ -386,8 +440,14 @@ impl JournalReader {
     fn enter_following(&mut self) -> Result<bool, JournalError> {
         let Some(at) = &self.at else { unreachable!("the caller has entered a segment") };
         let (sequence, end, chain) = (at.segment.header.name.sequence, at.cursor.offset, at.cursor.chain);
-        let segments = list_segments(self.storage.as_ref())?;
-        let Some(&next) = segments.iter().find(|next| next.sequence > sequence) else { return Ok(false) };
+        let newer = |segments: &[SegmentName]| segments.iter().copied().find(|next| next.sequence > sequence);
+        let next = match newer(&list_segments(self.storage.as_ref())?) {
+            Some(next) => next,
+            None => match newer(&self.list_after(Some(sequence), end)?) {
+                Some(next) => next,
+                None => return Ok(false),
+            },
+        };
         if next.sequence != sequence + 1 {
             return Err(JournalError::OffsetGone { asked: self.next, earliest: next.base });
         }
@@ -421,6 +481,17 @@ impl JournalReader {
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
+}
+
+/// Where a segment ends that should have been sealed. Stops at the first block that cannot be read.
+fn end_by_blocks(segment: &OpenSegment) -> Offset {
+    let mut cursor = BlockCursor::start(segment);
+    while cursor.position < segment.len
+        && let Ok(header) = cursor.header(segment, segment.len)
+    {
+        cursor.pass(&header);
+    }
+    cursor.offset
 }
 
 /// What the blocks of an unsealed segment say of the durable offset. Stops at the first that cannot be read.

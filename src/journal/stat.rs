@@ -58,8 +58,9 @@ impl JournalReader {
     /// Counts what is in the journal: seals of sealed segments, headers of the newest one.
     ///
     /// # Errors
-    /// What the system refused, or damage found on the way.
+    /// What the system refused, or damage found on the way; [`JournalError::Incomplete`] where something durable is in no file.
     pub fn stat(&self) -> Result<JournalStat, JournalError> {
+        self.check_end()?;
         let names = list_segments(self.storage().as_ref())?;
         let mut stat = JournalStat {
             journal: None,

@@ -293,3 +293,84 @@ fn damage_within_the_dedupe_window_stops_the_start_and_outside_of_it_is_not_met(
         }
     }
 }
+
+fn assert_missing(error: &JournalError, from: u64, to: u64, what: &str) {
+    assert!(matches!(error, JournalError::Incomplete { .. }), "{what}: {error}");
+    assert_eq!(error.exit_code(), 65, "{what}: {error}");
+    let said = format!("events from {from} up to {to} were durable");
+    assert!(error.to_string().contains(&said), "{what}: {error}");
+}
+
+#[test]
+fn a_reader_names_the_durable_events_that_no_file_has() {
+    let (storage, names) = four_segments();
+    for left in 0..4 {
+        let (all, what) = (storage.after(Crash::Kill), format!("{left} segments are left"));
+        let storage = all.after(Crash::Kill);
+        for name in &names[left..] {
+            storage.forget(name);
+        }
+        let end = left as u64 * 8;
+        let (served, error) = read_to_error(&storage);
+        assert_eq!(served, end, "{what}");
+        assert_missing(&error.expect("events are missing"), end, 32, &what);
+        let mut reader = JournalReader::open_on(Arc::new(storage.clone())).unwrap();
+        assert_missing(&reader.stat().unwrap_err(), end, 32, &what);
+        for offset in end..=32 {
+            reader.seek(Offset(offset));
+            assert_missing(&reader.next_block(&BlockFilter::all()).unwrap_err(), end, 32, &what);
+            assert_missing(&reader.next_header().unwrap_err(), end, 32, &what);
+        }
+        reader.seek_received(sluice::clock::UnixNanos(super::support::START + 31_000)).unwrap();
+        assert_missing(&reader.next_block(&BlockFilter::all()).unwrap_err(), end, 32, &what);
+        // Without the watermark nobody knows.
+        storage.forget("watermark");
+        if left > 0 {
+            let (served, error) = read_to_error(&storage);
+            assert_eq!((served, error.map(|error| error.to_string())), (end, None), "{what}");
+        }
+        // The oldest may go: that is retention.
+        let storage = all.after(Crash::Kill);
+        for name in &names[..left] {
+            storage.forget(name);
+        }
+        let mut reader = JournalReader::open_on(Arc::new(storage)).unwrap();
+        assert_events(&read_all(&mut reader), end, 32);
+        assert_eq!(reader.stat().unwrap().events, 32 - end);
+        reader.seek(Offset(0));
+        let gone = reader.next_block(&BlockFilter::all());
+        assert!(left == 0 || matches!(gone, Err(JournalError::OffsetGone { asked: Offset(0), .. })));
+    }
+}
+
+#[test]
+fn a_reader_beside_the_writer_misses_its_file_too() {
+    let (storage, names) = four_segments();
+    let (journal, _) = open(&storage).unwrap();
+    let mut feed = Feed::new(2);
+    feed.next = 32;
+    append(&journal, feed.block(8));
+    let newest = storage.segments().pop().expect("there are some");
+    storage.forget(&newest);
+    let before = storage.content(&names[3]);
+    // Without its seal a segment's end is told by the one behind it, which is not there.
+    let unsealed = before[..before.len() - 1].to_vec();
+    let header_len = u32::from_le_bytes(before[100..104].try_into().unwrap()) as usize;
+    let body_len = u32::from_le_bytes(before[104..108].try_into().unwrap()) as usize;
+    let bare = before[..96 + header_len + body_len].to_vec();
+    for (content, missing) in [(before, true), (unsealed, false), (bare, true)] {
+        storage.set_content(&names[3], content);
+        for mut reader in [journal.reader(), JournalReader::open_on(Arc::new(storage.clone())).unwrap()] {
+            for block in 0..4 {
+                let found = reader.next_block(&BlockFilter::all()).unwrap().expect("it is there");
+                assert_eq!(found.header().base(), Offset(block * 8));
+            }
+            let error = reader.next_block(&BlockFilter::all()).unwrap_err();
+            if missing {
+                assert_missing(&error, 32, 40, "a reader");
+            }
+            assert_eq!(error.exit_code(), 65, "{error}");
+            assert_missing(&reader.stat().unwrap_err(), 32, 40, "an account");
+        }
+    }
+}

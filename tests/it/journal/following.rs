@@ -46,6 +46,9 @@ fn a_reader_at_the_tail_gets_each_event_once_and_in_order() {
         scope.spawn(move || follow(&mut near, total));
         let mut far = JournalReader::open(dir.path()).unwrap();
         scope.spawn(move || follow(&mut far, total));
+        // To others a segment that is just being begun is never one that is missing.
+        let account = JournalReader::open(dir.path()).unwrap();
+        scope.spawn(move || while account.stat().unwrap().durable_offset < Offset(total) {});
         let mut feed = Feed::new(5);
         while feed.next < total {
             let mut block = feed.block((feed.next % 90 + 10).min(total - feed.next));
