@@ -5,6 +5,8 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::processes::{Account, Daemon, Feed, Settings, accounts, quarantined, query, until};
 use super::raw_upstream::{Manner, RawUpstream, text_of, trade};
@@ -415,4 +417,44 @@ fn a_deleted_journal_begins_anew_and_says_so() {
         "the snapshot that a segment begins with"
     );
     assert_eq!(query(&place, &["--limit", "1"])[0].offset, 1);
+}
+
+#[test]
+fn a_mistake_in_a_dialect_a_topic_or_a_rule_names_file_line_and_key() {
+    let head = "[smart_streaming]\nenabled = true\n[upstreams.a]\nurl = \"ws://127.0.0.1:1\"\n";
+    for (rest, words) in [
+        ("dialect = \"binnance\"\n", ["sluice.toml:5", "binance"]),
+        (
+            "dialect = \"kraken\"\n[monitors.m]\ndomain = \"d\"\nupstream = \"a\"\ntopics = [\"trade:BTC/USD\", \"nonsense\"]\n",
+            ["sluice.toml:9", "`nonsense`"],
+        ),
+        (
+            "dialect = \"d\"\n[dialects.d]\nextends = \"binance\"\nheaders = { \"Bad Header\" = \"x\" }\n",
+            ["sluice.toml:5", "Bad Header"],
+        ),
+    ] {
+        let place = Workplace::new().with_file("sluice.toml", format!("{head}{rest}"));
+        let outcome = place.run(["--config", "sluice.toml", "config", "check"]);
+        assert_eq!(outcome.code, Some(78), "{}", outcome.stderr);
+        for word in words {
+            assert_eq!(outcome.stderr.matches(word).count().min(1), 1, "{word} is not in {}", outcome.stderr);
+        }
+        assert_eq!(outcome.stderr.matches("error:").count(), 1, "said once: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_close_is_told_with_its_code_and_reason_and_ends_the_link_at_once() {
+    let place = Workplace::new();
+    // It says goodbye and leaves the connection standing, as long as nobody closes it.
+    let upstream = RawUpstream::start(Manner::Silent, |_| {
+        let frame = CloseFrame { code: CloseCode::Policy, reason: "no rights here".into() };
+        vec![Message::Close(Some(frame))]
+    });
+    let settings =
+        Settings::new().upstream("bad", "binance", &upstream.url()).monitor("m", "d", "bad", &["x@trade"], "");
+    let daemon = Daemon::start(&place, &settings);
+    until("the loss is told", || daemon.log().contains("link lost").then_some(()));
+    let log = daemon.stop();
+    assert!(log.contains("the upstream closed it with code 1008: no rights here"), "{log}");
 }

@@ -390,6 +390,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     assert_eq!(given["daemon.data_dir"].0, json!(place.path("data")));
 
     let place = Workplace::new().with_file("config/sluice.toml", shipped_with_its_examples());
+    place.write("config/token", "0123456789abcdef");
     let outcome = place.run(["config", "check"]);
     assert_eq!(outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics\n", "{}", outcome.stderr);
 }
