@@ -211,7 +211,9 @@ fn lost_links_lose_and_double_nothing_that_was_read() {
         let frames: Vec<&Sent> =
             sent.iter().filter(|frame| frame.connection == connection && !frame.is_bad()).collect();
         let mark = |frame: &Sent| (frame.topic.clone(), frame.id.clone(), frame.crc);
-        let read = frames.iter().rposition(|frame| marks.contains(&mark(frame))).map_or(0, |last| last + 1);
+        // A repeat that never arrived is in the journal all the same, by its original: it does not tell what was read.
+        let arrived = |frame: &&Sent| frame.fault.is_none() && marks.contains(&mark(frame));
+        let read = frames.iter().rposition(arrived).map_or(0, |last| last + 1);
         for frame in &frames[..read] {
             assert!(marks.contains(&mark(frame)), "seed 11: lost: {frame:?}");
             whole += 1;
