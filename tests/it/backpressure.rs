@@ -67,7 +67,7 @@ fn watch(
         min_connections: 1,
         max_connections: 1,
         health_check_interval: Duration::from_millis(100),
-        pong_timeout: Duration::from_secs(1),
+        pong_timeout: Duration::from_secs(30),
         ..PoolSettings::default()
     };
     let upstream = Upstream::new(&settings, &pool, dialect, Arc::clone(&roster), wiring.clone()).unwrap();
