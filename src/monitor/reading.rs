@@ -17,6 +17,9 @@ fn check(payload: &[u8]) -> u32 {
     crc32c::crc32c(payload)
 }
 
+/// The most that is kept of an upstream's reason for a refusal. Source: a guess; those recorded have up to 120.
+const REFUSAL_CHARACTERS_MAX: usize = 300;
+
 /// What a frame said about a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriptionNews {
@@ -140,7 +143,9 @@ impl Intake for Reading {
         for topic in topics {
             self.state.live[topic.0 as usize] = false;
         }
-        self.state.news.push(SubscriptionNews::Refused(topics.to_vec(), reason.to_owned()));
+        // It goes into the log and into health; how long it is, the upstream says.
+        let reason = reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
+        self.state.news.push(SubscriptionNews::Refused(topics.to_vec(), reason));
     }
 
     fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]) {

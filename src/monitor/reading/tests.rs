@@ -235,6 +235,9 @@ fn the_first_message_of_a_topic_is_news_and_the_next_is_not() {
     assert_eq!(bench.reading.take_news(), [SubscriptionNews::Live(TopicId(0))]);
     bench.event("{}");
     assert_eq!(bench.reading.take_news(), []);
+    bench.reading.refused(&[], &"x".repeat(1_000_000));
+    let [SubscriptionNews::Refused(_, long)] = &bench.reading.take_news()[..] else { panic!("one refusal") };
+    assert_eq!(long.len(), REFUSAL_CHARACTERS_MAX, "however much an upstream has to say");
     bench.reading.refused(&[TopicId(0)], "gone");
     bench.event("{}");
     assert_eq!(
