@@ -10,6 +10,7 @@
 //! | `monitor`   | a message          | candidates for events | rules, quarantine budgets, counts                |
 //! | `pipeline`  | a burst            | a batch               | seen ids, size and delay policy                  |
 //! | `journal`   | a batch            | durable offsets       | files, sync, recovery, retention                 |
+//! | `sink`      | durable blocks        | a cursor              | storage clients, retries, breakers               |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
@@ -28,5 +29,6 @@ pub mod pipeline;
 pub mod scanner;
 pub mod server;
 pub mod simulator;
+pub mod sink;
 pub mod telemetry;
 pub mod upstream;

@@ -24,6 +24,11 @@ pub(super) struct Answer {
 
 /// Asks the daemon that runs with the settings in force.
 pub(super) fn get(context: &Context, path: &str) -> Result<Answer, CliError> {
+    send(context, "GET", path, None)
+}
+
+/// Tells the daemon to do something; `body` is JSON.
+pub(super) fn send(context: &Context, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer, CliError> {
     let settings = context.load()?.settings.server;
     let address = reachable(settings.listen);
     if address.port() == 0 {
@@ -31,7 +36,7 @@ pub(super) fn get(context: &Context, path: &str) -> Result<Answer, CliError> {
         return Err(CliError::plain(Exit::Usage, reason));
     }
     let token = token(&settings)?;
-    let raw = exchange(address, path, token.as_deref()).map_err(|error| {
+    let raw = exchange(address, &Request { method, path, body }, token.as_deref()).map_err(|error| {
         let started =
             if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
         let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
@@ -77,13 +82,27 @@ fn token(settings: &ServerSettings) -> Result<Option<String>, CliError> {
     Ok(Some(token.to_owned()))
 }
 
-fn exchange(address: SocketAddr, path: &str, token: Option<&str>) -> io::Result<Vec<u8>> {
+struct Request<'a> {
+    method: &'a str,
+    path: &'a str,
+    body: Option<&'a [u8]>,
+}
+
+fn exchange(address: SocketAddr, request: &Request<'_>, token: Option<&str>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
     stream.set_read_timeout(Some(STEP_MAX))?;
     stream.set_write_timeout(Some(STEP_MAX))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n{authorization}\r\n");
-    stream.write_all(request.as_bytes())?;
+    let Request { method, path, body } = request;
+    let content = match body {
+        Some(body) => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
+        None => String::new(),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n{content}{authorization}\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.unwrap_or_default())?;
     let mut raw = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut raw)?;
     Ok(raw)

@@ -16,6 +16,7 @@ mod problem;
 mod read;
 mod settings;
 mod show;
+mod sink_settings;
 pub mod units;
 
 pub use endpoint::Endpoint;
@@ -24,4 +25,5 @@ pub use load::{LoadOptions, Loaded, Origins, load, require_smart_path};
 pub use problem::{ConfigError, Problem};
 pub use settings::*;
 pub use show::{ShownSetting, show};
+pub use sink_settings::{FieldSettings, FieldType, FileCompression, PayloadType, SinkKind, SinkSettings};
 pub use units::ByteSize;

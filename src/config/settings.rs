@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::sink_settings::{FieldSettings, SinkSettings};
 use super::units::{self, ByteSize};
 
 /// All settings of a daemon, as the layers gave them. Checked only in their own types; see `check` for what must hold
@@ -33,6 +34,10 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The journal's files.
     pub journal: JournalSettings,
+    /// Bookmarks of the journal.
+    pub checkpoint: CheckpointSettings,
+    /// What guards the daemon against faults around it.
+    pub fault_tolerance: FaultToleranceSettings,
     /// Frames that could not be read.
     pub quarantine: QuarantineSettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
@@ -41,6 +46,8 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, UpstreamSettings>,
     /// Named watchers, by name.
     pub monitors: BTreeMap<String, MonitorSettings>,
+    /// Stores outside of the journal, by name.
+    pub sinks: BTreeMap<String, SinkSettings>,
 }
 
 /// `[daemon]`
@@ -192,6 +199,27 @@ pub enum WhenFull {
     DropOldest,
 }
 
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSettings {
+    /// Folder of checkpoints. Relative to the settings file; under systemd the default is in `$STATE_DIRECTORY`.
+    pub dir: PathBuf,
+    /// Time between periodic checkpoints.
+    #[serde(with = "units::duration")]
+    pub interval: Duration,
+    /// How many are kept, the newest.
+    pub keep: u32,
+}
+
+/// `[fault_tolerance]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultToleranceSettings {
+    /// False turns breakers and periodic checkpoints off; durability stays.
+    pub enabled: bool,
+}
+
 /// `[quarantine]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -276,6 +304,9 @@ pub struct MonitorSettings {
     /// How an event is read out of a message; absent: the dialect's own rules, if it has any.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "units::one_or_many")]
     pub event: Vec<EventRuleSettings>,
+    /// Fields of the payload that stores with columns give one of its own, by the column's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, FieldSettings>,
     /// Over what an id is unique.
     #[serde(default)]
     pub dedupe: DedupeScope,
@@ -486,6 +517,18 @@ impl Default for JournalSettings {
             max_size: ByteSize::gib(50),
             when_full: WhenFull::Block,
         }
+    }
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { dir: "checkpoints".into(), interval: Duration::from_secs(10), keep: 10 }
+    }
+}
+
+impl Default for FaultToleranceSettings {
+    fn default() -> Self {
+        Self { enabled: true }
     }
 }
 

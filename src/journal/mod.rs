@@ -62,7 +62,7 @@ pub use identity::{
 };
 pub use intake::Pace;
 pub use lock::LockGuard;
-pub use offset::{JournalId, Offset};
+pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::JournalReader;
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
@@ -221,9 +221,10 @@ impl Journal {
         }
     }
 
-    /// Keeps retention from deleting events from `from` on, as long as the answer lives.
-    pub fn hold(&self, from: Offset) -> Hold {
-        self.shared.hold(from)
+    /// Keeps retention from deleting events from `from` on, as long as the answer lives. `who` is how to call the reader:
+    /// `sink warehouse`.
+    pub fn hold(&self, who: &str, from: Offset) -> Hold {
+        self.shared.hold(who, from)
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

@@ -45,6 +45,15 @@ impl JournalId {
     }
 }
 
+/// A journal that this one was restored from: what it had below `end` is the same here, under the same offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Which.
+    pub journal: JournalId,
+    /// The offset after the last event that was restored.
+    pub end: Offset,
+}
+
 impl fmt::Display for JournalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -116,7 +116,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Holds {
     next: u64,
-    held: BTreeMap<u64, Offset>,
+    held: BTreeMap<u64, (Arc<str>, Offset)>,
 }
 
 impl Shared {
@@ -143,14 +143,14 @@ impl Shared {
 
     /// Retention keeps what is at or after this.
     pub(crate) fn held_from(&self) -> Option<Offset> {
-        self.holds().held.values().min().copied()
+        self.holds().held.values().map(|(_, from)| *from).min()
     }
 
-    pub(crate) fn hold(self: &Arc<Self>, from: Offset) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, who: &str, from: Offset) -> Hold {
         let mut holds = self.holds();
         let number = holds.next;
         holds.next += 1;
-        holds.held.insert(number, from);
+        holds.held.insert(number, (who.into(), from));
         drop(holds);
         Hold { shared: Arc::clone(self), number }
     }
@@ -167,7 +167,9 @@ pub struct Hold {
 impl Hold {
     /// What is before `from` is no longer needed.
     pub fn advance(&self, from: Offset) {
-        self.shared.holds().held.insert(self.number, from);
+        if let Some(held) = self.shared.holds().held.get_mut(&self.number) {
+            held.1 = from;
+        }
     }
 }
 

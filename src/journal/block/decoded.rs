@@ -197,6 +197,21 @@ impl Block {
         (skipped..self.rows.len()).map(|index| Event::new(self, index))
     }
 
+    /// As [`Block::events`], each with its number in the whole block, by which [`Block::event`] finds it.
+    pub fn numbered_events(&self) -> impl Iterator<Item = (Event<'_>, usize)> {
+        let last = self.rows.len();
+        let first = last - self.events().len();
+        self.events().zip(first..last)
+    }
+
+    /// An event by its number in the whole block.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn event(&self, number: usize) -> Event<'_> {
+        Event::new(self, number)
+    }
+
     pub(super) fn hash(&self, row: &EventRow) -> Option<DedupeHash> {
         if row.flags & columns::HASHED == 0 {
             return None;

@@ -172,7 +172,7 @@ fn a_reader_left_behind_by_retention_is_told_where_to_go_on() {
     settings.sync_interval = std::time::Duration::ZERO;
     let journal = Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(settings)).unwrap().0;
     let mut feed = Feed::new(2);
-    let hold = journal.hold(Offset(8));
+    let hold = journal.hold("a reader", Offset(8));
     for _ in 0..12 {
         append(&journal, feed.block(8));
     }
