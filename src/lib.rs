@@ -16,7 +16,7 @@
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
-//! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped, and `simulator` a provider to try them with.
+//! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped, `tls` what servers are trusted, and `simulator` a provider to try them with.
 
 pub mod cli;
 pub mod clock;
@@ -31,4 +31,5 @@ pub mod server;
 pub mod simulator;
 pub mod sink;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

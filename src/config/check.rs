@@ -12,6 +12,8 @@ use super::problem::{Problem, nearest, redacted, suggestion};
 use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
 use super::units::{ByteSize, show_duration};
 
+mod sinks;
+
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -28,6 +30,9 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
     for (name, upstream) in &settings.upstreams {
         let path = KeyPath::from(["upstreams", name]);
         checker.name(&path, name, "an upstream's name");
+        if !["ws", "wss"].contains(&upstream.url.reveal().scheme()) {
+            checker.refuse(&path.key("url"), &upstream.url, "must be `ws://HOST` or `wss://HOST`");
+        }
         checker.positive(&path.key("max_message"), upstream.max_message);
         if upstream.topics_per_link == Some(0) {
             checker.refuse(&path.key("topics_per_link"), 0, "must be at least 1");
@@ -43,6 +48,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
     for (name, monitor) in &settings.monitors {
         checker.monitor(name, monitor, settings);
     }
+    checker.sinks(settings);
     checker.problems
 }
 
@@ -260,6 +266,7 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
+        self.fields(&path, monitor);
     }
 
     fn rule(&mut self, path: &KeyPath, rule: &EventRuleSettings) {

@@ -1,4 +1,4 @@
-//! An upstream's address, whose secrets are shown to nobody.
+//! An upstream's or a sink's address, whose secrets are shown to nobody.
 
 use std::fmt;
 
@@ -6,7 +6,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 /// Query parameters whose value is shown as it is; any other may be a key.
-const HARMLESS_PARAMETERS: [&str; 6] = ["streams", "wantedCollections", "wantedDids", "cursor", "compress", "since"];
+const HARMLESS_PARAMETERS: [&str; 10] = [
+    "streams",
+    "wantedCollections",
+    "wantedDids",
+    "cursor",
+    "compress",
+    "since",
+    "sslmode",
+    "host",
+    "application_name",
+    "connect_timeout",
+];
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "***";
@@ -90,8 +101,13 @@ impl<'de> Deserialize<'de> for Endpoint {
         // The text may hold a secret: the error names what is wrong with it, never the text.
         let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
         match url.scheme() {
-            "ws" | "wss" if url.host().is_some() => Ok(Self(url)),
-            scheme => Err(D::Error::custom(format!("`{scheme}:` is not spoken; write `ws://HOST` or `wss://HOST`"))),
+            "ws" | "wss" | "nats" | "tls" if url.host().is_some() => Ok(Self(url)),
+            // The host may be a parameter: the folder of the server's socket.
+            "postgres" | "postgresql" => Ok(Self(url)),
+            scheme => Err(D::Error::custom(format!(
+                "`{scheme}:` is not spoken; write `ws://HOST` or `wss://HOST`, for a sink `postgres://HOST/DATABASE` or \
+                 `nats://HOST`"
+            ))),
         }
     }
 }
