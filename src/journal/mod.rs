@@ -13,6 +13,7 @@
 //! | `scan`      | walking over a segment's blocks                                                         |
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `event_object` | an event as JSON                                                                     |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
@@ -32,6 +33,7 @@ use crate::config::JournalSettings;
 
 mod block;
 mod error;
+mod event_object;
 mod filter;
 mod hashes;
 mod identity;
@@ -57,6 +59,7 @@ pub use block::{
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
 };
 pub use error::JournalError;
+pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use identity::{
