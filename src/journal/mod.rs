@@ -13,6 +13,7 @@
 //! | `scan`      | walking over a segment's blocks                                                         |
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `hole`      | offsets whose events are lost, as a repair records them                               |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `stat`      | what is in a journal                                                                    |
 //! | `storage`   | the file system, as little of it as is needed                                           |
@@ -33,6 +34,7 @@ mod block;
 mod error;
 mod filter;
 mod hashes;
+mod hole;
 mod identity;
 mod intake;
 mod lock;
@@ -57,6 +59,7 @@ pub use block::{
 pub use error::JournalError;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
+pub use hole::Hole;
 pub use identity::{
     GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
 };
