@@ -14,6 +14,7 @@
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
 //! | `event_object` | an event as JSON                                                                     |
+//! | `hole`      | offsets whose events are lost, as a repair records them                               |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
@@ -36,6 +37,7 @@ mod error;
 mod event_object;
 mod filter;
 mod hashes;
+mod hole;
 mod identity;
 mod intake;
 mod lock;
@@ -62,6 +64,7 @@ pub use error::JournalError;
 pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
+pub use hole::Hole;
 pub use identity::{
     GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
 };

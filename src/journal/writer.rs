@@ -347,6 +347,7 @@ impl Writer {
             created: UnixNanos::now(),
             received_before: self.received_up_to,
             chain: self.chain,
+            whole_to: None,
         };
         let segment = self.storage.path(&text);
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
