@@ -74,8 +74,8 @@ pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::JournalReader;
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
-pub use tokens::DurableToken;
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
+pub use tokens::DurableToken;
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
