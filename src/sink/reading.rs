@@ -109,6 +109,18 @@ impl ReadAhead {
         self.bytes >= self.bytes_max
     }
 
+    /// The memory of what waits.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// In how many blocks it waits.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> usize {
+        self.waiting().count()
+    }
+
     /// The next events behind `from`, at most so many; the batch also speaks of what is not wanted around them.
     pub(super) fn take(&mut self, from: Offset, limits: BatchLimits) -> Batch {
         let mut batch = BatchBuilder::new(from);

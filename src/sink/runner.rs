@@ -272,10 +272,10 @@ impl<S: Store> Runner<S> {
         }
         self.skip_unwanted(orders.start_at)?;
         let Some(following) = &mut self.following else { unreachable!("it was kept or begun") };
-        let (cursor, settled) = (following.known.then_some(following.cursor), following.settled());
+        let (cursor, settled) = (following.cursor, following.settled());
         let figures = self.parts.store.figures();
         self.parts.status.change(|now| {
-            now.cursor = cursor;
+            now.cursor = Some(cursor);
             now.settled = settled;
             now.phase = Phase::Connected;
             now.error = None;
@@ -701,3 +701,6 @@ async fn timed<T>(limit: Duration, call: impl Future<Output = Result<T, StoreErr
         Err(_) => Err(StoreError::Unavailable(format!("no answer within {limit:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;
