@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::block::{Dictionary, EncodedBlock, HeaderPlace, compose_header};
 use super::error::JournalError;
 use super::offset::{JournalId, Offset};
-use super::scan::{BlockCursor, Scan, WholeBlock, durable_offset_spoken_of};
+use super::scan::{Scan, WholeBlock, durable_offset_spoken_of};
 use super::segment::{FooterBuilder, FooterEnd, OpenSegment, SegmentHeader, SegmentName, list_segments};
 use super::storage::{Access, Storage};
 use super::summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
@@ -355,6 +355,7 @@ impl Recovery<'_> {
             created: UnixNanos::now(),
             received_before: received(kept, old.header.received_before),
             chain: first.header.chain,
+            whole_to: None,
         };
         let mut out = header.write();
         let mut dictionary = Dictionary::default();
@@ -416,8 +417,11 @@ impl Recovery<'_> {
         crash_point!("recovery.tail_cut");
         let mut footer = FooterBuilder::default();
         let mut received_up_to = segment.header.received_before;
-        let mut cursor = BlockCursor::start(segment);
+        let mut holes = found.cursor.holes.iter().peekable();
         for block in &found.blocks {
+            while let Some((position, record)) = holes.next_if(|(position, _)| *position < block.position) {
+                footer.add_hole(*position, &record.write(segment.header.journal));
+            }
             let mut bytes = vec![0; block.header.header_len as usize];
             let read = segment.file.read_at(block.position, &mut bytes).map_err(|source| segment.io("read", source))?;
             assert_eq!(read, bytes.len(), "the block was whole a moment ago");
@@ -425,14 +429,16 @@ impl Recovery<'_> {
             if block.header.count > 0 {
                 received_up_to = received_up_to.max(block.header.received.greatest);
             }
-            cursor.pass(&block.header);
+        }
+        for (position, record) in holes {
+            footer.add_hole(*position, &record.write(segment.header.journal));
         }
         let end = FooterEnd {
             journal: segment.header.journal,
             position: found.cursor.position,
-            offset: cursor.offset,
+            offset: found.cursor.offset,
             received_up_to,
-            chain: cursor.chain,
+            chain: found.cursor.chain,
         };
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
         crash_point!("recovery.old_sealed");
@@ -494,6 +500,7 @@ impl Recovery<'_> {
 fn known_watermark(segment: &OpenSegment, hint: Option<(JournalId, Watermark)>, known: &[KnownDurable]) -> Watermark {
     let mut watermark = hint.map(|(_, watermark)| watermark).unwrap_or_default();
     watermark.offset = watermark.offset.max(segment.header.durable_before);
+    watermark.offset = watermark.offset.max(segment.header.whole_to.unwrap_or_default());
     for known in known.iter().filter(|known| known.journal == segment.header.journal) {
         watermark.offset = watermark.offset.max(known.offset);
     }

@@ -19,6 +19,7 @@ use super::room::{Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
 use super::segment::{FooterBuilder, FooterEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
 use super::state::{CommitReport, JournalState, Notice, Observer, Shared, Snapshot};
 use super::storage::{Access, Storage, StorageFile};
+use super::tokens::DurableToken;
 use super::watermark::{Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
 use crate::config::{JournalSettings, WhenFull};
@@ -85,6 +86,7 @@ struct Group {
     payload_bytes: u64,
     write: Duration,
     received: Vec<ReceivedRun>,
+    tokens: Vec<DurableToken>,
 }
 
 impl Writer {
@@ -301,6 +303,10 @@ impl Writer {
         if parts.count > 0 {
             self.received_up_to = self.received_up_to.max(parts.received.greatest);
         }
+        for token in &parts.tokens {
+            let (offset, received) = (self.next_offset, parts.received.greatest);
+            self.unsynced.tokens.push(DurableToken { token: token.clone(), offset, received });
+        }
         self.unsynced.events += u64::from(parts.count);
         self.unsynced.blocks += 1;
         self.unsynced.bytes += bytes;
@@ -341,6 +347,7 @@ impl Writer {
             created: UnixNanos::now(),
             received_before: self.received_up_to,
             chain: self.chain,
+            whole_to: None,
         };
         let segment = self.storage.path(&text);
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
@@ -403,9 +410,12 @@ impl Writer {
             durable: watermark.offset,
             at: UnixNanos::now(),
             received: &group.received,
+            tokens: &group.tokens,
         }));
         group.received.clear();
-        *group = Group { received: std::mem::take(&mut group.received), ..Group::default() };
+        group.tokens.clear();
+        let (received, tokens) = (std::mem::take(&mut group.received), std::mem::take(&mut group.tokens));
+        *group = Group { received, tokens, ..Group::default() };
         Ok(())
     }
 
