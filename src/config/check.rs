@@ -30,9 +30,6 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
     for (name, upstream) in &settings.upstreams {
         let path = KeyPath::from(["upstreams", name]);
         checker.name(&path, name, "an upstream's name");
-        if !["ws", "wss"].contains(&upstream.url.reveal().scheme()) {
-            checker.refuse(&path.key("url"), &upstream.url, "must be `ws://HOST` or `wss://HOST`");
-        }
         checker.positive(&path.key("max_message"), upstream.max_message);
         if upstream.topics_per_link == Some(0) {
             checker.refuse(&path.key("topics_per_link"), 0, "must be at least 1");
