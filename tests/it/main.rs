@@ -12,6 +12,8 @@ mod demo;
 mod journal;
 mod ledger;
 mod pool;
+mod postgres;
+mod postgres_server;
 mod processes;
 mod raw_upstream;
 mod readme;
