@@ -20,8 +20,8 @@ use super::view::{DaemonView, Watched};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    QUARANTINE_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN,
+    Offset, QUARANTINE_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -120,22 +120,21 @@ impl Daemon {
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
-        let known_durable = journal::identify(&journal_dir).map(|id| ready_sinks.ask(id)).unwrap_or_default();
-        let (journal, recovered) = Journal::open(
-            &journal_dir,
-            JournalOptions {
-                observer: Box::new(move |notice| {
-                    observe(notice, &journal_metrics, &committed);
-                    if let Notice::Dropped { to, .. } = notice {
-                        dropped_to.store(to.0, Ordering::Relaxed);
-                    }
-                }),
-                known_durable,
-                retention_waits: true,
-                snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
-                ..JournalOptions::new(settings.journal.clone())
-            },
-        )?;
+        let locked = LockedJournal::take(&journal_dir)?;
+        // Sinks are asked while the journal is ours and nothing is written to it yet.
+        let known_durable = locked.id()?.map(|id| ready_sinks.ask(id)).unwrap_or_default();
+        let (journal, recovered) = locked.open(JournalOptions {
+            observer: Box::new(move |notice| {
+                observe(notice, &journal_metrics, &committed);
+                if let Notice::Dropped { to, .. } = notice {
+                    dropped_to.store(to.0, Ordering::Relaxed);
+                }
+            }),
+            known_durable,
+            retention_waits: true,
+            snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            ..JournalOptions::new(settings.journal.clone())
+        })?;
         let journal = Arc::new(journal);
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;

@@ -339,6 +339,20 @@ impl<S: Store> Runner<S> {
         Ok(())
     }
 
+    fn record_holes(&mut self) -> Result<(), Trouble> {
+        while let Some(following) = &mut self.following
+            && let Some(&hole) = following.ahead.holes().first()
+        {
+            if !hole.is_empty() {
+                self.record_lost(hole.from, hole.to, LostCause::Damage)?;
+            }
+            if let Some(following) = &mut self.following {
+                following.ahead.holes().remove(0);
+            }
+        }
+        Ok(())
+    }
+
     // --- following ---
 
     async fn follow(&mut self) -> Result<Pause, Trouble> {
@@ -350,6 +364,7 @@ impl<S: Store> Runner<S> {
             if !wanted {
                 return Ok(Pause::Ordered);
             }
+            self.record_holes()?;
             let Some(following) = &mut self.following else { unreachable!("the store was opened") };
             if let Some(batch) = following.work.front().cloned() {
                 self.write(&batch).await?;

@@ -86,7 +86,7 @@ impl ReadySinks {
         for (name, sink) in self.settings.sinks.iter().filter(|(_, sink)| sink.enabled) {
             // One of its own: where it is interrupted, nothing of it is left in the one that is used later.
             let Ok(mut store) = AnyStore::new(name, sink, &self.settings) else { continue };
-            let opening = opening(name, journal, Arc::default(), Purpose::Inspect, None);
+            let opening = Opening { purpose: Purpose::Inspect, ..Opening::live(name, journal) };
             let name = name.clone();
             asked.spawn_on(
                 async move {
@@ -124,8 +124,12 @@ impl ReadySinks {
             let status = Arc::new(SinkStatus::new(&name, sink.kind, breaker, sink.enabled));
             let (sender, orders) =
                 watch::channel(Orders { enabled: sink.enabled, start_at: Offset::ZERO, nudges: 0, draining: false });
-            let sequence = mark.and_then(|mark| mark.sequence);
-            let opening = opening(&name, journal.id(), Arc::clone(&start.ancestors), Purpose::Live, sequence);
+            let opening = Opening {
+                ancestors: Arc::clone(&start.ancestors),
+                known_sequence: mark.and_then(|mark| mark.sequence),
+                known_next: mark.map(|mark| mark.next),
+                ..Opening::live(&name, journal.id())
+            };
             let runner = Runner::new(Parts {
                 store,
                 opening: opening.clone(),
@@ -162,16 +166,6 @@ fn threads(sinks: usize) -> Result<Runtime, SinkError> {
         .enable_all()
         .build()
         .map_err(SinkError::Runtime)
-}
-
-fn opening(
-    name: &str,
-    journal: JournalId,
-    ancestors: Arc<[Ancestor]>,
-    purpose: Purpose,
-    known_sequence: Option<u64>,
-) -> Opening {
-    Opening { sink: name.into(), journal, ancestors, purpose, known_sequence }
 }
 
 /// Sinks at work.

@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::sink::batch::Parked;
 use crate::sink::breaker::Breaker;
 use crate::sink::status::{SinkRow, SinkState};
-use crate::sink::store::{Purpose, StoreFigures, StoredRow};
+use crate::sink::store::{StoreFigures, StoredRow};
 
 /// What the store does with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,13 +189,7 @@ impl Place {
         let lost = Arc::clone(&self.lost);
         let runner = Runner::new(Parts {
             store: store.clone(),
-            opening: Opening {
-                sink: "s".into(),
-                journal: self.journal.id(),
-                ancestors: Arc::default(),
-                purpose: Purpose::Live,
-                known_sequence: None,
-            },
+            opening: Opening::live("s", self.journal.id()),
             interest: Arc::new(Interest::new("s", &settings)),
             settings,
             journal: Arc::clone(&self.journal),
@@ -495,8 +489,7 @@ async fn what_is_read_ahead_of_a_hung_store_is_bounded() {
     store.world().script = Some(Box::new(|_| Answer::Hangs));
     let settings: SinkSettings = toml::from_str("kind = \"jsonl\"").unwrap();
     let bound = 256 << 10;
-    let mut ahead =
-        ReadAhead::new(&place.journal, Arc::new(Interest::new("s", &settings)), bound, Offset::ZERO);
+    let mut ahead = ReadAhead::new(&place.journal, Arc::new(Interest::new("s", &settings)), bound, Offset::ZERO);
     while tokio::time::timeout(Duration::from_secs(1), ahead.more()).await.is_ok() {}
     let block = bound / ahead.blocks();
     assert!(ahead.is_full() && ahead.bytes() < bound + 2 * block, "{} of {bound}", ahead.bytes());
