@@ -7,6 +7,7 @@
 //! | `store`     | what a store must do: open, write a batch and move the cursor in one step  |
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
+//! | `worker`    | a thread that owns what blocks                                             |
 //! | `postgres`, `sqlite`, `nats`, `jsonl` | the stores                                       |
 
 mod any_store;
@@ -16,6 +17,7 @@ mod nats;
 mod postgres;
 mod sqlite;
 mod store;
+mod worker;
 
 pub use any_store::AnyStore;
 pub use batch::{Batch, BatchBuilder, Parked};

@@ -7,6 +7,7 @@ mod backpressure;
 mod bad_input;
 mod commands;
 mod demo;
+mod file_sinks;
 mod journal;
 mod pool;
 mod processes;
