@@ -67,7 +67,7 @@ fn run<S>(inbox: &Receiver<Job<S>>, state: &mut S, pause: Duration, tick: fn(&mu
 }
 
 /// Its thread panicked, which is a bug of ours; its message is in the log.
-fn gone() -> StoreError {
+pub(super) fn gone() -> StoreError {
     StoreError::Stop("its thread has ended; restart the daemon, and report the message logged before this one".into())
 }
 

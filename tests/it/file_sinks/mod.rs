@@ -1,6 +1,7 @@
 //! The sinks that write files, driven as their runner does it, with blocks of a real journal.
 
 mod jsonl;
+mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
