@@ -30,7 +30,7 @@ const SAVED_AFTER_NOTHING: Duration = Duration::from_secs(1);
 const RETENTION_CHECK: Duration = Duration::from_mins(10);
 
 /// The longest that closing waits for compression.
-const COMPRESSION_PATIENCE: Duration = Duration::from_secs(5);
+const COMPRESSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the settings say.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sluice::clock::UnixNanos;
 use sluice::config::{ByteSize, JournalSettings, Settings, SinkSettings};
 use sluice::journal::{
-    Ancestor, BlockBuilder, BlockFilter, Encoder, EventId, Journal, JournalId, JournalOptions, MonitorIdentity,
+    BlockBuilder, BlockFilter, Encoder, EventId, Journal, JournalId, JournalOptions, MonitorIdentity,
     NewEvent, Offset, Part, Path as Way, SourceSlot,
 };
 use sluice::sink::{AnyStore, Batch, BatchBuilder, Opening, Purpose, Store, StoreError, StoredPayload};
@@ -104,8 +104,7 @@ fn trade(number: u64) -> Vec<u8> {
 }
 
 fn opening(journal: JournalId, purpose: Purpose) -> Opening {
-    let ancestors: Arc<[Ancestor]> = Arc::new([]);
-    Opening { sink: "archive".into(), journal, ancestors, purpose, known_sequence: None }
+    Opening { purpose, ..Opening::live("archive", journal) }
 }
 
 /// The store that these keys of `[sinks.archive]` mean.
