@@ -68,8 +68,8 @@ pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::JournalReader;
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
-pub use tokens::DurableToken;
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
+pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -292,6 +292,12 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Where upstreams can be taken up again, as far as is durable. Empty at the opening: what older blocks have is noted by
+    /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
+    pub fn resume_book(&self) -> &ResumeBook {
+        &self.shared.resume
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

@@ -388,6 +388,9 @@ impl Writer {
         })?;
         self.shared.publish(watermark);
         let group = &mut self.unsynced;
+        for token in group.tokens.drain(..) {
+            self.shared.resume.note(&token);
+        }
         self.shared.intake.committed_in(group.write + sync);
         (self.observer)(&Notice::Committed(CommitReport {
             events: group.events,
@@ -399,12 +402,9 @@ impl Writer {
             durable: watermark.offset,
             at: UnixNanos::now(),
             received: &group.received,
-            tokens: &group.tokens,
         }));
         group.received.clear();
-        group.tokens.clear();
-        let (received, tokens) = (std::mem::take(&mut group.received), std::mem::take(&mut group.tokens));
-        *group = Group { received, tokens, ..Group::default() };
+        *group = Group { received: std::mem::take(&mut group.received), ..Group::default() };
         Ok(())
     }
 
