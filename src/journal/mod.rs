@@ -13,6 +13,8 @@
 //! | `scan`      | walking over a segment's blocks                                                         |
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `event_object` | an event as JSON                                                                     |
+//! | `hole`      | offsets whose events are lost, as a repair records them                               |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
@@ -32,8 +34,10 @@ use crate::config::JournalSettings;
 
 mod block;
 mod error;
+mod event_object;
 mod filter;
 mod hashes;
+mod hole;
 mod identity;
 mod intake;
 mod lock;
@@ -57,15 +61,18 @@ pub use block::{
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
 };
 pub use error::JournalError;
+pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
+pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
+    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, SETTINGS_MONITOR,
+    SINKS_MONITOR, STATE_MONITOR,
 };
 pub use intake::Pace;
 pub use lock::{LockFailure, LockGuard, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
-pub use reader::JournalReader;
+pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
@@ -92,12 +99,14 @@ pub struct JournalOptions {
     /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
     /// No segment is begun for it alone.
     pub snapshot: Option<Snapshot>,
+    /// Retention waits for [`Journal::begin_retention`], so that readers that need old segments can say so first.
+    pub retention_waits: bool,
 }
 
 impl JournalOptions {
     /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None }
+        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None, retention_waits: false }
     }
 }
 
@@ -116,6 +125,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     thread: Mutex<Option<WriterThread>>,
+    held_at_start: Mutex<Option<Hold>>,
     /// Released last.
     _lock: LockGuard,
 }
@@ -164,12 +174,14 @@ impl LockedJournal {
         let summary = recovered.summary.clone();
         let shared = Arc::new(Shared::new(recovered.watermark));
         let id = recovered.journal;
+        // Before the writer runs, which begins with retention.
+        let held_at_start = Mutex::new(options.retention_waits.then(|| shared.hold("start", Offset::ZERO)));
         let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
         let thread = std::thread::Builder::new()
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock }, summary))
     }
 }
 
@@ -298,6 +310,11 @@ impl Journal {
     /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
     pub fn resume_book(&self) -> &ResumeBook {
         &self.shared.resume
+    }
+
+    /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
+    pub fn begin_retention(&self) {
+        self.held_at_start.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

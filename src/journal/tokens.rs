@@ -106,8 +106,8 @@ impl JournalReader {
                 opened => opened?,
             };
             let headers: Vec<BlockHeader> = match segment.index()? {
-                Some((index, _)) => index.into_iter().map(|(_, header)| header).collect(),
-                None => self.headers_of(name)?,
+                Some(index) => index.blocks.into_iter().map(|(_, header)| header).collect(),
+                None => self.headers_of(name)?.0,
             };
             for header in headers.into_iter().rev() {
                 let (offset, received) = (header.end(), header.received().greatest);

@@ -23,6 +23,7 @@ use super::tokens::DurableToken;
 use super::watermark::{Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
 use crate::config::{JournalSettings, WhenFull};
+use crate::crash_point::crash_point;
 
 /// How often a full disk is looked at.
 const FULL_POLL: Duration = Duration::from_millis(200);
@@ -328,6 +329,7 @@ impl Writer {
             segment: self.storage.path(&active.name.to_string()),
             source,
         })?;
+        crash_point!("journal.appended");
         drop(slices);
         composed.clear();
         self.headers.clear();
@@ -345,15 +347,21 @@ impl Writer {
             created: UnixNanos::now(),
             received_before: self.received_up_to,
             chain: self.chain,
+            whole_to: None,
         };
         let segment = self.storage.path(&text);
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
         let sync_failed = |source| JournalError::SyncFailed { segment: segment.clone(), source };
         let mut file = self.storage.open(&unfinished, Access::Create).map_err(write_failed)?;
+        crash_point!("journal.segment_opened");
         file.append(&mut [IoSlice::new(&header.write())]).map_err(write_failed)?;
+        crash_point!("journal.segment_header_appended");
         file.sync().map_err(sync_failed)?;
+        crash_point!("journal.segment_header_synced");
         self.storage.rename(&unfinished, &text).map_err(write_failed)?;
+        crash_point!("journal.segment_renamed");
         self.storage.sync_folder("").map_err(sync_failed)?;
+        crash_point!("journal.segment_begun");
         self.next_sequence += 1;
         Ok(Active {
             name,
@@ -376,6 +384,7 @@ impl Writer {
         if let Err(source) = active.file.sync() {
             return Err(JournalError::SyncFailed { segment, source });
         }
+        crash_point!("journal.synced");
         let sync = started.elapsed();
         let watermark =
             Watermark { offset: self.next_offset, sequence: active.name.sequence, position: active.position };
@@ -386,7 +395,9 @@ impl Writer {
             segment: self.storage.path(super::watermark::WATERMARK_FILE),
             source,
         })?;
+        crash_point!("journal.watermark_written");
         self.shared.publish(watermark);
+        crash_point!("journal.published");
         let group = &mut self.unsynced;
         for token in group.tokens.drain(..) {
             self.shared.resume.note(&token);
@@ -423,7 +434,9 @@ impl Writer {
         });
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
         active.file.append(&mut [IoSlice::new(&footer)]).map_err(write_failed)?;
+        crash_point!("journal.seal_appended");
         active.file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.clone(), source })?;
+        crash_point!("journal.seal_synced");
         let bytes = active.position + footer.len() as u64;
         self.sealed.push(active.name, bytes);
         (self.observer)(&Notice::Sealed { segment, bytes });

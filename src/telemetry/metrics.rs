@@ -43,6 +43,7 @@ const OWN_REFUSED: &str = "sluice_own_events_refused_total";
 const CHECKPOINT_AGE: &str = "sluice_checkpoint_age_seconds";
 const CHECKPOINTS: &str = "sluice_checkpoints_written_total";
 const CHECKPOINT_FAILURES: &str = "sluice_checkpoint_failures_total";
+const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -132,6 +133,7 @@ fn describe() {
     describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
+    describe_histogram!(SINK_TRANSACTION, Unit::Seconds, "Duration of a sink's transactions");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -350,5 +352,22 @@ impl WindowMetrics {
         self.bytes.set(figures.bytes as f64);
         self.reach.set(figures.reach.unwrap_or(ttl).as_secs_f64());
         self.crowded_out.increment(figures.crowded_out);
+    }
+}
+
+/// Figures of one sink.
+pub struct SinkMetrics {
+    transaction: Histogram,
+}
+
+impl SinkMetrics {
+    /// The handles of `sink`.
+    pub fn new(sink: &str) -> Self {
+        Self { transaction: metrics::histogram!(SINK_TRANSACTION, "sink" => sink.to_owned()) }
+    }
+
+    /// A transaction was confirmed.
+    pub fn transaction(&self, took: Duration) {
+        self.transaction.record(took.as_secs_f64());
     }
 }
