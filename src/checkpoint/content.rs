@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::UnixNanos;
+use crate::config::SinkKind;
 use crate::journal::{JournalId, Offset};
+use crate::sink::SinkMark;
 
 /// How far everything had come at a moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,22 +56,6 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How far a sink had come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SinkMark {
-    /// Its name.
-    pub name: String,
-    /// Which store: `postgres`.
-    pub kind: String,
-    /// The journal that its cursor counts in.
-    pub journal: String,
-    /// The offset after the last event that it had taken.
-    pub next: u64,
-    /// A message broker's own sequence number of that event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<u64>,
-}
-
 /// Where topics of an upstream can be taken up again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenMark {
@@ -94,9 +80,19 @@ struct Body {
     written: String,
     cause: Cause,
     program: String,
-    sinks: Vec<SinkMark>,
+    sinks: Vec<SinkBody>,
     resume_tokens: Vec<TokenBody>,
     settings: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SinkBody {
+    name: String,
+    kind: SinkKind,
+    journal: String,
+    next: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,7 +117,7 @@ impl Checkpoint {
             written: self.written.to_string(),
             cause: self.cause,
             program: self.program.clone(),
-            sinks: self.sinks.clone(),
+            sinks: self.sinks.iter().map(SinkBody::of).collect(),
             resume_tokens: self.tokens.iter().map(TokenBody::of).collect(),
             settings: self.settings.clone(),
         };
@@ -132,14 +128,13 @@ impl Checkpoint {
     /// From JSON.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, String> {
         let body: Body = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        let journal = body.journal.parse().map_err(|_| format!("`{}` is no journal's id", body.journal))?;
         Ok(Self {
-            journal: JournalId(journal),
+            journal: journal_id(&body.journal)?,
             durable: Offset(body.durable_offset),
             written: moment(&body.written)?,
             cause: body.cause,
             program: body.program,
-            sinks: body.sinks,
+            sinks: body.sinks.into_iter().map(SinkBody::read).collect::<Result<_, _>>()?,
             tokens: body.resume_tokens.into_iter().map(TokenBody::read).collect::<Result<_, _>>()?,
             settings: body.settings,
         })
@@ -148,6 +143,18 @@ impl Checkpoint {
     /// How far a sink had come, if it was there.
     pub fn sink(&self, name: &str) -> Option<&SinkMark> {
         self.sinks.iter().find(|sink| sink.name == name)
+    }
+}
+
+impl SinkBody {
+    fn of(mark: &SinkMark) -> Self {
+        let SinkMark { name, kind, journal, next, sequence } = mark;
+        Self { name: name.clone(), kind: *kind, journal: journal.to_string(), next: next.0, sequence: *sequence }
+    }
+
+    fn read(self) -> Result<SinkMark, String> {
+        let Self { name, kind, journal, next, sequence } = self;
+        Ok(SinkMark { name, kind, journal: journal_id(&journal)?, next: Offset(next), sequence })
     }
 }
 
@@ -178,6 +185,10 @@ impl TokenBody {
             received: moment(&self.received)?,
         })
     }
+}
+
+fn journal_id(text: &str) -> Result<JournalId, String> {
+    text.parse().map(JournalId).map_err(|_| format!("`{text}` is no journal's id"))
 }
 
 fn moment(text: &str) -> Result<UnixNanos, String> {

@@ -6,6 +6,7 @@
 //! | `content` | what a checkpoint holds                                                                |
 //! | `text`    | how it stands in a file: version, JSON, checksum                                       |
 //! | `folder`  | the folder: its lock, writing a file, the newest good one, leaving the newest           |
+//! | `row`     | a file of the folder, for people and programs                                          |
 //! | `keeper`  | writes them while the daemon runs, and says how that goes                              |
 //!
 //! The files are described in `docs/checkpoint-format.md`.
@@ -13,9 +14,11 @@
 mod content;
 mod folder;
 mod keeper;
+mod row;
 mod text;
 
-pub use content::{Cause, Checkpoint, SinkMark, TokenMark};
+pub use content::{Cause, Checkpoint, TokenMark};
 pub use folder::{CheckpointError, CheckpointFolder, CheckpointName, Entry, EntryState, Found, list, read};
-pub use keeper::{Keeper, Written};
+pub use keeper::{Gather, Keeper, Written};
+pub use row::CheckpointRow;
 pub use text::{FORMAT_VERSION, Refused, decode, encode};

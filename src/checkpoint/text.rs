@@ -80,10 +80,12 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::content::{Cause, SinkMark, TokenMark};
+    use super::super::content::{Cause, TokenMark};
     use super::*;
     use crate::clock::UnixNanos;
+    use crate::config::SinkKind;
     use crate::journal::{JournalId, Offset};
+    use crate::sink::SinkMark;
 
     fn checkpoint() -> Checkpoint {
         let journal = JournalId(uuid::Uuid::from_u128(7));
@@ -95,9 +97,9 @@ mod tests {
             program: "0.1.0".into(),
             sinks: vec![SinkMark {
                 name: "ware\"house\n".into(),
-                kind: "nats".into(),
-                journal: journal.to_string(),
-                next: 17,
+                kind: SinkKind::Nats,
+                journal,
+                next: Offset(17),
                 sequence: Some(u64::MAX),
             }],
             tokens: [b"1723161255342000".to_vec(), vec![0xff, 0]]
