@@ -4,6 +4,7 @@
 //! | file        | is                                                                                    |
 //! |-------------|---------------------------------------------------------------------------------------|
 //! | `block/`    | the events of one batch: building and compressing them, their header, reading them back |
+//! | `checksum`  | whether a checksum fits                                                                 |
 //! | `segment`   | a file of blocks: its name, its header, its seal                                        |
 //! | `intake`    | the bounded queue from the links to the writer                                          |
 //! | `writer`    | the thread that appends and syncs, a group at a time                                    |
@@ -33,9 +34,12 @@ use tokio::sync::watch;
 use crate::config::JournalSettings;
 
 mod block;
+mod checksum;
 mod error;
 mod event_object;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hashes;
 mod hole;
 mod identity;
