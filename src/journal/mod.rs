@@ -80,7 +80,7 @@ pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
-pub use tokens::DurableToken;
+pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -308,6 +308,12 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Where upstreams can be taken up again, as far as is durable. Empty at the opening: what older blocks have is noted by
+    /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
+    pub fn resume_book(&self) -> &ResumeBook {
+        &self.shared.resume
     }
 
     /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
