@@ -10,5 +10,7 @@ mod subscriptions;
 mod tls;
 
 pub use connect::ConnectError;
+
 pub use pool::{Upstream, UpstreamError, Wiring, check_trust};
 pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};
+pub(crate) use tls::client_config;

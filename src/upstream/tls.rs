@@ -29,8 +29,8 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// What `wss://` links trust.
-pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+/// What `wss://` links and the sinks' connections trust.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // A bad certificate among the system's is skipped: the others still serve.
