@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn a_hole_comes_back_as_it_was_written_and_not_when_a_bit_is_flipped() {
         let journal = JournalId::random();
-        for names in [vec![], vec![("spot".to_owned(), "trading".to_owned()), ("books".to_owned(), "depth".to_owned())]] {
+        for names in [vec![], vec![("spot".to_owned(), "trading".to_owned()), ("books".to_owned(), "depth".to_owned())]]
+        {
             let hole = Hole { from: Offset(7), to: Offset(19) };
             let record = HoleRecord { hole, chain: 1, chain_after: 2, recorded: UnixNanos(3), names };
             let bytes = record.write(journal);

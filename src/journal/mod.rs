@@ -31,23 +31,28 @@ use tokio::sync::watch;
 use crate::config::JournalSettings;
 
 mod block;
+mod check;
 mod error;
 mod filter;
 mod hashes;
 mod hole;
 mod identity;
+mod inspect;
 mod intake;
 mod lock;
 mod offset;
 mod reader;
 mod recovery;
+mod repair;
 mod room;
 mod scan;
 mod segment;
+mod segment_copy;
 mod stat;
 mod state;
 pub mod storage;
 mod summary;
+mod survey;
 mod varint;
 mod watermark;
 mod writer;
@@ -56,6 +61,7 @@ pub use block::{
     AccountDelta, Block, BlockBuilder, BlockHeader, DedupeHash, EncodedBlock, Encoder, Event, EventId, MonitorRow,
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
 };
+pub use check::{CheckReport, SegmentReport, check};
 pub use error::JournalError;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
@@ -63,10 +69,12 @@ pub use hole::Hole;
 pub use identity::{
     GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
 };
+pub use inspect::Flaw;
 pub use intake::Pace;
 pub use lock::LockGuard;
 pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::JournalReader;
+pub use repair::{RepairReport, repair};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
