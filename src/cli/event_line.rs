@@ -3,63 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
 use super::Format;
-use crate::journal::Event;
-
-/// An event for programs.
-#[derive(Debug, Serialize)]
-struct EventObject<'a> {
-    offset: u64,
-    path: &'a str,
-    monitor: &'a str,
-    domain: &'a str,
-    topic: &'a str,
-    key: Option<Cow<'a, str>>,
-    id: Option<Cow<'a, str>>,
-    event_time: Option<String>,
-    received_time: String,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    conflict: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    handover: bool,
-    #[serde(flatten)]
-    payload: Payload<'a>,
-}
-
-/// A payload as what it is.
-#[derive(Debug, Serialize)]
-enum Payload<'a> {
-    /// A JSON text, with its digits and its order of keys as they came.
-    #[serde(rename = "payload")]
-    Json(Cow<'a, RawValue>),
-    /// Any other text.
-    #[serde(rename = "payload")]
-    Text(&'a str),
-    /// Anything else.
-    #[serde(rename = "payload_base64")]
-    Bytes(String),
-}
-
-fn payload(raw: &[u8]) -> Payload<'_> {
-    let Ok(text) = std::str::from_utf8(raw) else {
-        use base64::Engine as _;
-        return Payload::Bytes(base64::engine::general_purpose::STANDARD.encode(raw));
-    };
-    let Ok(json) = serde_json::from_str::<&RawValue>(text) else {
-        return Payload::Text(text);
-    };
-    if !json.get().contains(['\n', '\r']) {
-        return Payload::Json(Cow::Borrowed(json));
-    }
-    // Line ends of a JSON text stand between its tokens only, so that a blank says the same on one line.
-    match RawValue::from_string(json.get().replace(['\n', '\r'], " ")) {
-        Ok(json) => Payload::Json(Cow::Owned(json)),
-        Err(_) => Payload::Text(text),
-    }
-}
+use crate::journal::{Event, EventObject};
 
 /// Prints events.
 pub(super) struct EventPrinter<W> {
@@ -79,21 +24,7 @@ impl<W: Write> EventPrinter<W> {
     pub(super) fn print(&mut self, event: &Event<'_>) -> io::Result<()> {
         match self.format {
             Format::Json => {
-                let object = EventObject {
-                    offset: event.offset.0,
-                    path: event.path.as_str(),
-                    monitor: event.monitor,
-                    domain: event.domain,
-                    topic: event.topic,
-                    key: event.key(),
-                    id: event.id(),
-                    event_time: event.event_time.map(|time| time.to_string()),
-                    received_time: event.received.to_string(),
-                    conflict: event.conflict,
-                    handover: event.handover,
-                    payload: payload(event.payload),
-                };
-                serde_json::to_writer(&mut self.out, &object)?;
+                serde_json::to_writer(&mut self.out, &EventObject::from(event))?;
                 self.out.write_all(b"\n")
             }
             Format::Table => {

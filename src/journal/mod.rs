@@ -13,8 +13,10 @@
 //! | `scan`      | walking over a segment's blocks                                                         |
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `event_object` | an event as JSON                                                                     |
 //! | `hole`      | offsets whose events are lost, as a repair records them                               |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
+//! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
 //! | `storage`   | the file system, as little of it as is needed                                           |
 //! | `lock`      | one writer at a time                                                                    |
@@ -33,6 +35,7 @@ use crate::config::JournalSettings;
 mod block;
 mod check;
 mod error;
+mod event_object;
 mod filter;
 mod hashes;
 mod hole;
@@ -53,6 +56,7 @@ mod state;
 pub mod storage;
 mod summary;
 mod survey;
+mod tokens;
 mod varint;
 mod watermark;
 mod writer;
@@ -63,6 +67,7 @@ pub use block::{
 };
 pub use check::{CheckReport, SegmentReport, check};
 pub use error::JournalError;
+pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
@@ -71,13 +76,14 @@ pub use identity::{
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::LockGuard;
+pub use lock::{LockFailure, LockGuard, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::JournalReader;
 pub use repair::{RepairReport, repair};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
+pub use tokens::DurableToken;
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -128,6 +134,80 @@ pub struct Journal {
     _lock: LockGuard,
 }
 
+/// A journal's folder that is locked for this process, and not opened yet: what others remember of the journal can be
+/// asked for meanwhile, by its identity.
+#[derive(Debug)]
+pub struct LockedJournal {
+    storage: Arc<dyn Storage>,
+    lock: LockGuard,
+}
+
+impl LockedJournal {
+    /// Locks the folder `dir` (see [`folder`]); makes it if there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`], or what the system refused.
+    pub fn take(dir: &FilePath) -> Result<Self, JournalError> {
+        Self::take_on(Arc::new(DiskStorage::create(dir)?))
+    }
+
+    /// As [`LockedJournal::take`], on any storage.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_on(storage: Arc<dyn Storage>) -> Result<Self, JournalError> {
+        let lock = storage.lock()?;
+        Ok(Self { storage, lock })
+    }
+
+    /// Whose offsets these are; none where no journal was begun yet, or nothing of it can be read.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn id(&self) -> Result<Option<JournalId>, JournalError> {
+        identity_on(self.storage.as_ref())
+    }
+
+    /// Brings the journal's end into order and starts its writer. Blocking, as [`Journal::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(self, options: JournalOptions) -> Result<(Journal, RecoverySummary), JournalError> {
+        let Self { storage, lock } = self;
+        let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
+        let summary = recovered.summary.clone();
+        let shared = Arc::new(Shared::new(recovered.watermark));
+        let id = recovered.journal;
+        let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
+        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+    }
+}
+
+/// The identity of the journal in the folder `dir`; none where there is none. Needs no lock.
+///
+/// # Errors
+/// What the system refused.
+pub fn identity(dir: &FilePath) -> Result<Option<JournalId>, JournalError> {
+    if dir.is_dir() { identity_on(&DiskStorage::new(dir)) } else { Ok(None) }
+}
+
+fn identity_on(storage: &dyn Storage) -> Result<Option<JournalId>, JournalError> {
+    let names = segment::list_segments(storage)?;
+    // The newest may be without a header after a crash; what is damaged further back is not found out here.
+    for &name in names.iter().rev().take(2) {
+        match segment::OpenSegment::open(storage, name) {
+            Ok(segment) => return Ok(Some(segment.header.journal)),
+            Err(JournalError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(watermark::read(storage)?.map(|(journal, _)| journal))
+}
+
 impl Journal {
     /// Opens the journal in the folder `dir` (see [`folder`]), or begins one there: takes its lock, brings its end into order,
     /// starts the writer thread. Blocking, and no longer for a large journal than for a small one.
@@ -147,17 +227,7 @@ impl Journal {
         storage: Arc<dyn Storage>,
         options: JournalOptions,
     ) -> Result<(Self, RecoverySummary), JournalError> {
-        let lock = storage.lock()?;
-        let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
-        let summary = recovered.summary.clone();
-        let shared = Arc::new(Shared::new(recovered.watermark));
-        let id = recovered.journal;
-        let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
-        let thread = std::thread::Builder::new()
-            .name("journal-writer".into())
-            .spawn(move || writer.run())
-            .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Self { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+        LockedJournal::take_on(storage)?.open(options)
     }
 
     /// Whose offsets these are.

@@ -24,6 +24,7 @@ use super::storage::{Access, Storage};
 use super::summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 use super::watermark::{self, Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
+use crate::crash_point::crash_point;
 
 /// Files that are made under another name first. One that is found was never finished.
 pub(crate) const UNFINISHED: &str = ".tmp";
@@ -46,6 +47,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<Recovered, JournalError> {
     let started = Instant::now();
     remove_unfinished(storage)?;
+    crash_point!("recovery.begun");
     let mut names = list_segments(storage)?;
     let hint = watermark::read(storage)?;
     let mut recovery = Recovery { storage, cut: None, rewritten: None, clean: true };
@@ -80,6 +82,7 @@ pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<R
     let mut watermark_file = WatermarkFile::open(storage, journal)?;
     let path = || storage.path(watermark::WATERMARK_FILE);
     watermark_file.write(watermark).map_err(|source| JournalError::Io { action: "write", path: path(), source })?;
+    crash_point!("recovery.watermark_written");
     if names.is_empty() {
         // Nothing else says yet who this journal is.
         watermark_file.sync().map_err(|source| JournalError::SyncFailed { segment: path(), source })?;
@@ -383,6 +386,7 @@ impl Recovery<'_> {
             events += u64::from(block.header.count);
             let body = &encoded.parts().body;
             file.append(&mut [IoSlice::new(&out), IoSlice::new(body)]).map_err(write_failed)?;
+            crash_point!("recovery.block_rewritten");
             position += (out.len() + body.len()) as u64;
             out.clear();
         }
@@ -394,9 +398,13 @@ impl Recovery<'_> {
             chain,
         };
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
+        crash_point!("recovery.rewrite_sealed");
         file.sync().map_err(|source| JournalError::SyncFailed { segment: self.storage.path(&unfinished), source })?;
+        crash_point!("recovery.rewrite_synced");
         self.storage.rename(&unfinished, &text).map_err(|source| self.io("rename", &unfinished, source))?;
+        crash_point!("recovery.rewrite_renamed");
         sync_folder(self.storage, "")?;
+        crash_point!("recovery.rewritten");
         self.rewritten = Some(Rewritten { blocks: blocks.len(), events, segment: self.storage.path(&text) });
         Ok(())
     }
@@ -406,6 +414,7 @@ impl Recovery<'_> {
         let write_failed = |source| JournalError::WriteFailed { segment: segment.path.clone(), source };
         let mut file = self.open_for_repair(segment)?;
         file.truncate(found.cursor.position).map_err(write_failed)?;
+        crash_point!("recovery.tail_cut");
         let mut footer = FooterBuilder::default();
         let mut received_up_to = segment.header.received_before;
         let mut holes = found.cursor.holes.iter().peekable();
@@ -432,7 +441,10 @@ impl Recovery<'_> {
             chain: found.cursor.chain,
         };
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
-        file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.path.clone(), source })
+        crash_point!("recovery.old_sealed");
+        file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.path.clone(), source })?;
+        crash_point!("recovery.old_synced");
+        Ok(())
     }
 
     /// Copies bytes into `cut/` and makes them durable there. Doing it twice gives the same file.
@@ -459,8 +471,11 @@ impl Recovery<'_> {
         };
         let failed = |source| self.io("keep the cut bytes in", &text, source);
         let mut aside = keep().map_err(failed)?;
+        crash_point!("recovery.tail_kept");
         aside.sync().map_err(|source| JournalError::SyncFailed { segment: path.clone(), source })?;
+        crash_point!("recovery.tail_synced");
         self.storage.rename(&unfinished, &text).map_err(failed)?;
+        crash_point!("recovery.tail_renamed");
         sync_folder(self.storage, CUT_FOLDER)?;
         sync_folder(self.storage, "")?;
         Ok(path)
