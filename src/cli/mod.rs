@@ -16,6 +16,7 @@ mod run;
 mod selection;
 mod simulate;
 mod tail;
+mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ enum Command {
     Query(query::Args),
     /// Print the newest events, and those that come
     Tail(tail::Args),
-    /// Look at the journal
+    /// Look at the journal, check, repair and export it
     Journal(journal::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),

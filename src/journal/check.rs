@@ -1,6 +1,7 @@
 //! Reads a journal to its last byte and says what is not as it was written. Changes nothing, needs no lock, and goes beside a
 //! running daemon as far as is durable.
 
+use super::ancestors::{self, ANCESTORS_FILE};
 use super::error::JournalError;
 use super::hole::Hole;
 use super::inspect::Flaw;
@@ -81,6 +82,7 @@ pub fn check(
         durable: Offset::ZERO,
         above_durable: 0,
     };
+    report.flaws.extend(flaw_of_ancestors(storage)?);
     let mut judge = Judge::new(storage, &survey, known, true);
     let mut newest = None;
     while let Some(judged) = judge.next()? {
@@ -120,6 +122,17 @@ pub fn check(
         _ => {}
     }
     Ok(report)
+}
+
+/// Whether it is still known from which journals this one was restored.
+pub(crate) fn flaw_of_ancestors(storage: &dyn Storage) -> Result<Option<Flaw>, JournalError> {
+    match ancestors::read(storage) {
+        Err(JournalError::Damaged { reason, .. }) => {
+            let lost = Hole { from: Offset::ZERO, to: Offset::ZERO };
+            Ok(Some(Flaw { file: ANCESTORS_FILE.into(), position: 0, bytes: 0, lost, reason }))
+        }
+        read => read.map(|_| None),
+    }
 }
 
 fn missing(before: SegmentName, lost: Hole, segments: u64) -> Flaw {

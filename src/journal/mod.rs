@@ -32,6 +32,8 @@ use tokio::sync::watch;
 
 use crate::config::JournalSettings;
 
+mod ancestors;
+mod backup;
 mod block;
 mod check;
 mod error;
@@ -61,6 +63,7 @@ mod varint;
 mod watermark;
 mod writer;
 
+pub use backup::{BackupError, MANIFEST_FILE, Manifest, Restored, back_up, read_manifest, restore};
 pub use block::{
     AccountDelta, Block, BlockBuilder, BlockHeader, DedupeHash, EncodedBlock, Encoder, Event, EventId, MonitorRow,
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
@@ -127,6 +130,7 @@ type WriterThread = JoinHandle<Result<(), Arc<JournalError>>>;
 #[derive(Debug)]
 pub struct Journal {
     id: JournalId,
+    ancestors: Arc<[Ancestor]>,
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     thread: Mutex<Option<WriterThread>>,
@@ -174,6 +178,7 @@ impl LockedJournal {
     /// As there.
     pub fn open(self, options: JournalOptions) -> Result<(Journal, RecoverySummary), JournalError> {
         let Self { storage, lock } = self;
+        let ancestors = ancestors::read(storage.as_ref())?.into();
         let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
         let summary = recovered.summary.clone();
         let shared = Arc::new(Shared::new(recovered.watermark));
@@ -183,7 +188,7 @@ impl LockedJournal {
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+        Ok((Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
     }
 }
 
@@ -233,6 +238,11 @@ impl Journal {
     /// Whose offsets these are.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Journals that this one was restored from, whose cursors are good here up to their ends.
+    pub fn ancestors(&self) -> Arc<[Ancestor]> {
+        Arc::clone(&self.ancestors)
     }
 
     /// Gives a block to the writer. It comes back when there is no room, or the journal is closed or has failed: wait for

@@ -8,6 +8,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::check::flaw_of_ancestors;
 use super::error::JournalError;
 use super::hole::{Hole, HoleRecord};
 use super::inspect::{Content, Flaw, Inspected};
@@ -75,6 +76,11 @@ pub fn repair(storage: &dyn Storage, known: &[KnownDurable]) -> Result<RepairRep
         },
     };
     repair.put_in_place(&survey.strays)?;
+    if let Some(flaw) = flaw_of_ancestors(storage)? {
+        // Cursors of those journals are refused from now on.
+        repair.set_aside(&flaw.file)?;
+        repair.report.flaws.push(flaw);
+    }
     if !survey.strays.is_empty() {
         survey = Survey::of(storage, known)?;
     }
