@@ -43,6 +43,7 @@ pub(super) fn tell<'a>(holes: impl IntoIterator<Item = &'a Hole>) {
     let mut note = io::stderr().lock();
     for hole in holes {
         // A note for people: its loss costs nothing.
-        writeln!(note, "events {} to {} are lost: a repair of the journal recorded a hole", hole.from, hole.to.0 - 1).ok();
+        writeln!(note, "events {} to {} are lost: a repair of the journal recorded a hole", hole.from, hole.to.0 - 1)
+            .ok();
     }
 }

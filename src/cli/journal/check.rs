@@ -139,7 +139,10 @@ fn print(report: &CheckReport) -> Result<(), CliError> {
         ("whole events", events.to_string()),
         ("bytes", format!("{bytes} ({})", human(bytes))),
         ("durable offset", report.durable.to_string()),
-        ("above it", format!("{} bytes, which the daemon is about to sync or the next start settles", report.above_durable)),
+        (
+            "above it",
+            format!("{} bytes, which the daemon is about to sync or the next start settles", report.above_durable),
+        ),
         ("holes of earlier repairs", lost_in(&report.holes)),
     ];
     print_table(["WHAT", "FIGURE"], rows.map(|(name, figure)| [name.to_owned(), figure]))?;
