@@ -22,3 +22,4 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
+mod torture;
