@@ -17,8 +17,9 @@
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
+mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;

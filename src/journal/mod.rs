@@ -70,12 +70,13 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
+    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, SETTINGS_MONITOR,
+    SINKS_MONITOR, STATE_MONITOR,
 };
 pub use intake::Pace;
 pub use lock::{LockFailure, LockGuard, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
-pub use reader::JournalReader;
+pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
@@ -90,6 +91,16 @@ pub fn folder(data_dir: &FilePath) -> PathBuf {
     data_dir.join("journal")
 }
 
+/// Whose journal is in the folder `dir` (see [`folder`]), as far as can be told without its lock; none where none is, or where
+/// its newest files cannot be read, which opening it will tell.
+pub fn identify(dir: &FilePath) -> Option<JournalId> {
+    let storage = DiskStorage::new(dir);
+    let newest = segment::list_segments(&storage).ok()?.last().copied();
+    let by_segment =
+        newest.and_then(|name| segment::OpenSegment::open(&storage, name).ok()).map(|open| open.header.journal);
+    by_segment.or_else(|| Some(watermark::read(&storage).ok()??.0))
+}
+
 /// What a journal is opened with.
 pub struct JournalOptions {
     /// `[journal]`
@@ -102,12 +113,14 @@ pub struct JournalOptions {
     /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
     /// No segment is begun for it alone.
     pub snapshot: Option<Snapshot>,
+    /// Retention waits for [`Journal::begin_retention`], so that readers that need old segments can say so first.
+    pub retention_waits: bool,
 }
 
 impl JournalOptions {
     /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None }
+        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None, retention_waits: false }
     }
 }
 
@@ -126,6 +139,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     thread: Mutex<Option<WriterThread>>,
+    held_at_start: Mutex<Option<Hold>>,
     /// Released last.
     _lock: LockGuard,
 }
@@ -174,12 +188,14 @@ impl LockedJournal {
         let summary = recovered.summary.clone();
         let shared = Arc::new(Shared::new(recovered.watermark));
         let id = recovered.journal;
+        // Before the writer runs, which begins with retention.
+        let held_at_start = Mutex::new(options.retention_waits.then(|| shared.hold("start", Offset::ZERO)));
         let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
         let thread = std::thread::Builder::new()
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock }, summary))
     }
 }
 
@@ -302,6 +318,11 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
+    pub fn begin_retention(&self) {
+        self.held_at_start.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

@@ -33,6 +33,16 @@ pub struct JournalReader {
     zstd: Decompressor<'static>,
 }
 
+/// What a reader went by.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub enum Passage {
+    /// A block with events that may be wanted.
+    Block(Block),
+    /// A block without any; the offset after it.
+    Passed(Offset),
+}
+
 /// Who says how far is durable.
 #[derive(Debug, Clone)]
 enum Tail {
@@ -207,24 +217,37 @@ impl JournalReader {
     /// [`JournalError::OffsetGone`] when retention was faster; [`JournalError::Damaged`]; [`JournalError::Incomplete`] where
     /// events were durable that no file has; what the system refused.
     pub fn next_block(&mut self, filter: &BlockFilter) -> Result<Option<Block>, JournalError> {
-        while let Some(header) = self.find(|header| header.count > 0)? {
-            let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
-            if !filter.may_admit(&header) {
-                self.next = header.end();
-                self.pass(&header);
-                continue;
+        loop {
+            match self.next_passage(|header| filter.may_admit(header))? {
+                Some(Passage::Block(block)) => return Ok(Some(block)),
+                Some(Passage::Passed(_)) => {}
+                None => return Ok(None),
             }
-            let position = at.cursor.position;
-            let body = at.cursor.body(&at.segment, &header)?;
-            let base = header.base;
-            let block = Block::decode(header, body, &mut self.zstd)
-                .map_err(|reason| at.segment.damaged(position, base, reason))?;
-            let block = block.starting_at(self.next);
-            self.next = block.header().end();
-            at.cursor.pass(block.header());
-            return Ok(Some(block));
         }
-        Ok(None)
+    }
+
+    /// As [`JournalReader::next_block`], but tells of each block that `wanted` has no use for, so that whoever reads a journal in
+    /// which little is wanted hears of progress all the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_passage(&mut self, wanted: impl Fn(&BlockHeader) -> bool) -> Result<Option<Passage>, JournalError> {
+        let Some(header) = self.find(|header| header.count > 0)? else { return Ok(None) };
+        if !wanted(&header) {
+            self.next = header.end();
+            self.pass(&header);
+            return Ok(Some(Passage::Passed(self.next)));
+        }
+        let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
+        let position = at.cursor.position;
+        let body = at.cursor.body(&at.segment, &header)?;
+        let base = header.base;
+        let block =
+            Block::decode(header, body, &mut self.zstd).map_err(|reason| at.segment.damaged(position, base, reason))?;
+        let block = block.starting_at(self.next);
+        self.next = block.header().end();
+        at.cursor.pass(block.header());
+        Ok(Some(Passage::Block(block)))
     }
 
     /// The next block's header, without its events being read: for accounts and resume tokens, which blocks without events

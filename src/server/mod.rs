@@ -1,10 +1,11 @@
-//! The HTTP server: metrics, health, and what the daemon knows of its monitors.
+//! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
 mod guard;
 mod health;
 mod metrics;
 mod monitors;
 mod serve;
+mod sinks;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};

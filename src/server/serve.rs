@@ -12,6 +12,8 @@ use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
+use super::sinks;
+use crate::sink::SinkRow;
 use crate::telemetry::MetricsHandle;
 
 /// Why nothing is served.
@@ -36,6 +38,8 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// How its sinks are.
+    fn sinks(&self) -> Vec<SinkRow>;
 }
 
 /// What handlers share.
@@ -70,6 +74,7 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/sinks", get(sinks::sinks))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

@@ -198,11 +198,20 @@ impl Block {
         (skipped..self.rows.len()).map(|index| Event::new(self, index))
     }
 
-    /// As [`Block::events`], each with its number in the whole block, by which [`Block::event`] finds it.
-    pub fn numbered_events(&self) -> impl Iterator<Item = (Event<'_>, usize)> {
-        let last = self.rows.len();
-        let first = last - self.events().len();
-        self.events().zip(first..last)
+    /// The events from `from` on, each with its number in the whole block, by which [`Block::event`] finds it.
+    pub fn numbered_events_from(&self, from: Offset) -> impl Iterator<Item = (Event<'_>, usize)> {
+        let from = from.max(self.from);
+        let first = usize::try_from(from.0.saturating_sub(self.header.base.0)).unwrap_or(usize::MAX);
+        (first.min(self.rows.len())..self.rows.len()).map(|index| (Event::new(self, index), index))
+    }
+
+    /// The memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.payloads.len()
+            + self.literals.len()
+            + self.hashes.len()
+            + size_of_val(self.rows.as_slice())
+            + size_of_val(self.parts.as_slice())
     }
 
     /// An event by its number in the whole block.
