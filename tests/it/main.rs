@@ -10,6 +10,7 @@ mod commands;
 mod crash_points;
 mod demo;
 mod failing_disk;
+mod file_sinks;
 mod journal;
 mod ledger;
 mod pool;
