@@ -6,7 +6,6 @@ mod placement;
 mod pool;
 mod status;
 mod subscriptions;
-mod tls;
 
 pub use connect::ConnectError;
 pub use pool::{Upstream, UpstreamError, Wiring, check_trust};

@@ -14,7 +14,6 @@ use super::connect::Connector;
 use super::link::{Link, LinkEnd};
 use super::placement::{self, Placement};
 use super::status::{LinkState, TopicState, UpstreamStatus};
-use super::tls::{self, TlsError};
 use crate::backoff::Backoff;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
@@ -24,6 +23,7 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
+use crate::tls::{self, TlsError};
 
 /// What all upstreams share.
 #[derive(Clone)]
