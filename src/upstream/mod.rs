@@ -4,6 +4,7 @@ mod connect;
 mod link;
 mod placement;
 mod pool;
+mod resume;
 mod status;
 mod subscriptions;
 
