@@ -9,6 +9,7 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod failing_disk;
 mod file_sinks;
 mod journal;
 mod ledger;
@@ -23,3 +24,4 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
+mod torture;
