@@ -11,6 +11,8 @@ mod crash_points;
 mod demo;
 mod journal;
 mod ledger;
+mod nats;
+mod nats_server;
 mod pool;
 mod processes;
 mod raw_upstream;

@@ -7,5 +7,5 @@ mod following;
 mod room;
 pub(crate) mod sim_storage;
 mod snapshots;
-mod support;
+pub(crate) mod support;
 mod writing;
