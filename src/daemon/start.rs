@@ -16,12 +16,13 @@ use super::history::{History, Sources};
 use super::own_events::event_block;
 use super::snapshot::LiveState;
 use super::summary::Summary;
+use super::switches::{SwitchLog, Switches};
 use super::view::{DaemonView, Watched};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
     self, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN,
-    Offset, QUARANTINE_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -170,6 +171,14 @@ impl Daemon {
             watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
             upstreams.push(upstream);
         }
+        let switches = Arc::new(Switches::read(&mut journal.reader())?);
+        switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        let switch_log = SwitchLog {
+            switches: Arc::clone(&switches),
+            monitor: identities.of(SETTINGS_MONITOR, OWN_DOMAIN),
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+        };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -177,6 +186,7 @@ impl Daemon {
             ancestors: Arc::default(),
             last_received: recovered.last_received,
             remembered: Vec::new(),
+            switches: switches.sinks(),
             lost_log: Arc::new(move |span: &LostSpan| {
                 let block = event_block(&sinks_identity, LOST_TOPIC, span, lost_clock.stamp());
                 lost_journal.try_submit_own(block).is_ok()
@@ -190,12 +200,14 @@ impl Daemon {
         journal.begin_retention();
         let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
         let watched: Arc<[Watched]> = watched.into();
-        live_state.get_or_init(|| LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&clock), started));
+        live_state.get_or_init(|| {
+            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+        });
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, sinks.sinks()));
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, sinks.sinks(), switch_log));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")

@@ -2,6 +2,7 @@
 //! reads on is told and never mistakes a loss for an end.
 
 use super::block::Dictionary;
+use super::checksum;
 use super::offset::{JournalId, Offset};
 use super::varint::{Input, Malformed, len32, put, put_bytes};
 use crate::clock::UnixNanos;
@@ -85,7 +86,7 @@ impl HoleRecord {
     /// Reads a whole record of the journal.
     pub(crate) fn read(bytes: &[u8], journal: JournalId) -> Result<Self, Malformed> {
         let (content, crc) = bytes.split_last_chunk::<4>().ok_or(Malformed("a hole's record is too short"))?;
-        if crc32c::crc32c(content).to_le_bytes() != *crc {
+        if !checksum::fits(content, u32::from_le_bytes(*crc)) {
             return Err(Malformed("the checksum of a hole's record does not fit"));
         }
         let mut input = Input::new(content);

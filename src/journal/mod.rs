@@ -4,6 +4,7 @@
 //! | file        | is                                                                                    |
 //! |-------------|---------------------------------------------------------------------------------------|
 //! | `block/`    | the events of one batch: building and compressing them, their header, reading them back |
+//! | `checksum`  | whether a checksum fits                                                                 |
 //! | `segment`   | a file of blocks: its name, its header, its seal                                        |
 //! | `intake`    | the bounded queue from the links to the writer                                          |
 //! | `writer`    | the thread that appends and syncs, a group at a time                                    |
@@ -33,9 +34,12 @@ use tokio::sync::watch;
 use crate::config::JournalSettings;
 
 mod block;
+mod checksum;
 mod error;
 mod event_object;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hashes;
 mod hole;
 mod identity;
@@ -76,7 +80,7 @@ pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
-pub use tokens::DurableToken;
+pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -304,6 +308,12 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Where upstreams can be taken up again, as far as is durable. Empty at the opening: what older blocks have is noted by
+    /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
+    pub fn resume_book(&self) -> &ResumeBook {
+        &self.shared.resume
     }
 
     /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.

@@ -1,6 +1,7 @@
 //! Walks over the blocks of a segment in file order, checking that each is the next link of the chain.
 
 use super::block::{BLOCK_MAGIC, BlockHeader, Dictionary, HEADER_FIXED_BYTES};
+use super::checksum;
 use super::error::JournalError;
 use super::hole::{HOLE_START_BYTES, HoleRecord};
 use super::offset::Offset;
@@ -103,7 +104,7 @@ impl BlockCursor {
         let mut hashes = vec![0; header.hashes_len()];
         let at = self.position + u64::from(header.header_len);
         let read = segment.file.read_at(at, &mut hashes).map_err(|source| segment.io("read", source))?;
-        if read == hashes.len() && crc32c::crc32c(&hashes) == header.hashes_crc {
+        if read == hashes.len() && checksum::fits(&hashes, header.hashes_crc) {
             Ok(hashes)
         } else {
             Err(segment.damaged(self.position, header.base, Malformed("the checksum of a block's hashes does not fit")))
@@ -193,7 +194,7 @@ impl Scan {
         let header = self.cursor.header(segment, segment.len)?;
         let body = self.cursor.body(segment, &header)?;
         let fits = body.split_at_checked(header.hashes_len()).is_some_and(|(hashes, rest)| {
-            crc32c::crc32c(hashes) == header.hashes_crc && crc32c::crc32c(rest) == header.body_crc
+            checksum::fits(hashes, header.hashes_crc) && checksum::fits(rest, header.body_crc)
         });
         if !fits {
             let reason = Malformed("the checksum of a block's body does not fit");

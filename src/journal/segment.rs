@@ -7,6 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::block::{BlockHeader, Dictionary, MonitorRow};
+use super::checksum;
 use super::error::JournalError;
 use super::hole::{Hole, HoleRecord};
 use super::offset::{JournalId, Offset};
@@ -128,7 +129,7 @@ impl SegmentHeader {
             return Err(HeaderFault::Version(version));
         }
         let (content, crc) = bytes.split_at_checked(SEGMENT_HEADER_BYTES - 4).ok_or(Malformed("it is cut short"))?;
-        if crc != crc32c::crc32c(content).to_le_bytes() || version < FORMAT_VERSION {
+        if !checksum::fits(content, Input::new(crc).u32()?) || version < FORMAT_VERSION {
             return Err(HeaderFault::Malformed(Malformed("the checksum of the segment's header does not fit")));
         }
         input.u32()?;
@@ -326,7 +327,7 @@ impl OpenSegment {
             .file
             .read_at(place.blocks_end + place.index_len, &mut summary)
             .map_err(|source| self.io("read", source))?;
-        if read != summary.len() || crc32c::crc32c(&summary) != place.summary_crc {
+        if read != summary.len() || !checksum::fits(&summary, place.summary_crc) {
             return Ok(None);
         }
         Ok(read_summary(&summary, &place).ok())
@@ -337,7 +338,7 @@ impl OpenSegment {
         let Some(seal) = &self.seal else { return Ok(None) };
         let mut bytes = vec![0; usize::try_from(seal.index_len).unwrap_or(0)];
         let read = self.file.read_at(seal.index_at, &mut bytes).map_err(|source| self.io("read", source))?;
-        if read != bytes.len() || crc32c::crc32c(&bytes) != seal.index_crc {
+        if read != bytes.len() || !checksum::fits(&bytes, seal.index_crc) {
             return Ok(None);
         }
         Ok(read_index(&bytes, self.header.journal).ok())
@@ -356,7 +357,7 @@ fn read_trailer(bytes: &[u8], trailer_at: u64, journal: JournalId) -> Result<Tra
     const NONE: Malformed = Malformed("there is no seal");
     let (content, end) = bytes.split_at_checked(TRAILER_BYTES - 12).ok_or(NONE)?;
     let mut end = Input::new(end);
-    if end.u32()? != crc32c::crc32c(content) || end.take(8)? != SEAL_MAGIC {
+    if !checksum::fits(content, end.u32()?) || end.take(8)? != SEAL_MAGIC {
         return Err(NONE);
     }
     let mut input = Input::new(content);

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::config::{Endpoint, SinkSettings};
 use crate::sink::StoreError;
-use crate::upstream;
+use crate::tls;
 
 /// The longest that connecting, handshakes included, may take. Source: the default of [`crate::config::PoolSettings`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +110,7 @@ impl Access {
         let url = self.url.reveal();
         let secured = url.scheme() == "tls" || self.ca_file.is_some();
         if secured {
-            let config = upstream::client_config(self.ca_file.as_deref())
+            let config = tls::client_config(self.ca_file.as_deref())
                 .map_err(|error| StoreError::Stop(error.to_string()))?;
             options = options.tls_client_config((*config).clone()).require_tls(true);
         }
