@@ -9,8 +9,12 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod failing_disk;
+mod file_sinks;
 mod journal;
 mod ledger;
+mod nats;
+mod nats_server;
 mod pool;
 mod postgres;
 mod postgres_server;
@@ -24,3 +28,4 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
+mod torture;
