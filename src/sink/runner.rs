@@ -381,9 +381,9 @@ impl<S: Store> Runner<S> {
                 self.write(&batch).await?;
                 continue;
             }
-            let now = Instant::now();
             let due = following.due(self.pacing.size(), self.parts.settings.flush_interval, draining);
-            if due.is_some_and(|at| at <= now) {
+            // Looked at the clock behind `due`: what is due at once is then due.
+            if due.is_some_and(|at| at <= Instant::now()) {
                 let limits = BatchLimits { rows: self.pacing.size(), bytes: self.parts.settings.read_ahead.as_usize() };
                 let batch = following.ahead.take(following.cursor, limits);
                 following.work.push_back(batch);
