@@ -2,6 +2,7 @@
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
 mod api;
+mod checkpoint;
 mod config;
 mod demo;
 mod event_line;
@@ -12,6 +13,7 @@ mod monitors;
 mod print;
 mod quarantine;
 mod query;
+mod replay;
 mod run;
 mod selection;
 mod simulate;
@@ -47,6 +49,10 @@ enum Command {
     Tail(tail::Args),
     /// Look at the journal
     Journal(journal::Args),
+    /// Bookmarks of the journal: write one, list and show them
+    Checkpoint(checkpoint::Args),
+    /// Write a span of the journal into a sink anew
+    Replay(replay::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
     /// Check or show the settings
@@ -66,6 +72,8 @@ impl Command {
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
+            Self::Checkpoint(args) => args.run(context),
+            Self::Replay(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
