@@ -21,6 +21,7 @@
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
 //! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them
 //! with.
+//! `backoff` how long to wait before another attempt, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;
 pub mod checkpoint;
@@ -39,4 +40,5 @@ pub mod server;
 pub mod simulator;
 pub mod sink;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -7,6 +7,7 @@
 //! | `store`     | what a store must do: open, write a batch and move the cursor in one step  |
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
+//! | `worker`    | a thread that owns what blocks                                             |
 //! | `interest`  | which events a sink takes                                                  |
 //! | `reading`   | reading the journal ahead of the store, so much and no more                |
 //! | `pacing`    | how many events a transaction takes                                        |
@@ -36,6 +37,7 @@ mod sqlite;
 mod status;
 mod store;
 mod switch;
+mod worker;
 
 pub use any_store::AnyStore;
 pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};

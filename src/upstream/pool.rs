@@ -15,7 +15,6 @@ use super::link::{Link, LinkEnd};
 use super::placement::{self, Placement};
 use super::resume::{Began, QUERY, ResumePoint};
 use super::status::{LinkState, TopicState, UpstreamStatus};
-use super::tls::{self, TlsError};
 use crate::backoff::Backoff;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
@@ -25,6 +24,7 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
+use crate::tls::{self, TlsError};
 
 /// What all upstreams share.
 #[derive(Clone)]
