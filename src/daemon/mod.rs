@@ -3,6 +3,7 @@
 mod assembly;
 mod figures;
 mod history;
+mod operations;
 mod own_events;
 mod snapshot;
 mod start;
@@ -13,6 +14,7 @@ mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;
+mod works;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

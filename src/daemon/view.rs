@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
+use super::works::Works;
+use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::server::{Health, HealthState, MonitorRow, View};
+use crate::recovery::replay::ReplayRequest;
+use crate::server::{Health, HealthState, MonitorRow, OperationRow, Refusal, ReplayAnswer, View};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
@@ -49,6 +52,7 @@ pub struct DaemonView {
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
     sinks: Arc<Sinks>,
+    works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
     /// As the sinks' rows.
@@ -70,6 +74,7 @@ impl DaemonView {
         window: Arc<DedupeWindow>,
         sinks: Arc<Sinks>,
         switch_log: SwitchLog,
+        works: Arc<Works>,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -96,6 +101,7 @@ impl DaemonView {
             sinks,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
+            works,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -174,6 +180,7 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        self.works.keeper.tend();
     }
 }
 
@@ -211,6 +218,9 @@ impl View for DaemonView {
             })
             .collect();
         let sinks = self.sinks_health(&mut reasons);
+        if let Some(problem) = self.works.keeper.problem() {
+            reasons.push(format!("no checkpoint could be written: {problem}"));
+        }
         let (journal, writable) = match self.journal.state() {
             JournalState::Writable => ("writable", true),
             JournalState::Full { .. } => ("full", false),
@@ -253,6 +263,26 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
+        self.works.checkpoints()
+    }
+
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal> {
+        self.works.create_checkpoint()
+    }
+
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
+        self.works.replay(request)
+    }
+
+    fn operations(&self) -> Vec<OperationRow> {
+        self.works.operations()
+    }
+
+    fn operation(&self, id: &str) -> Option<OperationRow> {
+        self.works.operations.row(id)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

@@ -4,10 +4,12 @@ mod guard;
 mod health;
 mod metrics;
 mod monitors;
+mod operations;
 mod serve;
 mod sinks;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use monitors::MonitorRow;
+pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use serve::{ServerError, View, listen, serve};
