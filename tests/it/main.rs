@@ -16,6 +16,7 @@ mod ledger;
 mod nats;
 mod nats_server;
 mod pool;
+mod postgres;
 mod postgres_server;
 mod processes;
 mod raw_upstream;
