@@ -10,6 +10,7 @@ mod commands;
 mod crash_points;
 mod demo;
 mod journal;
+mod journal_tools;
 mod ledger;
 mod pool;
 mod processes;

@@ -8,5 +8,5 @@ mod repair;
 mod room;
 pub(crate) mod sim_storage;
 mod snapshots;
-mod support;
+pub(crate) mod support;
 mod writing;
