@@ -17,6 +17,7 @@ mod restore;
 mod run;
 mod selection;
 mod simulate;
+mod sinks;
 mod tail;
 mod walk;
 
@@ -41,6 +42,8 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are
     Monitors(monitors::Args),
+    /// Ask the running daemon how its sinks are; switch them off and on
+    Sinks(sinks::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -66,6 +69,7 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::Sinks(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),

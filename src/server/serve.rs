@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use super::health::{self, Health};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::sinks;
-use crate::sink::SinkRow;
+use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
 
 /// Why nothing is served.
@@ -40,6 +40,16 @@ pub trait View: Send + Sync + 'static {
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
+    /// Switches a sink off or on. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or more must be said.
+    fn change_sink(&self, name: &str, change: SinkChange) -> Result<SwitchedSink, SwitchRefusal>;
+    /// Rows that a sink's store has put aside, oldest first. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
 }
 
 /// What handlers share.
@@ -75,6 +85,8 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/sinks", get(sinks::sinks))
+        .route("/api/v1/sinks/{name}", put(sinks::change))
+        .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

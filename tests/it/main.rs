@@ -9,6 +9,8 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod failing_disk;
+mod file_sinks;
 mod journal;
 mod journal_tools;
 mod ledger;
@@ -23,3 +25,4 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
+mod torture;
