@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, AssemblyError, assemble};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
 use super::snapshot::LiveState;
 use super::summary::Summary;
@@ -21,8 +22,8 @@ use super::view::{DaemonView, Watched};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN,
-    Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
+    OWN_DOMAIN, Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -120,6 +121,8 @@ impl Daemon {
         // Filled when there is something to tell, which is before anything can be written.
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
+        let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
+        let teller = Arc::clone(&drop_teller);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
@@ -134,6 +137,7 @@ impl Daemon {
             known_durable,
             retention_waits: true,
             snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            drop_record: Some(Box::new(move |span| teller.get().map(|teller| teller.block(span)))),
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
@@ -179,6 +183,7 @@ impl Daemon {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
+        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -370,8 +375,14 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
             tracing::info!("there is room on the disk again");
         }
         Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
-        Notice::Retired { from, to } => tracing::info!(%from, %to, "retention deleted a segment"),
-        Notice::Dropped { from, to } => {
+        Notice::Retired { from, to, bytes } => {
+            metrics.deleted("retention", *bytes);
+            tracing::info!(%from, %to, "retention deleted a segment");
+        }
+        Notice::Retention(status) => metrics.retention(status),
+        Notice::Dropping(span) => announce(span),
+        Notice::Dropped { from, to, bytes } => {
+            metrics.deleted("drop_oldest", *bytes);
             tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
         }
         Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),

@@ -2,6 +2,7 @@
 
 mod guard;
 mod health;
+mod journal;
 mod metrics;
 mod monitors;
 mod serve;
@@ -9,5 +10,6 @@ mod sinks;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
+pub use journal::{JournalRow, RetentionRow};
 pub use monitors::MonitorRow;
 pub use serve::{ServerError, View, listen, serve};
