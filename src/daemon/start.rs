@@ -184,6 +184,11 @@ impl Daemon {
             clock: Arc::clone(&clock),
         };
         drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
+        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
+        let watched: Arc<[Watched]> = watched.into();
+        live_state.get_or_init(|| {
+            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+        });
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -203,11 +208,6 @@ impl Daemon {
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
-        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
-        let watched: Arc<[Watched]> = watched.into();
-        live_state.get_or_init(|| {
-            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
-        });
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
@@ -331,7 +331,6 @@ impl Drop for Daemon {
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }
-        self.sinks.shut_down();
     }
 }
 

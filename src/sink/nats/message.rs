@@ -18,8 +18,9 @@ const HEADER_BYTES_MAX: usize = 65_535;
 /// `NATS/1.0`, the line ends around it and after the last header.
 const HEADER_FRAME_BYTES: usize = 12;
 
-/// The header with the expected sequence number at its longest.
-const EXPECTED_BYTES_MAX: usize = "Nats-Expected-Last-Sequence: 18446744073709551615\r\n".len();
+/// The headers with what is expected, at their longest.
+const EXPECTED_BYTES_MAX: usize = "Nats-Expected-Last-Sequence: 18446744073709551615\r\n".len()
+    + "Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000-18446744073709551615\r\n".len();
 
 const SINK: HeaderName = HeaderName::from_static("Sluice-Sink");
 const REPLAY: HeaderName = HeaderName::from_static("Sluice-Replay");
@@ -36,12 +37,13 @@ const PATH: HeaderName = HeaderName::from_static("Sluice-Path");
 const CONFLICT: HeaderName = HeaderName::from_static("Sluice-Conflict");
 const HANDOVER: HeaderName = HeaderName::from_static("Sluice-Handover");
 
-/// A message, but for the sequence number that it expects.
+/// A message, but for what it expects of the one before it.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) subject: String,
+    pub(super) id: String,
     headers: HeaderMap,
-    /// Bytes of the headers as they are sent, without the expected sequence number.
+    /// Bytes of the headers as they are sent, without what is expected.
     header_bytes: usize,
 }
 
@@ -67,7 +69,8 @@ impl Author {
     pub(super) fn write(&self, event: &Event<'_>) -> Message {
         let subject = self.subjects.of(event);
         let mut headers = Headers { map: HeaderMap::new(), bytes: HEADER_FRAME_BYTES };
-        headers.set(async_nats::header::NATS_MESSAGE_ID, format!("{}-{}", self.journal, event.offset).into());
+        let id = format!("{}-{}", self.journal, event.offset);
+        headers.set(async_nats::header::NATS_MESSAGE_ID, HeaderValue::from(id.as_str()));
         headers.set(SINK, self.sink.clone());
         if let Some(replay) = &self.replay {
             headers.set(REPLAY, replay.clone());
@@ -94,14 +97,18 @@ impl Author {
         if event.handover {
             headers.set(HANDOVER, "true".into());
         }
-        Message { subject, headers: headers.map, header_bytes: headers.bytes }
+        Message { subject, id, headers: headers.map, header_bytes: headers.bytes }
     }
 }
 
 impl Message {
-    /// Its headers, with the sequence number that the last message of the stream must have.
-    pub(super) fn expecting(mut self, last_sequence: u64) -> HeaderMap {
+    /// Its headers, with what the last message of the stream must be: its sequence number, and its id where we know that the
+    /// server knows it.
+    pub(super) fn expecting(mut self, last_sequence: u64, last_id: Option<&str>) -> HeaderMap {
         self.headers.insert(async_nats::header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(last_sequence));
+        if let Some(id) = last_id {
+            self.headers.insert(async_nats::header::NATS_EXPECTED_LAST_MESSAGE_ID, HeaderValue::from(id));
+        }
         self.headers
     }
 

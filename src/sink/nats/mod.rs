@@ -39,7 +39,7 @@ use connection::{Access, Connection};
 use message::{Author, Limits};
 use parked::ParkedFile;
 use pipeline::Pipeline;
-use stream::{OWNER, Position, Target};
+use stream::{Position, Target};
 use subject::SubjectTemplate;
 
 /// The longest wait for an acknowledgement, where half the sink's `timeout` is not less. A cluster takes some seconds to choose
@@ -100,7 +100,7 @@ impl NatsStore {
         Ok(Self {
             sink: name.to_owned(),
             access: Access::new(name, sink)?,
-            target: Target { stream, subjects, owner: format!("{OWNER}sink {name}") },
+            target: Target::of_sink(name, stream, subjects),
             parked: ParkedFile::path(&settings.daemon.data_dir, name),
             ack_timeout: (sink.timeout / 2).min(ACK_TIMEOUT_MAX),
             open: None,
@@ -122,7 +122,7 @@ impl NatsStore {
                 let mut prefix = "sluice.replay.".to_owned();
                 escape::token(to, &mut prefix);
                 let subjects = self.target.subjects.moved_to(prefix);
-                Ok(Target { stream: to.clone(), subjects, owner: format!("{OWNER}replay {id} of sink {}", self.sink) })
+                Ok(Target::of_replay(id, &self.sink, to.clone(), subjects))
             }
         }
     }

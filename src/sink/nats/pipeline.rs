@@ -4,6 +4,10 @@
 //! So the server takes all of a batch in order, or a first part of it: behind a message that was lost, refused or not sent,
 //! everything else is refused. A message that arrives late, when its place has been taken, is refused too.
 //!
+//! If somebody else publishes to the stream in the middle of a batch, our next message is refused, and the one behind it finds
+//! the very sequence number that it expects. So each also carries the id of the message before it. The first over a connection
+//! does not: the server knows the last id only as long as it neither restarts nor forgets it.
+//!
 //! Acknowledgements come in the order of the messages. One that is missing (the next one comes first, or none comes) ends
 //! the batch like a refusal: nothing more is published, what is in flight is waited for, and the store is opened again, which
 //! reads in the stream itself how far it came.
@@ -40,6 +44,8 @@ pub(super) struct Pipeline {
     /// Acknowledgements of all messages that went over this connection.
     acks: Subscriber,
     inbox: String,
+    /// Of the last message published over this connection.
+    last_id: Option<String>,
     /// Messages that were ever published over this connection: the next one's place in the inbox.
     published: u64,
     in_flight: VecDeque<InFlight>,
@@ -85,6 +91,7 @@ impl Pipeline {
             connection,
             acks,
             inbox,
+            last_id: None,
             published: 0,
             in_flight: VecDeque::with_capacity(IN_FLIGHT_MESSAGES),
             in_flight_bytes: 0,
@@ -142,12 +149,13 @@ impl Pipeline {
     }
 
     /// Hands a message to the client.
-    async fn send(&mut self, message: Message, last_sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
+    async fn send(&mut self, mut message: Message, last_sequence: u64, payload: &[u8]) -> Result<(), StoreError> {
         let reply = format!("{}.{}", self.inbox, self.published);
         self.published += 1;
-        let Message { subject, .. } = &message;
-        let subject = subject.clone();
-        let headers = message.expecting(last_sequence);
+        let subject = std::mem::take(&mut message.subject);
+        let id = std::mem::take(&mut message.id);
+        let headers = message.expecting(last_sequence, self.last_id.as_deref());
+        self.last_id = Some(id);
         let mut sending = std::pin::pin!(self.connection.client.publish_with_reply_and_headers(
             subject,
             reply,
@@ -273,7 +281,7 @@ impl Refusal<'_> {
     fn meaning(&self, offset: Offset) -> StoreError {
         let said = format!("{} (error {})", self.description, self.err_code);
         match ErrorCode(self.err_code) {
-            ErrorCode::STREAM_WRONG_LAST_SEQUENCE => {
+            ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID => {
                 StoreError::Moved(format!("the stream does not end where it was left: {said}"))
             }
             ErrorCode::STREAM_STORE_FAILED => StoreError::Unavailable(format!(

@@ -24,8 +24,9 @@ use crate::sink::{Opening, Purpose, StoreError};
 /// default of 2 minutes would be 12 million ids.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
-/// What descriptions of sinks' streams begin with.
-pub(super) const OWNER: &str = "sluice ";
+/// What descriptions of streams begin with that were created by sinks, and by replays.
+const OWNER: &str = "sluice ";
+const REPLAY: &str = "sluice replay ";
 
 /// Which stream, and what goes into it.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub(super) struct Target {
     pub(super) stream: String,
     pub(super) subjects: SubjectTemplate,
     /// What the stream's description says of whose it is: `sluice sink bus`.
-    pub(super) owner: String,
+    owner: String,
 }
 
 /// What is there.
@@ -68,6 +69,16 @@ pub(super) struct Position {
 }
 
 impl Target {
+    /// For following the journal.
+    pub(super) fn of_sink(sink: &str, stream: String, subjects: SubjectTemplate) -> Self {
+        Self { stream, subjects, owner: format!("{OWNER}sink {sink}") }
+    }
+
+    /// For a replay.
+    pub(super) fn of_replay(id: &str, sink: &str, stream: String, subjects: SubjectTemplate) -> Self {
+        Self { stream, subjects, owner: format!("{REPLAY}{id} of sink {sink}") }
+    }
+
     /// Looks at the stream. None: there is none.
     pub(super) async fn look(&self, connection: &Connection, context: &Context) -> Result<Option<Found>, StoreError> {
         let Some(stream) = self.find(connection, context).await? else { return Ok(None) };
@@ -133,7 +144,12 @@ impl Target {
     /// Whether a stream that is there can be a sink's.
     fn check(&self, config: &Config) -> Result<(), StoreError> {
         let wanted = self.subjects.pattern();
-        let other = config.description.as_deref().filter(|owner| owner.starts_with(OWNER) && **owner != *self.owner);
+        // Of a replay's stream the messages tell whose it is.
+        let other = config.description.as_deref().filter(|owner| {
+            owner.starts_with(OWNER)
+                && **owner != *self.owner
+                && !(owner.starts_with(REPLAY) && self.owner.starts_with(REPLAY))
+        });
         if let Some(other) = other {
             return Err(StoreError::Stop(format!(
                 "stream {} belongs to another, as its description says (`{other}`), and a stream belongs to one sink: give the sink \
