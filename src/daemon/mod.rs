@@ -3,6 +3,7 @@
 mod assembly;
 mod figures;
 mod history;
+mod journal_events;
 mod operations;
 mod own_events;
 mod snapshot;

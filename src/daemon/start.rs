@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -23,8 +24,8 @@ use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, DurableToken, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
-    OWN_DOMAIN, Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
+    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -127,6 +128,8 @@ impl Daemon {
         // Filled when there is something to tell, which is before anything can be written.
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
+        let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
+        let teller = Arc::clone(&drop_teller);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
@@ -144,6 +147,7 @@ impl Daemon {
             known_durable,
             retention_waits: true,
             snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            drop_record: Some(Box::new(move |span| teller.get().map(|teller| teller.block(span)))),
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
@@ -192,6 +196,7 @@ impl Daemon {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
+        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
         let watched: Arc<[Watched]> = watched.into();
         live_state.get_or_init(|| {
             LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
@@ -442,8 +447,14 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
             tracing::info!("there is room on the disk again");
         }
         Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
-        Notice::Retired { from, to } => tracing::info!(%from, %to, "retention deleted a segment"),
-        Notice::Dropped { from, to } => {
+        Notice::Retired { from, to, bytes } => {
+            metrics.deleted("retention", *bytes);
+            tracing::info!(%from, %to, "retention deleted a segment");
+        }
+        Notice::Retention(status) => metrics.retention(status),
+        Notice::Dropping(span) => announce(span),
+        Notice::Dropped { from, to, bytes } => {
+            metrics.deleted("drop_oldest", *bytes);
             tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
         }
         Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),

@@ -12,11 +12,13 @@ use super::troubles::Troubles;
 use super::works::Works;
 use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
-use crate::journal::{Journal, JournalState};
+use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::replay::ReplayRequest;
-use crate::server::{Health, HealthState, MonitorRow, OperationRow, Refusal, ReplayAnswer, View};
+use crate::server::{
+    Health, HealthState, JournalRow, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow, View,
+};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
@@ -195,7 +197,35 @@ fn idle_topics(topics: &[TopicState]) -> Vec<(&'static str, usize)> {
     counts.into_iter().collect()
 }
 
+/// The journal's state in a word, and whether it takes events.
+fn state_of(journal: &Journal) -> (&'static str, bool) {
+    match journal.state() {
+        JournalState::Writable => ("writable", true),
+        JournalState::Full { .. } => ("full", false),
+        JournalState::Failed(_) => ("failed", false),
+        JournalState::Closed => ("closed", false),
+    }
+}
+
 impl View for DaemonView {
+    fn journal(&self) -> JournalRow {
+        let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
+        JournalRow {
+            journal: self.journal.id().to_string(),
+            durable_offset: self.journal.durable().0,
+            state: state_of(&self.journal).0.to_owned(),
+            retention: RetentionRow {
+                last_run: last_run.map(|at| at.to_string()),
+                deleted_segments,
+                deleted_bytes,
+                held_by: held.as_ref().map(|held| held.who.to_string()),
+                held_from: held.as_ref().map(|held| held.from.0),
+                held_bytes: held.as_ref().map_or(0, |held| held.bytes),
+                above_max_size: held.is_some_and(|held| held.above_max_size),
+            },
+        }
+    }
+
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
         let upstreams: BTreeMap<String, &'static str> = self
@@ -221,12 +251,12 @@ impl View for DaemonView {
         if let Some(problem) = self.works.keeper.problem() {
             reasons.push(format!("no checkpoint could be written: {problem}"));
         }
-        let (journal, writable) = match self.journal.state() {
-            JournalState::Writable => ("writable", true),
-            JournalState::Full { .. } => ("full", false),
-            JournalState::Failed(_) => ("failed", false),
-            JournalState::Closed => ("closed", false),
-        };
+        if let Some(HeldBack { who, from, bytes, above_max_size: true, .. }) = self.journal.retention().held {
+            reasons.push(format!(
+                "the journal is larger than `journal.max_size`: {who} needs events from {from} on, {bytes} bytes more"
+            ));
+        }
+        let (journal, writable) = state_of(&self.journal);
         if !writable {
             reasons.insert(0, format!("the journal is {journal}: nothing becomes durable"));
         }

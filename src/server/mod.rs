@@ -2,6 +2,7 @@
 
 mod guard;
 mod health;
+mod journal;
 mod metrics;
 mod monitors;
 mod operations;
@@ -10,6 +11,7 @@ mod sinks;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
+pub use journal::{JournalRow, RetentionRow};
 pub use monitors::MonitorRow;
 pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use serve::{ServerError, View, listen, serve};

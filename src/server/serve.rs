@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::{self, Access};
 use super::health::{self, Health};
+use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
@@ -41,6 +42,8 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// How its journal is.
+    fn journal(&self) -> JournalRow;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -105,6 +108,7 @@ pub async fn serve(
         .route("/v1/health/live", get(health::live))
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
+        .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))

@@ -12,6 +12,7 @@ mod demo;
 mod failing_disk;
 mod file_sinks;
 mod journal;
+mod journal_tools;
 mod ledger;
 mod nats;
 mod nats_server;

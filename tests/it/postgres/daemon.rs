@@ -89,7 +89,10 @@ fn a_server_that_hangs_holds_up_no_other_sink() {
     let (one, other) = (PostgresServer::start(), PostgresServer::start());
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "2000", "--seed", "3"]);
     let daemon = Daemon::start(&place, &settings(&feed, &[("one", &one), ("other", &other)]));
-    until("both write", || { eprintln!("{}", daemon.log());(cursor(&one, "one") > 200 && cursor(&other, "other") > 200).then_some(())});
+    until("both write", || {
+        eprintln!("{}", daemon.log());
+        (cursor(&one, "one") > 200 && cursor(&other, "other") > 200).then_some(())
+    });
     one.hang();
     let (start, hung_at) = (cursor(&other, "other"), durable(&place));
     // Longer than a transaction of the hung one may take.
