@@ -14,6 +14,7 @@ mod file_sinks;
 mod journal;
 mod ledger;
 mod pool;
+mod postgres_server;
 mod processes;
 mod raw_upstream;
 mod readme;
