@@ -183,7 +183,7 @@ impl Daemon {
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
-            ancestors: Arc::default(),
+            ancestors: journal.ancestors(),
             last_received: recovered.last_received,
             remembered: Vec::new(),
             switches: switches.sinks(),

@@ -13,6 +13,8 @@ mod failing_disk;
 mod file_sinks;
 mod journal;
 mod ledger;
+mod nats;
+mod nats_server;
 mod pool;
 mod postgres_server;
 mod processes;

@@ -26,8 +26,7 @@ const OF_KINDS: [OfKinds; 12] = [
 ];
 
 /// Keys without which a kind does not know where to write.
-const NEEDED: [(SinkKind, &str); 3] =
-    [(SinkKind::Postgres, "url"), (SinkKind::Nats, "url"), (SinkKind::Nats, "stream")];
+const NEEDED: [(SinkKind, &str); 2] = [(SinkKind::Postgres, "url"), (SinkKind::Nats, "url")];
 
 impl Checker<'_> {
     pub(super) fn sinks(&mut self, settings: &Settings) {
