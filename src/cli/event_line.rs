@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Format;
-use crate::journal::Event;
+use crate::journal::{Event, Offset};
+use crate::monitor::retry::RetryMarks;
 
 /// An event for programs.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,9 @@ struct EventObject<'a> {
     conflict: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     handover: bool,
+    /// Parsed again out of the quarantined frame at this offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retried_from: Option<u64>,
     #[serde(flatten)]
     payload: Payload<'a>,
 }
@@ -67,16 +71,19 @@ pub(super) struct EventPrinter<W> {
     format: Format,
     width: usize,
     headed: bool,
+    /// Of the block that was printed from last, by its first offset.
+    marks: Option<(Offset, RetryMarks)>,
 }
 
 impl<W: Write> EventPrinter<W> {
     /// A printer onto `out`; lines of a table are cut to `width` columns.
     pub(super) fn new(out: W, format: Format, width: usize) -> Self {
-        Self { out, format, width, headed: false }
+        Self { out, format, width, headed: false, marks: None }
     }
 
     /// Prints one event.
     pub(super) fn print(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let retried_from = self.retried_from(event);
         match self.format {
             Format::Json => {
                 let object = EventObject {
@@ -91,6 +98,7 @@ impl<W: Write> EventPrinter<W> {
                     received_time: event.received.to_string(),
                     conflict: event.conflict,
                     handover: event.handover,
+                    retried_from,
                     payload: payload(event.payload),
                 };
                 serde_json::to_writer(&mut self.out, &object)?;
@@ -108,6 +116,14 @@ impl<W: Write> EventPrinter<W> {
                 self.line(&[&offset, &received, event.monitor, &key, &id, &payload])
             }
         }
+    }
+
+    fn retried_from(&mut self, event: &Event<'_>) -> Option<u64> {
+        let base = event.block().header().base();
+        if self.marks.as_ref().is_none_or(|(of, _)| *of != base) {
+            self.marks = Some((base, RetryMarks::of(event.block())));
+        }
+        self.marks.as_ref().and_then(|(_, marks)| marks.retried_from(event.offset))
     }
 
     /// Says that what was printed is on its way.

@@ -11,6 +11,7 @@ mod journal;
 mod monitors;
 mod print;
 mod quarantine;
+mod quarantine_retry;
 mod query;
 mod run;
 mod selection;

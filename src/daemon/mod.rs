@@ -4,6 +4,7 @@ mod assembly;
 mod figures;
 mod history;
 mod own_events;
+mod retry;
 mod snapshot;
 mod start;
 mod summary;

@@ -1,6 +1,6 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, AssemblyError, assemble};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::Summary;
 use super::view::{DaemonView, Watched};
@@ -19,7 +20,7 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
     self, GAPS_MONITOR, Journal, JournalError, JournalOptions, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    QUARANTINE_MONITOR, STATE_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -131,6 +132,7 @@ impl Daemon {
         let own = OwnIdentities {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
+            retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
@@ -142,6 +144,18 @@ impl Daemon {
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+        };
+        let known = assembled
+            .iter()
+            .map(|(name, Assembled { dialect, roster })| (name.clone(), (Arc::clone(dialect), Arc::clone(roster))));
+        let retrier = Retrier {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::clone(&clock),
+            own: wiring.own.clone(),
+            batch: settings.batch.clone(),
+            upstreams: known.collect(),
+            at_work: Mutex::default(),
         };
         let mut upstreams = Vec::new();
         let mut watched = Vec::new();
@@ -159,7 +173,7 @@ impl Daemon {
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window));
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::retry::Retrier;
 use super::troubles::Troubles;
 use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::server::{Health, HealthState, MonitorRow, View};
+use crate::server::{Health, HealthState, MonitorRow, RetryRefusal, RetryReport, RetryRequest, View};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
@@ -46,6 +47,7 @@ pub struct DaemonView {
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
+    retrier: Retrier,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -61,6 +63,7 @@ impl DaemonView {
         journal: Arc<Journal>,
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
+        retrier: Retrier,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -83,6 +86,7 @@ impl DaemonView {
             journal,
             commits,
             window,
+            retrier,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -204,6 +208,10 @@ impl View for DaemonView {
             memory: Memory::now(),
             reasons,
         }
+    }
+
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
+        self.retrier.run(request)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

@@ -58,7 +58,8 @@ pub use error::JournalError;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, STATE_MONITOR,
+    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
+    STATE_MONITOR,
 };
 pub use intake::Pace;
 pub use lock::LockGuard;

@@ -4,9 +4,11 @@ mod guard;
 mod health;
 mod metrics;
 mod monitors;
+mod quarantine;
 mod serve;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use monitors::MonitorRow;
+pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};

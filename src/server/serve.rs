@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,7 @@ use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
+use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use crate::telemetry::MetricsHandle;
 
 /// Why nothing is served.
@@ -36,6 +37,11 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// Parses quarantined frames again. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or not now.
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
 }
 
 /// What handlers share.
@@ -70,6 +76,7 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

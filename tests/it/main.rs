@@ -10,6 +10,7 @@ mod demo;
 mod journal;
 mod pool;
 mod processes;
+mod quarantine_retry;
 mod raw_upstream;
 mod readme;
 mod real_server;
