@@ -16,11 +16,14 @@
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
-//! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped, and `simulator` a provider to try them with.
+//! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
+//! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
+mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crash_point;
 pub mod daemon;
 pub mod dialect;
 pub mod journal;

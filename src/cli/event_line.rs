@@ -3,67 +3,9 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
 use super::Format;
-use crate::journal::{Event, Offset};
+use crate::journal::{Event, EventObject, Offset};
 use crate::monitor::retry::RetryMarks;
-
-/// An event for programs.
-#[derive(Debug, Serialize)]
-struct EventObject<'a> {
-    offset: u64,
-    path: &'a str,
-    monitor: &'a str,
-    domain: &'a str,
-    topic: &'a str,
-    key: Option<Cow<'a, str>>,
-    id: Option<Cow<'a, str>>,
-    event_time: Option<String>,
-    received_time: String,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    conflict: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    handover: bool,
-    /// Parsed again out of the quarantined frame at this offset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retried_from: Option<u64>,
-    #[serde(flatten)]
-    payload: Payload<'a>,
-}
-
-/// A payload as what it is.
-#[derive(Debug, Serialize)]
-enum Payload<'a> {
-    /// A JSON text, with its digits and its order of keys as they came.
-    #[serde(rename = "payload")]
-    Json(Cow<'a, RawValue>),
-    /// Any other text.
-    #[serde(rename = "payload")]
-    Text(&'a str),
-    /// Anything else.
-    #[serde(rename = "payload_base64")]
-    Bytes(String),
-}
-
-fn payload(raw: &[u8]) -> Payload<'_> {
-    let Ok(text) = std::str::from_utf8(raw) else {
-        use base64::Engine as _;
-        return Payload::Bytes(base64::engine::general_purpose::STANDARD.encode(raw));
-    };
-    let Ok(json) = serde_json::from_str::<&RawValue>(text) else {
-        return Payload::Text(text);
-    };
-    if !json.get().contains(['\n', '\r']) {
-        return Payload::Json(Cow::Borrowed(json));
-    }
-    // Line ends of a JSON text stand between its tokens only, so that a blank says the same on one line.
-    match RawValue::from_string(json.get().replace(['\n', '\r'], " ")) {
-        Ok(json) => Payload::Json(Cow::Owned(json)),
-        Err(_) => Payload::Text(text),
-    }
-}
 
 /// Prints events.
 pub(super) struct EventPrinter<W> {
@@ -86,21 +28,7 @@ impl<W: Write> EventPrinter<W> {
         let retried_from = self.retried_from(event);
         match self.format {
             Format::Json => {
-                let object = EventObject {
-                    offset: event.offset.0,
-                    path: event.path.as_str(),
-                    monitor: event.monitor,
-                    domain: event.domain,
-                    topic: event.topic,
-                    key: event.key(),
-                    id: event.id(),
-                    event_time: event.event_time.map(|time| time.to_string()),
-                    received_time: event.received.to_string(),
-                    conflict: event.conflict,
-                    handover: event.handover,
-                    retried_from,
-                    payload: payload(event.payload),
-                };
+                let object = EventObject::from(event).retried_from(retried_from);
                 serde_json::to_writer(&mut self.out, &object)?;
                 self.out.write_all(b"\n")
             }

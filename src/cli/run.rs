@@ -4,6 +4,7 @@ use super::{CliError, Context, Exit};
 use crate::config::{Loaded, require_smart_path};
 use crate::daemon::{self, AssemblyError, Ending, StartError};
 use crate::journal::JournalError;
+use crate::sink::SinkError;
 use crate::telemetry;
 
 /// `sluice run`
@@ -83,7 +84,10 @@ impl From<StartError> for CliError {
             StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
                 Self::from_error(Exit::BadSettings, error)
             }
-            StartError::Server(_) | StartError::Runtime(_) => Self::from_error(Exit::No, error),
+            StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
+            StartError::Sink(SinkError::Runtime(_)) | StartError::Server(_) | StartError::Runtime(_) => {
+                Self::from_error(Exit::No, error)
+            }
         }
     }
 }

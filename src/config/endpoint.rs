@@ -85,13 +85,23 @@ impl Serialize for Endpoint {
 
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let text = String::deserialize(deserializer)?;
-        // The text may hold a secret: the error names what is wrong with it, never the text.
-        let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
-        match url.scheme() {
-            "ws" | "wss" if url.host().is_some() => Ok(Self(url)),
-            scheme => Err(D::Error::custom(format!("`{scheme}:` is not spoken; write `ws://HOST` or `wss://HOST`"))),
-        }
+        parse(deserializer, &["ws", "wss"])
     }
+}
+
+/// The address of a sink's store. Which of the schemes is meant for which kind of store is up to that.
+pub(super) fn of_a_store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    parse(deserializer, &["postgres", "postgresql", "nats", "tls"]).map(Some)
+}
+
+fn parse<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result<Endpoint, D::Error> {
+    use serde::de::Error as _;
+    let text = String::deserialize(deserializer)?;
+    // The text may hold a secret: the error names what is wrong with it, never the text.
+    let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
+    if schemes.contains(&url.scheme()) && url.host().is_some() {
+        return Ok(Endpoint(url));
+    }
+    let spoken: Vec<String> = schemes.iter().map(|scheme| format!("`{scheme}://HOST`")).collect();
+    Err(D::Error::custom(format!("`{}:` is not spoken; write {}", url.scheme(), spoken.join(" or "))))
 }

@@ -206,7 +206,15 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     let ca_files = settings.upstreams.iter_mut().filter_map(|(name, upstream)| {
         upstream.ca_file.as_mut().map(|path| (KeyPath::from(["upstreams", name, "ca_file"]), path))
     });
-    std::iter::once(data_dir).chain(token_file).chain(ca_files)
+    let sinks = settings.sinks.iter_mut().flat_map(|(name, sink)| {
+        let paths = [
+            ("ca_file", &mut sink.ca_file),
+            ("credentials_file", &mut sink.credentials_file),
+            ("folder", &mut sink.folder),
+        ];
+        paths.into_iter().filter_map(move |(key, path)| Some((KeyPath::from(["sinks", name, key]), path.as_mut()?)))
+    });
+    std::iter::once(data_dir).chain(token_file).chain(ca_files).chain(sinks)
 }
 
 /// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{self, Endpoint};
 use super::units::{self, ByteSize};
 
 /// `[sinks.NAME]`
@@ -40,7 +40,7 @@ pub struct SinkSettings {
     #[serde(default = "SinkSettings::default_rewind", with = "units::duration")]
     pub rewind: Duration,
     /// `postgres`, `nats`: where it is. Credentials in it are shown redacted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "endpoint::of_a_store")]
     pub url: Option<Endpoint>,
     /// `postgres`, `nats`: a PEM file of certificates trusted beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, AssemblyError, assemble};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::own_events::event_block;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::Summary;
@@ -20,13 +22,14 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
     self, GAPS_MONITOR, Journal, JournalError, JournalOptions, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, STATE_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::{DedupeWindow, TTL_MAX};
 use crate::server::{self, Access, AccessError, ServerError};
+use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
 
@@ -48,6 +51,9 @@ pub enum StartError {
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// A sink.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -74,6 +80,7 @@ pub struct Daemon {
     history: Arc<History>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
+    sinks: RunningSinks,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
     stop_links: CancellationToken,
     stop_http: CancellationToken,
@@ -103,17 +110,29 @@ impl Daemon {
         assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
 
+        let ready_sinks = ReadySinks::new(settings)?;
+
         let journal_metrics = metrics.journal();
         let commits = Arc::new(Commits::new(metrics.latency()));
         let committed = Arc::clone(&commits);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let dropped_to = Arc::clone(&dropped);
         // Filled when there is something to tell, which is before anything can be written.
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
+        let known_durable = journal::identify(&journal_dir).map(|id| ready_sinks.ask(id)).unwrap_or_default();
         let (journal, recovered) = Journal::open(
             &journal_dir,
             JournalOptions {
-                observer: Box::new(move |notice| observe(notice, &journal_metrics, &committed)),
+                observer: Box::new(move |notice| {
+                    observe(notice, &journal_metrics, &committed);
+                    if let Notice::Dropped { to, .. } = notice {
+                        dropped_to.store(to.0, Ordering::Relaxed);
+                    }
+                }),
+                known_durable,
+                retention_waits: true,
                 snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
                 ..JournalOptions::new(settings.journal.clone())
             },
@@ -166,6 +185,24 @@ impl Daemon {
             watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
             upstreams.push(upstream);
         }
+        let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
+        let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
+        let sinks = ready_sinks.start(&SinkStart {
+            journal: Arc::clone(&journal),
+            ancestors: Arc::default(),
+            last_received: recovered.last_received,
+            remembered: Vec::new(),
+            lost_log: Arc::new(move |span: &LostSpan| {
+                let block = event_block(&sinks_identity, LOST_TOPIC, span, lost_clock.stamp());
+                lost_journal.try_submit_own(block).is_ok()
+            }),
+            lost_why: Arc::new(move |from: Offset| {
+                let dropped = from.0 < dropped.load(Ordering::Relaxed);
+                if dropped { LostCause::DropOldest } else { LostCause::Retention }
+            }),
+        });
+        // Sinks have said by now what they need.
+        journal.begin_retention();
         let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
         let watched: Arc<[Watched]> = watched.into();
         live_state.get_or_init(|| LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&clock), started));
@@ -173,7 +210,8 @@ impl Daemon {
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier));
+        let sinks_of = sinks.sinks();
+        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier, sinks_of));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -213,6 +251,7 @@ impl Daemon {
             history,
             ingest: Some(ingest),
             links,
+            sinks,
             http: Some(http),
             stop_links,
             stop_http,
@@ -230,7 +269,7 @@ impl Daemon {
         self.journal.durable()
     }
 
-    /// Ends when something has that should not: the journal's writer, or a link's task.
+    /// Ends when something has that should not: the journal's writer, a link's task, or a sink's.
     pub async fn fault(&mut self) -> Fault {
         tokio::select! {
             error = self.journal.failed() => Fault::Journal(error),
@@ -238,18 +277,20 @@ impl Daemon {
                 Some(Err(error)) => Fault::Link(error.to_string()),
                 Some(Ok(())) | None => Fault::Link("it ended without being told to".into()),
             },
+            error = self.sinks.broken() => Fault::Sink(error),
         }
     }
 
-    /// Stops: links first, so that nothing accepted is thrown away, then the journal, and the server last, so that health
-    /// can be watched meanwhile.
+    /// Stops: links first, so that nothing accepted is thrown away, then the journal, then sinks, which take what is durable, and
+    /// the server last, so that health can be watched meanwhile.
     ///
     /// # Errors
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
+        let deadline = Instant::now() + self.stop_timeout;
         self.stop_links.cancel();
         let links = &mut self.links;
-        let drained = tokio::time::timeout(self.stop_timeout, async { while links.join_next().await.is_some() {} });
+        let drained = tokio::time::timeout_at(deadline, async { while links.join_next().await.is_some() {} });
         let drained = drained.await.is_ok();
         if let Some(ingest) = self.ingest.take() {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
@@ -260,6 +301,11 @@ impl Daemon {
         // Beside this thread, so that a second signal is heard meanwhile.
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         let durable = self.journal.durable();
+        if !self.sinks.stop(deadline).await {
+            tracing::warn!(
+                "a sink did not take all that is durable within `daemon.stop_timeout`; it goes on at the next start"
+            );
+        }
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.
@@ -284,6 +330,7 @@ impl Drop for Daemon {
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }
+        self.sinks.shut_down();
     }
 }
 
@@ -294,6 +341,8 @@ pub enum Fault {
     Journal(Arc<JournalError>),
     /// A link's task broke.
     Link(String),
+    /// A sink's task broke.
+    Sink(String),
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.

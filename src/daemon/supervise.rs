@@ -45,8 +45,10 @@ where
             fault = daemon.fault() => Some(fault),
             () = meanwhile => None,
         };
-        if let Some(Fault::Link(error)) = &fault {
-            tracing::error!(error, "a link's task broke; this is a bug: stopping in order");
+        match &fault {
+            Some(Fault::Link(error)) => tracing::error!(error, "a link's task broke; this is a bug: stopping in order"),
+            Some(Fault::Sink(error)) => tracing::error!(error, "a sink's task broke; this is a bug: stopping in order"),
+            Some(Fault::Journal(_)) | None => {}
         }
         let stopped = tokio::select! {
             stopped = daemon.stop() => stopped,
@@ -54,7 +56,7 @@ where
         };
         Ok(match (fault, stopped) {
             (Some(Fault::Journal(error)), _) | (_, Err(error)) => Ending::JournalFailed(error),
-            (Some(Fault::Link(error)), Ok(_)) => Ending::Fault(error),
+            (Some(Fault::Link(error) | Fault::Sink(error)), Ok(_)) => Ending::Fault(error),
             (None, Ok(stopped)) => Ending::Stopped(stopped),
         })
     });

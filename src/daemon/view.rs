@@ -14,6 +14,7 @@ use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{Health, HealthState, MonitorRow, RetryRefusal, RetryReport, RetryRequest, View};
+use crate::sink::{SinkRow, SinkState, Sinks};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
@@ -48,6 +49,7 @@ pub struct DaemonView {
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
     retrier: Retrier,
+    sinks: Arc<Sinks>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -64,6 +66,7 @@ impl DaemonView {
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
         retrier: Retrier,
+        sinks: Arc<Sinks>,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -87,6 +90,7 @@ impl DaemonView {
             commits,
             window,
             retrier,
+            sinks,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -102,6 +106,20 @@ impl DaemonView {
     /// The journal.
     pub fn journal(&self) -> JournalFigures {
         self.commits.figures(self.journal.durable())
+    }
+
+    /// How sinks are, in a word each; why one that is on does not keep up is added to `reasons`.
+    fn sinks_health(&self, reasons: &mut Vec<String>) -> BTreeMap<String, &'static str> {
+        let rows = self.sinks.rows();
+        rows.into_iter()
+            .map(|row| {
+                if !matches!(row.state, SinkState::Connected | SinkState::Off) {
+                    let error = row.error.map_or_else(String::new, |error| format!(": {error}"));
+                    reasons.push(format!("sink `{}` is {}{error}", row.name, row.state.as_str()));
+                }
+                (row.name, row.state.as_str())
+            })
+            .collect()
     }
 
     /// Whether the last warning is long enough ago: a window that is too small stays so for as long as the load does.
@@ -184,6 +202,7 @@ impl View for DaemonView {
                 (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
             })
             .collect();
+        let sinks = self.sinks_health(&mut reasons);
         let (journal, writable) = match self.journal.state() {
             JournalState::Writable => ("writable", true),
             JournalState::Full { .. } => ("full", false),
@@ -204,7 +223,7 @@ impl View for DaemonView {
             uptime: self.started.elapsed().as_secs(),
             journal,
             upstreams,
-            sinks: BTreeMap::new(),
+            sinks,
             memory: Memory::now(),
             reasons,
         }
@@ -212,6 +231,10 @@ impl View for DaemonView {
 
     fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
         self.retrier.run(request)
+    }
+
+    fn sinks(&self) -> Vec<SinkRow> {
+        self.sinks.rows()
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

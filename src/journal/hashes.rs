@@ -90,11 +90,11 @@ impl RecentHashes {
                 let Some(segment) = open_kept(self.storage.as_ref(), name)? else { continue };
                 let mut cursor = BlockCursor::start(&segment);
                 // By the index only blocks that are young enough are touched; without it their headers are walked over.
-                if let Some((index, dictionary)) = segment.index()? {
-                    let first = index.iter().find(|(_, header)| header.received.greatest >= self.cutoff);
+                if let Some(index) = segment.index()? {
+                    let first = index.blocks.iter().find(|(_, header)| header.received.greatest >= self.cutoff);
                     match first {
                         Some((position, header)) => {
-                            cursor = BlockCursor::at(*position, header.base, header.chain, dictionary);
+                            cursor = BlockCursor::at(*position, header.base, header.chain, index.dictionary);
                         }
                         None => continue,
                     }
@@ -102,12 +102,13 @@ impl RecentHashes {
                 self.at = Some((segment, cursor, end));
                 continue;
             };
+            let limit = segment.seal.as_ref().map_or(segment.len, |seal| seal.blocks_end);
+            cursor.pass_holes(segment, limit)?;
             // Not where the file ends: one that lacks its last blocks would seem to be whole, and their repeats new.
             if (BlocksEnd { offset: cursor.offset, chain: cursor.chain }) == *end {
                 self.at = None;
                 continue;
             }
-            let limit = segment.seal.as_ref().map_or(segment.len, |seal| seal.blocks_end);
             if cursor.position >= limit {
                 return Err(segment.damaged(cursor.position, cursor.offset, Malformed("the segment lacks blocks")));
             }

@@ -20,6 +20,12 @@ pub const STATE_MONITOR: &str = "state";
 /// The monitor name, in [`OWN_DOMAIN`], under which the history of the daemon's figures is journaled.
 pub const METRICS_MONITOR: &str = "metrics";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which spans that a sink lost are journaled.
+pub const SINKS_MONITOR: &str = "sinks";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which settings that an operator made at run time are journaled.
+pub const SETTINGS_MONITOR: &str = "settings";
+
 /// A monitor, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitorIdentity {

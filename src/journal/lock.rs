@@ -1,15 +1,15 @@
-//! One process at a time writes a journal.
+//! One process at a time writes a journal, or whatever else has a folder of its own.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::JournalError;
 
 const LOCK_FILE: &str = "lock";
 
-/// Held as long as the journal is open; the system takes it back when the process ends, however it ends.
+/// Held as long as what is in the folder is open; the system takes it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct LockGuard {
     /// None for storage that no other process can reach.
@@ -23,12 +23,39 @@ impl LockGuard {
     }
 }
 
-/// Locks the folder and writes our process id into the lock file, for whoever comes second.
+/// Why a folder could not be locked.
+#[derive(Debug)]
+pub enum LockFailure {
+    /// Another process has it; its id, when it has said so.
+    Held(Option<u32>),
+    /// The system refused.
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Locks the journal's folder.
 pub(super) fn take(dir: &Path) -> Result<LockGuard, JournalError> {
+    lock_folder(dir).map_err(|failure| match failure {
+        LockFailure::Held(pid) => JournalError::Locked { dir: dir.to_owned(), pid },
+        LockFailure::Io { action, path, source } => JournalError::Io { action, path, source },
+    })
+}
+
+/// Locks a folder and writes our process id into its lock file, for whoever comes second.
+///
+/// # Errors
+/// When another process has it, or the system refuses.
+pub fn lock_folder(dir: &Path) -> Result<LockGuard, LockFailure> {
     let path = dir.join(LOCK_FILE);
     let io = |action| {
         let path = path.clone();
-        move |source| JournalError::Io { action, path, source }
+        move |source| LockFailure::Io { action, path, source }
     };
     let mut file = OpenOptions::new()
         .read(true)
@@ -40,7 +67,7 @@ pub(super) fn take(dir: &Path) -> Result<LockGuard, JournalError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(JournalError::Locked { dir: dir.to_owned(), pid: holder(&mut file) });
+            return Err(LockFailure::Held(holder(&mut file)));
         }
         Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
     }

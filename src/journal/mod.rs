@@ -4,6 +4,7 @@
 //! | file        | is                                                                                    |
 //! |-------------|---------------------------------------------------------------------------------------|
 //! | `block/`    | the events of one batch: building and compressing them, their header, reading them back |
+//! | `checksum`  | whether a checksum fits                                                                 |
 //! | `segment`   | a file of blocks: its name, its header, its seal                                        |
 //! | `intake`    | the bounded queue from the links to the writer                                          |
 //! | `writer`    | the thread that appends and syncs, a group at a time                                    |
@@ -13,7 +14,10 @@
 //! | `scan`      | walking over a segment's blocks                                                         |
 //! | `recovery`  | what opening does: cut, rewrite, seal; `summary` is what it says of that                |
 //! | `reader`    | reading from an offset or a time on, following the tail                                 |
+//! | `event_object` | an event as JSON                                                                     |
+//! | `hole`      | offsets whose events are lost, as a repair records them                               |
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
+//! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
 //! | `storage`   | the file system, as little of it as is needed                                           |
 //! | `lock`      | one writer at a time                                                                    |
@@ -30,9 +34,14 @@ use tokio::sync::watch;
 use crate::config::JournalSettings;
 
 mod block;
+mod checksum;
 mod error;
+mod event_object;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hashes;
+mod hole;
 mod identity;
 mod intake;
 mod lock;
@@ -46,6 +55,7 @@ mod stat;
 mod state;
 pub mod storage;
 mod summary;
+mod tokens;
 mod varint;
 mod watermark;
 mod writer;
@@ -55,19 +65,22 @@ pub use block::{
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
 };
 pub use error::JournalError;
+pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
+pub use hole::Hole;
 pub use identity::{
     GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    STATE_MONITOR,
+    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use intake::Pace;
-pub use lock::LockGuard;
+pub use lock::{LockFailure, LockGuard, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
-pub use reader::JournalReader;
+pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
+pub use tokens::DurableToken;
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -76,6 +89,16 @@ use writer::Writer;
 /// Where the journal is in a data folder.
 pub fn folder(data_dir: &FilePath) -> PathBuf {
     data_dir.join("journal")
+}
+
+/// Whose journal is in the folder `dir` (see [`folder`]), as far as can be told without its lock; none where none is, or where
+/// its newest files cannot be read, which opening it will tell.
+pub fn identify(dir: &FilePath) -> Option<JournalId> {
+    let storage = DiskStorage::new(dir);
+    let newest = segment::list_segments(&storage).ok()?.last().copied();
+    let by_segment =
+        newest.and_then(|name| segment::OpenSegment::open(&storage, name).ok()).map(|open| open.header.journal);
+    by_segment.or_else(|| Some(watermark::read(&storage).ok()??.0))
 }
 
 /// What a journal is opened with.
@@ -90,12 +113,14 @@ pub struct JournalOptions {
     /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
     /// No segment is begun for it alone.
     pub snapshot: Option<Snapshot>,
+    /// Retention waits for [`Journal::begin_retention`], so that readers that need old segments can say so first.
+    pub retention_waits: bool,
 }
 
 impl JournalOptions {
     /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None }
+        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None, retention_waits: false }
     }
 }
 
@@ -114,8 +139,85 @@ pub struct Journal {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     thread: Mutex<Option<WriterThread>>,
+    held_at_start: Mutex<Option<Hold>>,
     /// Released last.
     _lock: LockGuard,
+}
+
+/// A journal's folder that is locked for this process, and not opened yet: what others remember of the journal can be
+/// asked for meanwhile, by its identity.
+#[derive(Debug)]
+pub struct LockedJournal {
+    storage: Arc<dyn Storage>,
+    lock: LockGuard,
+}
+
+impl LockedJournal {
+    /// Locks the folder `dir` (see [`folder`]); makes it if there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`], or what the system refused.
+    pub fn take(dir: &FilePath) -> Result<Self, JournalError> {
+        Self::take_on(Arc::new(DiskStorage::create(dir)?))
+    }
+
+    /// As [`LockedJournal::take`], on any storage.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_on(storage: Arc<dyn Storage>) -> Result<Self, JournalError> {
+        let lock = storage.lock()?;
+        Ok(Self { storage, lock })
+    }
+
+    /// Whose offsets these are; none where no journal was begun yet, or nothing of it can be read.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn id(&self) -> Result<Option<JournalId>, JournalError> {
+        identity_on(self.storage.as_ref())
+    }
+
+    /// Brings the journal's end into order and starts its writer. Blocking, as [`Journal::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(self, options: JournalOptions) -> Result<(Journal, RecoverySummary), JournalError> {
+        let Self { storage, lock } = self;
+        let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
+        let summary = recovered.summary.clone();
+        let shared = Arc::new(Shared::new(recovered.watermark));
+        let id = recovered.journal;
+        // Before the writer runs, which begins with retention.
+        let held_at_start = Mutex::new(options.retention_waits.then(|| shared.hold("start", Offset::ZERO)));
+        let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
+        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock }, summary))
+    }
+}
+
+/// The identity of the journal in the folder `dir`; none where there is none. Needs no lock.
+///
+/// # Errors
+/// What the system refused.
+pub fn identity(dir: &FilePath) -> Result<Option<JournalId>, JournalError> {
+    if dir.is_dir() { identity_on(&DiskStorage::new(dir)) } else { Ok(None) }
+}
+
+fn identity_on(storage: &dyn Storage) -> Result<Option<JournalId>, JournalError> {
+    let names = segment::list_segments(storage)?;
+    // The newest may be without a header after a crash; what is damaged further back is not found out here.
+    for &name in names.iter().rev().take(2) {
+        match segment::OpenSegment::open(storage, name) {
+            Ok(segment) => return Ok(Some(segment.header.journal)),
+            Err(JournalError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(watermark::read(storage)?.map(|(journal, _)| journal))
 }
 
 impl Journal {
@@ -137,17 +239,7 @@ impl Journal {
         storage: Arc<dyn Storage>,
         options: JournalOptions,
     ) -> Result<(Self, RecoverySummary), JournalError> {
-        let lock = storage.lock()?;
-        let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
-        let summary = recovered.summary.clone();
-        let shared = Arc::new(Shared::new(recovered.watermark));
-        let id = recovered.journal;
-        let writer = Writer::new(Arc::clone(&storage), Arc::clone(&shared), options, recovered);
-        let thread = std::thread::Builder::new()
-            .name("journal-writer".into())
-            .spawn(move || writer.run())
-            .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Self { id, shared, storage, thread: Mutex::new(Some(thread)), _lock: lock }, summary))
+        LockedJournal::take_on(storage)?.open(options)
     }
 
     /// Whose offsets these are.
@@ -226,6 +318,11 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
+    pub fn begin_retention(&self) {
+        self.held_at_start.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

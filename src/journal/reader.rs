@@ -13,6 +13,7 @@ use zstd::bulk::Decompressor;
 use super::block::{Block, BlockHeader};
 use super::error::JournalError;
 use super::filter::BlockFilter;
+use super::hole::Hole;
 use super::offset::{JournalId, Offset};
 use super::scan::BlockCursor;
 use super::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentName, list_segments};
@@ -28,7 +29,18 @@ pub struct JournalReader {
     journal: Option<JournalId>,
     next: Offset,
     at: Option<At>,
+    holes: Vec<Hole>,
     zstd: Decompressor<'static>,
+}
+
+/// What a reader went by.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub enum Passage {
+    /// A block with events that may be wanted.
+    Block(Block),
+    /// A block without any; the offset after it.
+    Passed(Offset),
 }
 
 /// Who says how far is durable.
@@ -113,7 +125,13 @@ impl JournalReader {
 
     fn new(storage: Arc<dyn Storage>, tail: Tail, journal: Option<JournalId>) -> Self {
         let zstd = Decompressor::new().expect("there is memory for zstd's tables");
-        Self { storage, tail, journal, next: Offset::ZERO, at: None, zstd }
+        Self { storage, tail, journal, next: Offset::ZERO, at: None, holes: Vec::new(), zstd }
+    }
+
+    /// Holes that were passed over since this was last asked: offsets between what was read that no event has. What a seek
+    /// leaps over is not in it.
+    pub fn take_holes(&mut self) -> Vec<Hole> {
+        std::mem::take(&mut self.holes)
     }
 
     /// The next event that will be read.
@@ -199,24 +217,37 @@ impl JournalReader {
     /// [`JournalError::OffsetGone`] when retention was faster; [`JournalError::Damaged`]; [`JournalError::Incomplete`] where
     /// events were durable that no file has; what the system refused.
     pub fn next_block(&mut self, filter: &BlockFilter) -> Result<Option<Block>, JournalError> {
-        while let Some(header) = self.find(|header| header.count > 0)? {
-            let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
-            if !filter.may_admit(&header) {
-                self.next = header.end();
-                self.pass(&header);
-                continue;
+        loop {
+            match self.next_passage(|header| filter.may_admit(header))? {
+                Some(Passage::Block(block)) => return Ok(Some(block)),
+                Some(Passage::Passed(_)) => {}
+                None => return Ok(None),
             }
-            let position = at.cursor.position;
-            let body = at.cursor.body(&at.segment, &header)?;
-            let base = header.base;
-            let block = Block::decode(header, body, &mut self.zstd)
-                .map_err(|reason| at.segment.damaged(position, base, reason))?;
-            let block = block.starting_at(self.next);
-            self.next = block.header().end();
-            at.cursor.pass(block.header());
-            return Ok(Some(block));
         }
-        Ok(None)
+    }
+
+    /// As [`JournalReader::next_block`], but tells of each block that `wanted` has no use for, so that whoever reads a journal in
+    /// which little is wanted hears of progress all the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_passage(&mut self, wanted: impl Fn(&BlockHeader) -> bool) -> Result<Option<Passage>, JournalError> {
+        let Some(header) = self.find(|header| header.count > 0)? else { return Ok(None) };
+        if !wanted(&header) {
+            self.next = header.end();
+            self.pass(&header);
+            return Ok(Some(Passage::Passed(self.next)));
+        }
+        let Some(at) = &mut self.at else { unreachable!("a header was found somewhere") };
+        let position = at.cursor.position;
+        let body = at.cursor.body(&at.segment, &header)?;
+        let base = header.base;
+        let block =
+            Block::decode(header, body, &mut self.zstd).map_err(|reason| at.segment.damaged(position, base, reason))?;
+        let block = block.starting_at(self.next);
+        self.next = block.header().end();
+        at.cursor.pass(block.header());
+        Ok(Some(Passage::Block(block)))
     }
 
     /// The next block's header, without its events being read: for accounts and resume tokens, which blocks without events
@@ -241,8 +272,12 @@ impl JournalReader {
                 self.at = Some(self.enter_at(name, self.next)?);
             }
             match self.step()? {
-                Step::NothingYet => return Ok(None),
+                Step::NothingYet => {
+                    self.reach();
+                    return Ok(None);
+                }
                 Step::Block(header) => {
+                    self.reach();
                     let before = header.base < self.next && header.end() <= self.next;
                     if !before && wanted(&header) {
                         return Ok(Some(header));
@@ -250,11 +285,21 @@ impl JournalReader {
                     self.pass(&header);
                 }
                 Step::EndOfSegment => {
+                    self.reach();
                     if !self.enter_following()? {
                         return Ok(None);
                     }
                 }
             }
+        }
+    }
+
+    /// The cursor stands behind all that was read: what lies between the next event and it is a hole.
+    fn reach(&mut self) {
+        let Some(at) = &self.at else { return };
+        if at.cursor.offset > self.next {
+            self.holes.push(Hole { from: self.next, to: at.cursor.offset });
+            self.next = at.cursor.offset;
         }
     }
 
@@ -268,6 +313,11 @@ impl JournalReader {
     fn step(&mut self) -> Result<Step, JournalError> {
         loop {
             let Some(at) = &mut self.at else { unreachable!("the caller has entered a segment") };
+            let holes_end = match at.limit {
+                Limit::Ends(end) | Limit::Durable(end) => end,
+                Limit::EndsBefore { .. } | Limit::DurableOffset(_) => at.segment.len,
+            };
+            at.cursor.pass_holes(&at.segment, holes_end)?;
             let limit = match at.limit {
                 Limit::Ends(end) if at.cursor.position >= end => return Ok(Step::EndOfSegment),
                 Limit::EndsBefore { base, chain } if at.cursor.offset == base && at.cursor.chain == chain => {
@@ -426,11 +476,11 @@ impl JournalReader {
             entered => entered?,
         };
         if offset > name.base
-            && let Some((index, dictionary)) = at.segment.index()?
+            && let Some(index) = at.segment.index()?
         {
-            let found = index.partition_point(|(_, header)| header.end() <= offset);
-            if let Some((position, header)) = index.get(found) {
-                at.cursor = BlockCursor::at(*position, header.base, header.chain, dictionary);
+            let found = index.blocks.partition_point(|(_, header)| header.end() <= offset);
+            if let Some((position, header)) = index.blocks.get(found) {
+                at.cursor = BlockCursor::at(*position, header.base, header.chain, index.dictionary);
             }
         }
         Ok(at)
@@ -466,8 +516,8 @@ impl JournalReader {
         Ok(true)
     }
 
-    /// Headers of the durable blocks of one segment.
-    pub(crate) fn headers_of(&self, name: SegmentName) -> Result<Vec<BlockHeader>, JournalError> {
+    /// Headers of the durable blocks of one segment, and its holes.
+    pub(crate) fn headers_of(&self, name: SegmentName) -> Result<(Vec<BlockHeader>, Vec<Hole>), JournalError> {
         let mut walk = Self::new(Arc::clone(&self.storage), self.tail.clone(), self.journal);
         walk.at = Some(walk.enter(name)?);
         let mut headers = Vec::new();
@@ -475,7 +525,8 @@ impl JournalReader {
             walk.pass(&header);
             headers.push(header);
         }
-        Ok(headers)
+        let holes = walk.at.iter().flat_map(|at| &at.cursor.holes).map(|(_, record)| record.hole).collect();
+        Ok((headers, holes))
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -486,7 +537,8 @@ impl JournalReader {
 /// Where a segment ends that should have been sealed. Stops at the first block that cannot be read.
 fn end_by_blocks(segment: &OpenSegment) -> Offset {
     let mut cursor = BlockCursor::start(segment);
-    while cursor.position < segment.len
+    while cursor.pass_holes(segment, segment.len).is_ok()
+        && cursor.position < segment.len
         && let Ok(header) = cursor.header(segment, segment.len)
     {
         cursor.pass(&header);
@@ -496,9 +548,10 @@ fn end_by_blocks(segment: &OpenSegment) -> Offset {
 
 /// What the blocks of an unsealed segment say of the durable offset. Stops at the first that cannot be read.
 fn durable_by_blocks(segment: &OpenSegment) -> Offset {
-    let mut durable = segment.header.durable_before;
+    let mut durable = segment.header.durable_before.max(segment.header.whole_to.unwrap_or_default());
     let mut cursor = BlockCursor::start(segment);
-    while cursor.position < segment.len
+    while cursor.pass_holes(segment, segment.len).is_ok()
+        && cursor.position < segment.len
         && let Ok(header) = cursor.header(segment, segment.len)
     {
         durable = durable.max(header.durable_before);

@@ -18,12 +18,13 @@ use tokio::time::Instant;
 use super::block::{Dictionary, EncodedBlock, HeaderPlace, compose_header};
 use super::error::JournalError;
 use super::offset::{JournalId, Offset};
-use super::scan::{BlockCursor, Scan, WholeBlock, durable_offset_spoken_of};
+use super::scan::{Scan, WholeBlock, durable_offset_spoken_of};
 use super::segment::{FooterBuilder, FooterEnd, OpenSegment, SegmentHeader, SegmentName, list_segments};
 use super::storage::{Access, Storage};
 use super::summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 use super::watermark::{self, Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
+use crate::crash_point::crash_point;
 
 /// Files that are made under another name first. One that is found was never finished.
 const UNFINISHED: &str = ".tmp";
@@ -46,6 +47,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<Recovered, JournalError> {
     let started = Instant::now();
     remove_unfinished(storage)?;
+    crash_point!("recovery.begun");
     let mut names = list_segments(storage)?;
     let hint = watermark::read(storage)?;
     let mut recovery = Recovery { storage, cut: None, rewritten: None, clean: true };
@@ -80,6 +82,7 @@ pub(crate) fn recover(storage: &dyn Storage, known: &[KnownDurable]) -> Result<R
     let mut watermark_file = WatermarkFile::open(storage, journal)?;
     let path = || storage.path(watermark::WATERMARK_FILE);
     watermark_file.write(watermark).map_err(|source| JournalError::Io { action: "write", path: path(), source })?;
+    crash_point!("recovery.watermark_written");
     if names.is_empty() {
         // Nothing else says yet who this journal is.
         watermark_file.sync().map_err(|source| JournalError::SyncFailed { segment: path(), source })?;
@@ -352,6 +355,7 @@ impl Recovery<'_> {
             created: UnixNanos::now(),
             received_before: received(kept, old.header.received_before),
             chain: first.header.chain,
+            whole_to: None,
         };
         let mut out = header.write();
         let mut dictionary = Dictionary::default();
@@ -382,6 +386,7 @@ impl Recovery<'_> {
             events += u64::from(block.header.count);
             let body = &encoded.parts().body;
             file.append(&mut [IoSlice::new(&out), IoSlice::new(body)]).map_err(write_failed)?;
+            crash_point!("recovery.block_rewritten");
             position += (out.len() + body.len()) as u64;
             out.clear();
         }
@@ -393,9 +398,13 @@ impl Recovery<'_> {
             chain,
         };
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
+        crash_point!("recovery.rewrite_sealed");
         file.sync().map_err(|source| JournalError::SyncFailed { segment: self.storage.path(&unfinished), source })?;
+        crash_point!("recovery.rewrite_synced");
         self.storage.rename(&unfinished, &text).map_err(|source| self.io("rename", &unfinished, source))?;
+        crash_point!("recovery.rewrite_renamed");
         sync_folder(self.storage, "")?;
+        crash_point!("recovery.rewritten");
         self.rewritten = Some(Rewritten { blocks: blocks.len(), events, segment: self.storage.path(&text) });
         Ok(())
     }
@@ -405,10 +414,14 @@ impl Recovery<'_> {
         let write_failed = |source| JournalError::WriteFailed { segment: segment.path.clone(), source };
         let mut file = self.open_for_repair(segment)?;
         file.truncate(found.cursor.position).map_err(write_failed)?;
+        crash_point!("recovery.tail_cut");
         let mut footer = FooterBuilder::default();
         let mut received_up_to = segment.header.received_before;
-        let mut cursor = BlockCursor::start(segment);
+        let mut holes = found.cursor.holes.iter().peekable();
         for block in &found.blocks {
+            while let Some((position, record)) = holes.next_if(|(position, _)| *position < block.position) {
+                footer.add_hole(*position, &record.write(segment.header.journal));
+            }
             let mut bytes = vec![0; block.header.header_len as usize];
             let read = segment.file.read_at(block.position, &mut bytes).map_err(|source| segment.io("read", source))?;
             assert_eq!(read, bytes.len(), "the block was whole a moment ago");
@@ -416,17 +429,22 @@ impl Recovery<'_> {
             if block.header.count > 0 {
                 received_up_to = received_up_to.max(block.header.received.greatest);
             }
-            cursor.pass(&block.header);
+        }
+        for (position, record) in holes {
+            footer.add_hole(*position, &record.write(segment.header.journal));
         }
         let end = FooterEnd {
             journal: segment.header.journal,
             position: found.cursor.position,
-            offset: cursor.offset,
+            offset: found.cursor.offset,
             received_up_to,
-            chain: cursor.chain,
+            chain: found.cursor.chain,
         };
         file.append(&mut [IoSlice::new(&footer.write(end))]).map_err(write_failed)?;
-        file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.path.clone(), source })
+        crash_point!("recovery.old_sealed");
+        file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.path.clone(), source })?;
+        crash_point!("recovery.old_synced");
+        Ok(())
     }
 
     /// Copies bytes into `cut/` and makes them durable there. Doing it twice gives the same file.
@@ -453,8 +471,11 @@ impl Recovery<'_> {
         };
         let failed = |source| self.io("keep the cut bytes in", &text, source);
         let mut aside = keep().map_err(failed)?;
+        crash_point!("recovery.tail_kept");
         aside.sync().map_err(|source| JournalError::SyncFailed { segment: path.clone(), source })?;
+        crash_point!("recovery.tail_synced");
         self.storage.rename(&unfinished, &text).map_err(failed)?;
+        crash_point!("recovery.tail_renamed");
         sync_folder(self.storage, CUT_FOLDER)?;
         sync_folder(self.storage, "")?;
         Ok(path)
@@ -479,6 +500,7 @@ impl Recovery<'_> {
 fn known_watermark(segment: &OpenSegment, hint: Option<(JournalId, Watermark)>, known: &[KnownDurable]) -> Watermark {
     let mut watermark = hint.map(|(_, watermark)| watermark).unwrap_or_default();
     watermark.offset = watermark.offset.max(segment.header.durable_before);
+    watermark.offset = watermark.offset.max(segment.header.whole_to.unwrap_or_default());
     for known in known.iter().filter(|known| known.journal == segment.header.journal) {
         watermark.offset = watermark.offset.max(known.offset);
     }

@@ -8,6 +8,7 @@ use super::offset::Offset;
 use super::segment::{OpenSegment, SegmentName};
 use super::storage::{Access, Storage};
 use crate::clock::UnixNanos;
+use crate::crash_point::crash_point;
 
 /// Left free by ordinary blocks, so that the daemon's own events, seals and recovery have room on a full disk.
 pub(crate) const RESERVE_BYTES: u64 = 64 << 20;
@@ -58,8 +59,10 @@ impl Sealed {
         let name = oldest.name.to_string();
         let io = |source| JournalError::Io { action: "delete", path: storage.path(&name), source };
         storage.remove(&name).map_err(io)?;
+        crash_point!("journal.segment_deleted");
         // One after the other: if a power cut brought an older one back after a newer one had gone, one would seem missing.
         storage.sync_folder("").map_err(io)?;
+        crash_point!("journal.deletion_synced");
         self.segments.pop_front();
         let to = self.segments.front().map_or(next, |entry| entry.name.base);
         Ok(Some(Deleted { from: oldest.name.base, to }))

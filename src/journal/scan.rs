@@ -1,7 +1,9 @@
 //! Walks over the blocks of a segment in file order, checking that each is the next link of the chain.
 
 use super::block::{BLOCK_MAGIC, BlockHeader, Dictionary, HEADER_FIXED_BYTES};
+use super::checksum;
 use super::error::JournalError;
+use super::hole::{HOLE_START_BYTES, HoleRecord};
 use super::offset::Offset;
 use super::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
 use super::varint::Malformed;
@@ -16,6 +18,8 @@ pub(crate) struct BlockCursor {
     pub(crate) offset: Offset,
     pub(crate) chain: u32,
     pub(crate) dictionary: Dictionary,
+    /// Holes that were passed over, and where their records stand.
+    pub(crate) holes: Vec<(u64, HoleRecord)>,
     window: Window,
 }
 
@@ -27,13 +31,38 @@ impl BlockCursor {
             offset: segment.header.name.base,
             chain: segment.header.chain,
             dictionary: Dictionary::default(),
+            holes: Vec::new(),
             window: Window::default(),
         }
     }
 
     /// Before the block at `position`, which is the one with offset `offset` and follows one with checksum `chain`.
     pub(crate) fn at(position: u64, offset: Offset, chain: u32, dictionary: Dictionary) -> Self {
-        Self { position, offset, chain, dictionary, window: Window::default() }
+        Self { position, offset, chain, dictionary, holes: Vec::new(), window: Window::default() }
+    }
+
+    /// Passes over holes that are recorded here, so that a block or the end comes next.
+    pub(crate) fn pass_holes(&mut self, segment: &OpenSegment, limit: u64) -> Result<(), JournalError> {
+        // Only a segment that a repair made has any: ordinary ones cost no look.
+        while segment.header.whole_to.is_some() && self.position < limit {
+            let start = self.window.read(segment, self.position, HOLE_START_BYTES, limit)?;
+            let Some(len) = HoleRecord::len_of(start) else { return Ok(()) };
+            let damaged = |reason| segment.damaged(self.position, self.offset, reason);
+            let len = len.map_err(damaged)?;
+            let bytes = self.window.read(segment, self.position, len as usize, limit)?;
+            let damaged = |reason| segment.damaged(self.position, self.offset, reason);
+            let record = HoleRecord::read(bytes, segment.header.journal).map_err(damaged)?;
+            if record.hole.from != self.offset || record.chain != self.chain {
+                return Err(damaged(Malformed("the hole does not follow the block before it")));
+            }
+            record.teach(&mut self.dictionary).map_err(|reason| segment.damaged(self.position, self.offset, reason))?;
+            let position = self.position;
+            self.position += u64::from(len);
+            self.offset = record.hole.to;
+            self.chain = record.chain_after;
+            self.holes.push((position, record));
+        }
+        Ok(())
     }
 
     /// Reads the next block's header without moving on. The caller knows that a whole block stands before `limit`.
@@ -75,7 +104,7 @@ impl BlockCursor {
         let mut hashes = vec![0; header.hashes_len()];
         let at = self.position + u64::from(header.header_len);
         let read = segment.file.read_at(at, &mut hashes).map_err(|source| segment.io("read", source))?;
-        if read == hashes.len() && crc32c::crc32c(&hashes) == header.hashes_crc {
+        if read == hashes.len() && checksum::fits(&hashes, header.hashes_crc) {
             Ok(hashes)
         } else {
             Err(segment.damaged(self.position, header.base, Malformed("the checksum of a block's hashes does not fit")))
@@ -139,7 +168,11 @@ impl Scan {
         Self { blocks: Vec::new(), cursor: BlockCursor::start(segment) }
     }
 
+    /// Takes the next block, or the holes behind the last one.
     pub(crate) fn step(&mut self, segment: &OpenSegment, limit: u64) -> Result<(), JournalError> {
+        if self.ends_with_holes(segment, limit)? {
+            return Ok(());
+        }
         let header = self.cursor.header(segment, limit)?;
         let position = self.cursor.position;
         self.cursor.pass(&header);
@@ -147,12 +180,21 @@ impl Scan {
         Ok(())
     }
 
+    fn ends_with_holes(&mut self, segment: &OpenSegment, limit: u64) -> Result<bool, JournalError> {
+        let before = self.cursor.position;
+        self.cursor.pass_holes(segment, limit)?;
+        Ok(self.cursor.position > before && self.cursor.position >= limit)
+    }
+
     /// As `step`, and the body's checksums fit.
     pub(crate) fn step_checked(&mut self, segment: &OpenSegment) -> Result<(), JournalError> {
+        if self.ends_with_holes(segment, segment.len)? {
+            return Ok(());
+        }
         let header = self.cursor.header(segment, segment.len)?;
         let body = self.cursor.body(segment, &header)?;
         let fits = body.split_at_checked(header.hashes_len()).is_some_and(|(hashes, rest)| {
-            crc32c::crc32c(hashes) == header.hashes_crc && crc32c::crc32c(rest) == header.body_crc
+            checksum::fits(hashes, header.hashes_crc) && checksum::fits(rest, header.body_crc)
         });
         if !fits {
             let reason = Malformed("the checksum of a block's body does not fit");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::block::{BlockHeader, Dictionary, MonitorRow};
+use super::checksum;
 use super::error::JournalError;
+use super::hole::{Hole, HoleRecord};
 use super::offset::{JournalId, Offset};
 use super::storage::{Access, Storage, StorageFile};
 use super::varint::{Input, Malformed, len32, put, put_bytes};
@@ -15,7 +17,10 @@ use crate::clock::UnixNanos;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"SLUICEJ\n";
 const SEAL_MAGIC: [u8; 8] = *b"SLUICES\n";
+/// What the writer writes.
 const FORMAT_VERSION: u32 = 1;
+/// What a repair writes that records a hole: a release that does not know holes refuses such a segment.
+const FORMAT_VERSION_WITH_HOLES: u32 = 2;
 
 /// Length of a segment's header.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
@@ -84,13 +89,17 @@ pub(crate) struct SegmentHeader {
     pub(crate) received_before: UnixNanos,
     /// The header checksum of the last block before this segment; 0 for the first.
     pub(crate) chain: u32,
+    /// Of a segment that a repair made and that may have holes: the offset after its last event or hole. All of it was durable
+    /// before it got its name.
+    pub(crate) whole_to: Option<Offset>,
 }
 
 impl SegmentHeader {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         out.extend_from_slice(&SEGMENT_MAGIC);
-        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let version = if self.whole_to.is_some() { FORMAT_VERSION_WITH_HOLES } else { FORMAT_VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&len32(SEGMENT_HEADER_BYTES).to_le_bytes());
         out.extend_from_slice(self.journal.0.as_bytes());
         for word in [self.name.sequence, self.name.base.0, self.durable_before.0] {
@@ -99,6 +108,9 @@ impl SegmentHeader {
         out.extend_from_slice(&self.created.0.to_le_bytes());
         out.extend_from_slice(&self.received_before.0.to_le_bytes());
         out.extend_from_slice(&self.chain.to_le_bytes());
+        if let Some(whole_to) = self.whole_to {
+            out.extend_from_slice(&whole_to.0.to_le_bytes());
+        }
         out.resize(SEGMENT_HEADER_BYTES - 4, 0);
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -113,11 +125,11 @@ impl SegmentHeader {
         // The version stands before anything whose meaning may change with it. Its checksum may be elsewhere in another
         // version, so that a flipped bit here and a newer release cannot be told apart; both are refused.
         let version = input.u32()?;
-        if version > FORMAT_VERSION {
+        if version > FORMAT_VERSION_WITH_HOLES {
             return Err(HeaderFault::Version(version));
         }
         let (content, crc) = bytes.split_at_checked(SEGMENT_HEADER_BYTES - 4).ok_or(Malformed("it is cut short"))?;
-        if crc != crc32c::crc32c(content).to_le_bytes() || version != FORMAT_VERSION {
+        if !checksum::fits(content, Input::new(crc).u32()?) || version < FORMAT_VERSION {
             return Err(HeaderFault::Malformed(Malformed("the checksum of the segment's header does not fit")));
         }
         input.u32()?;
@@ -129,6 +141,7 @@ impl SegmentHeader {
             created: UnixNanos(input.i64()?),
             received_before: UnixNanos(input.i64()?),
             chain: input.u32()?,
+            whole_to: if version == FORMAT_VERSION_WITH_HOLES { Some(Offset(input.u64()?)) } else { None },
         })
     }
 }
@@ -181,11 +194,18 @@ impl FooterBuilder {
         put_bytes(&mut self.index, header);
         for row in rows {
             let number = dictionary.number_of(&row.monitor).expect("the header named the monitor") as usize;
-            if number == self.rows.len() {
-                self.rows.push(MonitorRow::new(Arc::clone(&row.monitor)));
+            // One after the other, but for names that only a hole has told.
+            while let Some(next) = dictionary.get(len32(self.rows.len())).filter(|_| self.rows.len() <= number) {
+                self.rows.push(MonitorRow::new(Arc::clone(next)));
             }
             self.rows[number].join(row);
         }
+    }
+
+    /// Adds a hole whose record stands at `position`.
+    pub(crate) fn add_hole(&mut self, position: u64, record: &[u8]) {
+        put(&mut self.index, position);
+        put_bytes(&mut self.index, record);
     }
 
     /// The footer's bytes.
@@ -230,8 +250,15 @@ pub(crate) struct FooterEnd {
     pub(crate) chain: u32,
 }
 
-/// Position and header of each block of a segment.
-pub(crate) type Index = Vec<(u64, BlockHeader)>;
+/// What the index of a sealed segment says.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Position and header of each block.
+    pub(crate) blocks: Vec<(u64, BlockHeader)>,
+    pub(crate) holes: Vec<Hole>,
+    /// Names of the segment's monitors.
+    pub(crate) dictionary: Dictionary,
+}
 
 /// A segment whose header was read, and its seal, if it has one.
 #[derive(Debug)]
@@ -300,22 +327,21 @@ impl OpenSegment {
             .file
             .read_at(place.blocks_end + place.index_len, &mut summary)
             .map_err(|source| self.io("read", source))?;
-        if read != summary.len() || crc32c::crc32c(&summary) != place.summary_crc {
+        if read != summary.len() || !checksum::fits(&summary, place.summary_crc) {
             return Ok(None);
         }
         Ok(read_summary(&summary, &place).ok())
     }
 
-    /// Position and header of each block of a sealed segment, and the dictionary. None when the index cannot be read.
-    pub(crate) fn index(&self) -> Result<Option<(Index, Dictionary)>, JournalError> {
+    /// Position and header of each block of a sealed segment, its holes, and the dictionary. None when the index cannot be read.
+    pub(crate) fn index(&self) -> Result<Option<Index>, JournalError> {
         let Some(seal) = &self.seal else { return Ok(None) };
         let mut bytes = vec![0; usize::try_from(seal.index_len).unwrap_or(0)];
         let read = self.file.read_at(seal.index_at, &mut bytes).map_err(|source| self.io("read", source))?;
-        if read != bytes.len() || crc32c::crc32c(&bytes) != seal.index_crc {
+        if read != bytes.len() || !checksum::fits(&bytes, seal.index_crc) {
             return Ok(None);
         }
-        let mut dictionary = Dictionary::default();
-        Ok(read_index(&bytes, &mut dictionary).ok().map(|index| (index, dictionary)))
+        Ok(read_index(&bytes, self.header.journal).ok())
     }
 }
 
@@ -331,7 +357,7 @@ fn read_trailer(bytes: &[u8], trailer_at: u64, journal: JournalId) -> Result<Tra
     const NONE: Malformed = Malformed("there is no seal");
     let (content, end) = bytes.split_at_checked(TRAILER_BYTES - 12).ok_or(NONE)?;
     let mut end = Input::new(end);
-    if end.u32()? != crc32c::crc32c(content) || end.take(8)? != SEAL_MAGIC {
+    if !checksum::fits(content, end.u32()?) || end.take(8)? != SEAL_MAGIC {
         return Err(NONE);
     }
     let mut input = Input::new(content);
@@ -369,12 +395,19 @@ fn read_summary(bytes: &[u8], place: &TrailerPlace) -> Result<Seal, Malformed> {
     })
 }
 
-fn read_index(bytes: &[u8], dictionary: &mut Dictionary) -> Result<Index, Malformed> {
+fn read_index(bytes: &[u8], journal: JournalId) -> Result<Index, Malformed> {
     let mut input = Input::new(bytes);
-    let mut index = Index::new();
+    let mut index = Index::default();
     while !input.is_empty() {
         let position = input.varint()?;
-        index.push((position, BlockHeader::read(input.bytes()?, dictionary)?));
+        let entry = input.bytes()?;
+        if HoleRecord::len_of(entry).is_some() {
+            let record = HoleRecord::read(entry, journal)?;
+            record.teach(&mut index.dictionary)?;
+            index.holes.push(record.hole);
+        } else {
+            index.blocks.push((position, BlockHeader::read(entry, &mut index.dictionary)?));
+        }
     }
     Ok(index)
 }

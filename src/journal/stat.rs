@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::block::{AccountDelta, MonitorRow};
 use super::error::JournalError;
+use super::hole::Hole;
 use super::identity::{GAPS_MONITOR, OWN_DOMAIN};
 use super::offset::{JournalId, Offset};
 use super::reader::JournalReader;
@@ -30,6 +31,8 @@ pub struct JournalStat {
     pub quarantined: u64,
     /// Gaps that were recorded.
     pub gaps: u64,
+    /// Offsets that no event has, because a repair could not save what was there.
+    pub holes: Vec<Hole>,
     /// By domain.
     pub domains: BTreeMap<String, DomainStat>,
     /// By domain and monitor.
@@ -72,6 +75,7 @@ impl JournalReader {
             duplicates: 0,
             quarantined: 0,
             gaps: 0,
+            holes: Vec::new(),
             domains: BTreeMap::new(),
             monitors: BTreeMap::new(),
         };
@@ -88,8 +92,18 @@ impl JournalReader {
             stat.journal = Some(segment.header.journal);
             if let Some(seal) = &segment.seal {
                 stat.add(&seal.rows);
-            } else {
-                for header in self.headers_of(name)? {
+                if segment.header.whole_to.is_none() {
+                    continue;
+                }
+                if let Some(index) = segment.index()? {
+                    stat.holes.extend(index.holes);
+                    continue;
+                }
+            }
+            let (headers, holes) = self.headers_of(name)?;
+            stat.holes.extend(holes);
+            if segment.seal.is_none() {
+                for header in headers {
                     stat.add(&header.rows);
                 }
             }

@@ -11,6 +11,7 @@ use super::block::{EncodedBlock, ReceivedRun};
 use super::error::JournalError;
 use super::intake::Intake;
 use super::offset::Offset;
+use super::tokens::DurableToken;
 use super::watermark::Watermark;
 use crate::clock::UnixNanos;
 
@@ -53,6 +54,8 @@ pub struct CommitReport<'a> {
     pub at: UnixNanos,
     /// When the events that links brought had been read from the socket.
     pub received: &'a [ReceivedRun],
+    /// Where upstreams can be taken up again behind these events, in journal order.
+    pub tokens: &'a [DurableToken],
 }
 
 /// What the writer has to say. It is said on the writer's thread: listen briefly.

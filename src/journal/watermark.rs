@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::checksum;
 use super::error::JournalError;
 use super::offset::{JournalId, Offset};
 use super::storage::{Access, Storage, StorageFile};
@@ -80,7 +81,7 @@ fn decode(bytes: &[u8]) -> Result<(JournalId, Watermark), Malformed> {
     const BAD: Malformed = Malformed("this is no watermark");
     let (content, crc) = bytes.split_at_checked(WATERMARK_BYTES - 4).ok_or(BAD)?;
     let mut input = Input::new(content);
-    if input.take(8)? != WATERMARK_MAGIC || crc != crc32c::crc32c(content).to_le_bytes() {
+    if input.take(8)? != WATERMARK_MAGIC || !checksum::fits(content, Input::new(crc).u32()?) {
         return Err(BAD);
     }
     let journal = JournalId(Uuid::from_slice(input.take(16)?).map_err(|_| BAD)?);

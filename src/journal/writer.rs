@@ -19,9 +19,11 @@ use super::room::{Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
 use super::segment::{FooterBuilder, FooterEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
 use super::state::{CommitReport, JournalState, Notice, Observer, Shared, Snapshot};
 use super::storage::{Access, Storage, StorageFile};
+use super::tokens::DurableToken;
 use super::watermark::{Watermark, WatermarkFile};
 use crate::clock::UnixNanos;
 use crate::config::{JournalSettings, WhenFull};
+use crate::crash_point::crash_point;
 
 /// How often a full disk is looked at.
 const FULL_POLL: Duration = Duration::from_millis(200);
@@ -84,6 +86,7 @@ struct Group {
     payload_bytes: u64,
     write: Duration,
     received: Vec<ReceivedRun>,
+    tokens: Vec<DurableToken>,
 }
 
 impl Writer {
@@ -300,6 +303,10 @@ impl Writer {
         if parts.count > 0 {
             self.received_up_to = self.received_up_to.max(parts.received.greatest);
         }
+        for token in &parts.tokens {
+            let (offset, received) = (self.next_offset, parts.received.greatest);
+            self.unsynced.tokens.push(DurableToken { token: token.clone(), offset, received });
+        }
         self.unsynced.events += u64::from(parts.count);
         self.unsynced.blocks += 1;
         self.unsynced.bytes += bytes;
@@ -322,6 +329,7 @@ impl Writer {
             segment: self.storage.path(&active.name.to_string()),
             source,
         })?;
+        crash_point!("journal.appended");
         drop(slices);
         composed.clear();
         self.headers.clear();
@@ -339,15 +347,21 @@ impl Writer {
             created: UnixNanos::now(),
             received_before: self.received_up_to,
             chain: self.chain,
+            whole_to: None,
         };
         let segment = self.storage.path(&text);
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
         let sync_failed = |source| JournalError::SyncFailed { segment: segment.clone(), source };
         let mut file = self.storage.open(&unfinished, Access::Create).map_err(write_failed)?;
+        crash_point!("journal.segment_opened");
         file.append(&mut [IoSlice::new(&header.write())]).map_err(write_failed)?;
+        crash_point!("journal.segment_header_appended");
         file.sync().map_err(sync_failed)?;
+        crash_point!("journal.segment_header_synced");
         self.storage.rename(&unfinished, &text).map_err(write_failed)?;
+        crash_point!("journal.segment_renamed");
         self.storage.sync_folder("").map_err(sync_failed)?;
+        crash_point!("journal.segment_begun");
         self.next_sequence += 1;
         Ok(Active {
             name,
@@ -370,6 +384,7 @@ impl Writer {
         if let Err(source) = active.file.sync() {
             return Err(JournalError::SyncFailed { segment, source });
         }
+        crash_point!("journal.synced");
         let sync = started.elapsed();
         let watermark =
             Watermark { offset: self.next_offset, sequence: active.name.sequence, position: active.position };
@@ -380,7 +395,9 @@ impl Writer {
             segment: self.storage.path(super::watermark::WATERMARK_FILE),
             source,
         })?;
+        crash_point!("journal.watermark_written");
         self.shared.publish(watermark);
+        crash_point!("journal.published");
         let group = &mut self.unsynced;
         self.shared.intake.committed_in(group.write + sync);
         (self.observer)(&Notice::Committed(CommitReport {
@@ -393,9 +410,12 @@ impl Writer {
             durable: watermark.offset,
             at: UnixNanos::now(),
             received: &group.received,
+            tokens: &group.tokens,
         }));
         group.received.clear();
-        *group = Group { received: std::mem::take(&mut group.received), ..Group::default() };
+        group.tokens.clear();
+        let (received, tokens) = (std::mem::take(&mut group.received), std::mem::take(&mut group.tokens));
+        *group = Group { received, tokens, ..Group::default() };
         Ok(())
     }
 
@@ -414,7 +434,9 @@ impl Writer {
         });
         let write_failed = |source| JournalError::WriteFailed { segment: segment.clone(), source };
         active.file.append(&mut [IoSlice::new(&footer)]).map_err(write_failed)?;
+        crash_point!("journal.seal_appended");
         active.file.sync().map_err(|source| JournalError::SyncFailed { segment: segment.clone(), source })?;
+        crash_point!("journal.seal_synced");
         let bytes = active.position + footer.len() as u64;
         self.sealed.push(active.name, bytes);
         (self.observer)(&Notice::Sealed { segment, bytes });

@@ -1,4 +1,4 @@
-//! The HTTP server: metrics, health, and what the daemon knows of its monitors.
+//! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
 mod guard;
 mod health;
@@ -6,6 +6,7 @@ mod metrics;
 mod monitors;
 mod quarantine;
 mod serve;
+mod sinks;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};

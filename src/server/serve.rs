@@ -13,6 +13,8 @@ use super::health::{self, Health};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
+use super::sinks;
+use crate::sink::SinkRow;
 use crate::telemetry::MetricsHandle;
 
 /// Why nothing is served.
@@ -42,6 +44,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be done, or not now.
     fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
+    /// How its sinks are.
+    fn sinks(&self) -> Vec<SinkRow>;
 }
 
 /// What handlers share.
@@ -77,6 +81,7 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
+        .route("/api/v1/sinks", get(sinks::sinks))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

@@ -11,7 +11,7 @@ use crate::journal::{Block, Event, Offset};
 pub struct Batch {
     from: Offset,
     to: Offset,
-    blocks: Arc<[Block]>,
+    blocks: Arc<[Arc<Block>]>,
     rows: Arc<[Row]>,
     /// Of `rows`, those of this batch.
     taken: std::ops::Range<usize>,
@@ -119,9 +119,18 @@ impl Batch {
 pub struct BatchBuilder {
     from: Offset,
     to: Offset,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     rows: Vec<Row>,
     bytes: usize,
+}
+
+/// The most that a batch takes.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Events.
+    pub rows: usize,
+    /// Bytes of payload. A larger event is alone.
+    pub bytes: usize,
 }
 
 impl BatchBuilder {
@@ -131,26 +140,52 @@ impl BatchBuilder {
     }
 
     /// Takes those events of a block that `wanted` says yes to. Blocks come in the order of the journal.
-    pub fn add(&mut self, block: Block, wanted: impl Fn(&Event<'_>) -> bool) {
+    pub fn add(&mut self, block: impl Into<Arc<Block>>, wanted: impl Fn(&Event<'_>) -> bool) {
+        self.fill(&block.into(), wanted, BatchLimits { rows: usize::MAX, bytes: usize::MAX });
+    }
+
+    /// As [`BatchBuilder::add`], as far as `limits` allow. False when it is full before the block's end: the next batch, which
+    /// begins where this one ends, takes the rest of the same block.
+    ///
+    /// # Panics
+    /// After 2^32 blocks.
+    pub fn fill(&mut self, block: &Arc<Block>, wanted: impl Fn(&Event<'_>) -> bool, limits: BatchLimits) -> bool {
         let number = u32::try_from(self.blocks.len()).expect("a batch has fewer than 2^32 blocks");
         let before = self.rows.len();
-        for (event, index) in block.numbered_events() {
-            if event.offset >= self.to && wanted(&event) {
-                let bytes = u32::try_from(event.payload.len()).unwrap_or(u32::MAX);
-                self.bytes += event.payload.len();
-                let event_index = u32::try_from(index).expect("a block has fewer than 2^32 events");
-                self.rows.push(Row { block: number, event: event_index, offset: event.offset, bytes });
+        let mut whole = true;
+        for (event, index) in block.numbered_events_from(self.to) {
+            if !wanted(&event) {
+                continue;
             }
+            let more = event.payload.len();
+            let room = self.rows.len() < limits.rows && self.bytes.saturating_add(more) <= limits.bytes;
+            if !room && !self.rows.is_empty() {
+                self.to = event.offset;
+                whole = false;
+                break;
+            }
+            let bytes = u32::try_from(more).unwrap_or(u32::MAX);
+            self.bytes += more;
+            let event_index = u32::try_from(index).expect("a block has fewer than 2^32 events");
+            self.rows.push(Row { block: number, event: event_index, offset: event.offset, bytes });
         }
-        self.reach(block.header().end());
         if self.rows.len() > before {
-            self.blocks.push(block);
+            self.blocks.push(Arc::clone(block));
         }
+        if whole {
+            self.reach(block.header().end());
+        }
+        whole
     }
 
     /// Nothing up to `to` is wanted.
     pub fn reach(&mut self, to: Offset) {
         self.to = self.to.max(to);
+    }
+
+    /// How far it reaches so far.
+    pub fn to(&self) -> Offset {
+        self.to
     }
 
     /// How many events so far.

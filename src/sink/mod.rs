@@ -7,16 +7,39 @@
 //! | `store`     | what a store must do: open, write a batch and move the cursor in one step  |
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
+//! | `interest`  | which events a sink takes                                                  |
+//! | `reading`   | reading the journal ahead of the store, so much and no more                |
+//! | `pacing`    | how many events a transaction takes                                        |
+//! | `breaker`   | leaving a store alone that fails                                           |
+//! | `hold`      | keeping retention behind the cursor                                        |
+//! | `runner`    | one sink at work                                                           |
+//! | `lost`      | spans that a sink did not get                                              |
+//! | `status`    | how a sink stands                                                          |
+//! | `running`   | all sinks: started, asked, told, stopped                                   |
 //! | `postgres`, `sqlite`, `nats`, `jsonl` | the stores                                       |
 
 mod any_store;
 mod batch;
+mod breaker;
+mod hold;
+mod interest;
 mod jsonl;
+mod lost;
 mod nats;
+mod pacing;
 mod postgres;
+mod reading;
+mod runner;
+mod running;
 mod sqlite;
+mod status;
 mod store;
 
 pub use any_store::AnyStore;
-pub use batch::{Batch, BatchBuilder, Parked};
+pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
+pub use breaker::{Breaker, BreakerState, Forced, Permit, Refusal};
+pub use interest::Interest;
+pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
+pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks};
+pub use status::{LatencyMs, SinkMark, SinkRow, SinkState};
 pub use store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredPayload, StoredRow};

@@ -74,6 +74,26 @@ pub struct Opening {
     pub purpose: Purpose,
     /// What the newest checkpoint remembers of a message broker's own sequence number after the last event.
     pub known_sequence: Option<u64>,
+    /// The sink's cursor of the same moment, for when the broker has that sequence number but no longer the event.
+    pub known_next: Option<Offset>,
+    /// A person has decided to go on although what the store remembers cannot be reconciled with what is there: nothing that
+    /// was known counts any more, and what is missing is created.
+    pub anew: bool,
+}
+
+impl Opening {
+    /// For following `journal`, with nothing known of it.
+    pub fn live(sink: &str, journal: JournalId) -> Self {
+        Self {
+            sink: sink.into(),
+            journal,
+            ancestors: Arc::new([]),
+            purpose: Purpose::Live,
+            known_sequence: None,
+            known_next: None,
+            anew: false,
+        }
+    }
 }
 
 /// What a store is opened for.
@@ -121,7 +141,8 @@ pub struct StoreFigures {
     pub files: Option<u64>,
     /// Bytes of them.
     pub bytes: Option<u64>,
-    /// A message broker's own sequence number of the last event.
+    /// A message broker's own sequence number of the last event. It goes with the cursor of the same moment: take both between
+    /// two calls of [`Store::write`].
     pub sequence: Option<u64>,
 }
 

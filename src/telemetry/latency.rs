@@ -33,8 +33,8 @@ impl Default for LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    /// Counts `events` that took this long.
-    pub(super) fn record(&self, took: Duration, events: u32) {
+    /// Counts so many, events or transactions, that took this long.
+    pub(crate) fn record(&self, took: Duration, events: u32) {
         let seconds = took.as_secs_f64();
         let bucket = SECONDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS.len());
         self.buckets[bucket].fetch_add(events.into(), Ordering::Relaxed);

@@ -40,6 +40,7 @@ const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
 const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
 const WINDOW_CROWDED: &str = "sluice_dedupe_crowded_out_total";
 const OWN_REFUSED: &str = "sluice_own_events_refused_total";
+const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -126,6 +127,7 @@ fn describe() {
         OWN_REFUSED,
         "Events of the daemon's own that the journal had no room for, and that were dropped"
     );
+    describe_histogram!(SINK_TRANSACTION, Unit::Seconds, "Duration of a sink's transactions");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -313,5 +315,22 @@ impl WindowMetrics {
         self.bytes.set(figures.bytes as f64);
         self.reach.set(figures.reach.unwrap_or(ttl).as_secs_f64());
         self.crowded_out.increment(figures.crowded_out);
+    }
+}
+
+/// Figures of one sink.
+pub struct SinkMetrics {
+    transaction: Histogram,
+}
+
+impl SinkMetrics {
+    /// The handles of `sink`.
+    pub fn new(sink: &str) -> Self {
+        Self { transaction: metrics::histogram!(SINK_TRANSACTION, "sink" => sink.to_owned()) }
+    }
+
+    /// A transaction was confirmed.
+    pub fn transaction(&self, took: Duration) {
+        self.transaction.record(took.as_secs_f64());
     }
 }

@@ -1,6 +1,5 @@
 //! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
 
-mod backoff;
 mod connect;
 mod link;
 mod placement;

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::connect::Connector;
 use super::link::{Link, LinkEnd};
 use super::placement::{self, Placement};
 use super::status::{LinkState, TopicState, UpstreamStatus};
 use super::tls::{self, TlsError};
+use crate::backoff::Backoff;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
 use crate::dialect::{Dialect, Limits, TopicId};

@@ -4,44 +4,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rustix::process::Signal;
-use serde::Deserialize;
 
+use super::ledger::{Mark, Sent, ledger, mark_of};
 use super::processes::{
     Account, Daemon, Event, Feed, OWN_MONITORS, Settings, accounts, json, quarantined, query, stat, until,
 };
 use super::support::Workplace;
-
-/// A line of the simulator's ledger.
-#[derive(Debug, Clone, Deserialize)]
-struct Sent {
-    connection: u64,
-    topic: String,
-    id: String,
-    crc: u32,
-    fault: Option<String>,
-}
-
-impl Sent {
-    /// A frame that is no event at all.
-    fn is_bad(&self) -> bool {
-        matches!(self.fault.as_deref(), Some("truncated" | "invalid_utf8" | "junk" | "nested" | "changed_id"))
-    }
-}
-
-fn ledger(place: &Workplace) -> Vec<Sent> {
-    let text = std::fs::read_to_string(place.path("ledger.jsonl")).expect("the simulator wrote its ledger");
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
-}
-
-/// What identifies an event on both sides: topic, id and the payload's checksum.
-type Mark = (String, String, u32);
-
-fn mark_of(event: &Event) -> Mark {
-    // The dialect puts the topic before the id: `btcusdt@trade:17`.
-    let id = event.id.as_deref().unwrap_or_default();
-    let id = id.rsplit_once(':').map_or(id, |(_, id)| id);
-    (event.topic.clone(), id.to_owned(), crc32c::crc32c(event.payload.get().as_bytes()))
-}
 
 /// What the daemon must make of frames in this order: the events, how many of them conflicts that are kept, and counts.
 #[derive(Debug, Default)]

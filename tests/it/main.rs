@@ -6,8 +6,11 @@ mod account;
 mod backpressure;
 mod bad_input;
 mod commands;
+#[cfg(feature = "failpoints")]
+mod crash_points;
 mod demo;
 mod journal;
+mod ledger;
 mod pool;
 mod processes;
 mod quarantine_retry;

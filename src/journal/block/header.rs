@@ -10,6 +10,7 @@ use super::encoder::EncodedBlock;
 use super::row::{MonitorRow, TimeRange};
 use super::{BODY_BYTES_MAX, COLUMN_BYTES_MAX, HASH_BYTES, PAYLOAD_BYTES_MAX};
 use crate::clock::UnixNanos;
+use crate::journal::checksum;
 use crate::journal::identity::{MonitorIdentity, Path};
 use crate::journal::offset::Offset;
 use crate::journal::varint::{Input, Malformed, len32, put, put_bytes};
@@ -228,7 +229,7 @@ impl BlockHeader {
     /// The durable offset of a header whose checksum fits, whatever its place and its names.
     pub(crate) fn durable_offset_of(bytes: &[u8], journal_check: u32) -> Option<Offset> {
         let (content, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
-        if crc32c::crc32c(content).to_le_bytes() != *crc {
+        if !checksum::fits(content, u32::from_le_bytes(*crc)) {
             return None;
         }
         let mut input = Input::new(content.get(12..)?);
@@ -243,7 +244,7 @@ impl BlockHeader {
     pub(crate) fn read(bytes: &[u8], dictionary: &mut Dictionary) -> Result<Self, Malformed> {
         let (content, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or(Malformed("a header is too short"))?;
         let crc = u32::from_le_bytes(*crc);
-        if crc32c::crc32c(content) != crc {
+        if !checksum::fits(content, crc) {
             return Err(Malformed("the checksum of a block's header does not fit"));
         }
         let mut input = Input::new(content);

@@ -1,14 +1,14 @@
-//! How long to wait before the next attempt to connect.
+//! How long to wait before the next attempt at something that failed.
 
 use std::time::Duration;
 
-/// A link that stayed up this long has proved itself: the next failure starts from the shortest wait again. An upstream
-/// that accepts and closes at once never does.
+/// A connection that stayed up this long has proved itself: the next failure starts from the shortest wait again. One that is
+/// accepted and closed at once never does.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// Doubling waits with full jitter, so that many links that were lost together do not come back together.
+/// Doubling waits with full jitter, so that many that were lost together do not come back together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     failures: u32,
@@ -16,19 +16,24 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, failures: 0, random: fastrand::Rng::new() }
     }
 
-    /// Notes that a link was up for `lasted` before it was lost.
-    pub(super) fn was_up(&mut self, lasted: Duration) {
+    /// The next failure starts from the shortest wait again.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Notes that a connection was up for `lasted` before it was lost.
+    pub(crate) fn was_up(&mut self, lasted: Duration) {
         if lasted >= STABLE_AFTER {
-            self.failures = 0;
+            self.reset();
         }
     }
 
-    /// The wait before the next attempt; at least `at_least`, where the upstream asked for that.
-    pub(super) fn next(&mut self, at_least: Option<Duration>) -> Duration {
+    /// The wait before the next attempt; at least `at_least`, where the other side asked for that.
+    pub(crate) fn next(&mut self, at_least: Option<Duration>) -> Duration {
         let doubled = self.min.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
         self.failures = self.failures.saturating_add(1);
         // From half to the whole: a wait of nothing would hammer, as full jitter down to zero does.

@@ -1,0 +1,168 @@
+//! What a target begins with, written into the folder that SLUICE_FUZZ_SEEDS names: made of the project's own recordings.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sluice::clock::UnixNanos;
+use sluice::config::{ByteSize, JournalSettings};
+use sluice::journal::{
+    BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, Journal, JournalOptions, MonitorIdentity, NewEvent, Part,
+    Path as Way, SourceSlot,
+};
+
+use crate::MemoryStorage;
+
+/// Header and trailer of a segment, and the fixed part of a block's header: docs/journal-format.md.
+const SEGMENT_HEADER_BYTES: usize = 96;
+const HASH_BYTES: usize = 20;
+
+/// Writes seeds, if they are wanted.
+pub fn write(seeds: fn() -> Vec<Vec<u8>>) {
+    let Ok(folder) = std::env::var("SLUICE_FUZZ_SEEDS") else { return };
+    fs::create_dir_all(&folder).unwrap();
+    for (number, seed) in seeds().into_iter().enumerate() {
+        fs::write(Path::new(&folder).join(format!("seed-{number}")), seed).unwrap();
+    }
+}
+
+/// Frames of the recordings.
+pub fn frames() -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for path in files(&project("tests/data"), "gz") {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let texts = lines.filter_map(|line| line.get("text")?.as_str().map(|text| text.as_bytes().to_vec()));
+        frames.extend(texts.filter(|text| text.len() < 2000).step_by(11).take(12));
+    }
+    assert!(frames.len() > 20, "the recordings have frames");
+    frames
+}
+
+/// The project's own settings files.
+pub fn settings() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<_> = files(&project("config"), "toml").iter().map(|path| fs::read(path).unwrap()).collect();
+    seeds.extend(files(&project("src/dialect"), "toml").iter().map(|path| fs::read(path).unwrap()));
+    seeds
+}
+
+/// Blocks, each with its header; sections as they are stored, and as they were before compression.
+pub fn blocks() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for events in [0, 1, 3, 12] {
+        let (segments, _) = journal(&[events], u64::MAX);
+        let stored = first_block(&segments[0]).to_vec();
+        seeds.push(unpacked(&stored));
+        seeds.push(stored);
+    }
+    seeds
+}
+
+/// Segments: sealed and not, with a watermark file before them and without.
+pub fn segments() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for blocks in [&[2][..], &[0, 1, 5], &[3, 3, 3, 3]] {
+        let (segments, watermark) = journal(blocks, u64::MAX);
+        let sealed = &segments[0];
+        let cut = &sealed[..SEGMENT_HEADER_BYTES + first_block(sealed).len()];
+        for segment in [&sealed[..], cut, &cut[..cut.len() - 3]] {
+            seeds.push([&[0], segment].concat());
+            seeds.push([&[1], &watermark[..], segment].concat());
+        }
+        let unpacked = [&sealed[..SEGMENT_HEADER_BYTES], &unpacked(first_block(sealed))].concat();
+        seeds.push([&[0], &unpacked[..]].concat());
+    }
+    seeds
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|its| its == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A journal of blocks with so many events: its segments and its watermark.
+fn journal(blocks: &[u64], segment_size: u64) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let storage = MemoryStorage::default();
+    let settings = JournalSettings { segment_size: ByteSize(segment_size), ..JournalSettings::default() };
+    let (journal, _) = Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(settings)).unwrap();
+    let mut number = 0;
+    for &events in blocks {
+        journal.try_submit(block(&mut number, events)).unwrap();
+    }
+    journal.close().unwrap();
+    let mut names: Vec<_> = storage_names(&storage);
+    names.sort();
+    (names.iter().map(|name| storage.content(name)).collect(), storage.content("watermark"))
+}
+
+fn storage_names(storage: &MemoryStorage) -> Vec<String> {
+    use sluice::journal::storage::Storage as _;
+    storage.names().unwrap().into_iter().filter(|name| name.ends_with(".seg")).collect()
+}
+
+fn block(number: &mut u64, events: u64) -> EncodedBlock {
+    let monitors: Vec<_> = [("trades", "spot"), ("books", "liquidity")]
+        .into_iter()
+        .zip(0..)
+        .map(|((name, domain), index)| Arc::new(MonitorIdentity { index, name: name.into(), domain: domain.into() }))
+        .collect();
+    let mut builder = BlockBuilder::new(Way::Smart);
+    for _ in 0..events {
+        let index = u32::try_from(*number % 2).unwrap();
+        let source = builder.source(&monitors[index as usize], "btcusdt@trade", SourceSlot(index));
+        let payload = format!(r#"{{"s":"BTCUSDT","t":{}}}"#, 1_000 + *number);
+        let at = UnixNanos(1_767_225_600_000_000_000 + i64::try_from(*number).unwrap() * 1000);
+        builder.push(&NewEvent {
+            source,
+            received: at,
+            event_time: (*number % 3 != 0).then_some(at),
+            payload: payload.as_bytes(),
+            id: EventId::Parts(&[Part::Span { start: 19, end: 23 }]),
+            key: Some(Part::Span { start: 5, end: 14 }),
+            hash: Some(DedupeHash { hash: u128::from(*number), payload_check: 9 }),
+            conflict: false,
+            handover: false,
+        });
+        *number += 1;
+    }
+    builder.finish(&mut Encoder::new())
+}
+
+fn word(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+fn first_block(segment: &[u8]) -> &[u8] {
+    let block = &segment[SEGMENT_HEADER_BYTES..];
+    &block[..word(block, 4) + word(block, 8)]
+}
+
+/// The block with its sections as they were before compression, which a fuzzer can change with more success.
+fn unpacked(block: &[u8]) -> Vec<u8> {
+    let (header, body) = block.split_at(word(block, 4));
+    let (hashes, rest) = body.split_at(word(block, 64) * HASH_BYTES);
+    let (columns, payloads) = rest.split_at(word(block, 68));
+    let [columns, payloads] = [(columns, 72), (payloads, 76)].map(|(packed, raw)| {
+        if packed.is_empty() { Vec::new() } else { zstd::bulk::decompress(packed, word(block, raw)).unwrap() }
+    });
+    let mut header = header.to_vec();
+    let body = [hashes, &columns, &payloads].concat();
+    header[8..12].copy_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+    header[68..72].copy_from_slice(&u32::try_from(columns.len()).unwrap().to_le_bytes());
+    [header, body].concat()
+}

@@ -1,0 +1,706 @@
+//! One sink at work: reads the journal behind its own cursor, writes to its store, tries again, puts aside what is refused.
+//!
+//! A runner is a task that waits for nobody but its store and its orders. All that it knows is its own; others see the
+//! [`SinkStatus`]. What the store says of its cursor counts, always: after any error it is opened again and asked, so that a write of
+//! which only the acknowledgement was lost is not written twice.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::batch::{Batch, BatchBuilder, BatchLimits};
+use super::breaker::{BreakerState, Permit, Refusal};
+use super::hold::RewindHold;
+use super::interest::Interest;
+use super::lost::{LostCause, LostLog, LostSpan, LostWhy};
+use super::pacing::Pacing;
+use super::reading::ReadAhead;
+use super::status::{Phase, SinkStatus};
+use super::store::{Opening, Store, StoreError};
+use crate::backoff::Backoff;
+use crate::clock::UnixNanos;
+use crate::config::SinkSettings;
+use crate::journal::{Journal, JournalError, Offset};
+use crate::telemetry::SinkMetrics;
+
+/// Waits between attempts: doubled from the least to the most, with jitter. Source: as links of upstreams have it.
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Where a person must decide it is looked again now and then whether one has.
+const STOPPED_RETRY: Duration = Duration::from_mins(1);
+
+/// Where nothing is wanted the cursor moves this often, and not with every block of the journal.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many rows are put aside without a single one being taken, then the sink stops: it is not the rows that are wrong.
+const PARKED_IN_A_ROW_MAX: u32 = 100;
+
+/// A cursor that is moved by somebody else is read again at once, but not for ever.
+const MOVED_IN_A_ROW_MAX: u32 = 3;
+
+/// The longest a store may take to close in order. What it leaves behind is settled when it is opened again.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time between two warnings of rows that were put aside.
+const PARKED_WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What a runner is told; the newest counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Orders {
+    /// Whether to run.
+    pub(super) enabled: bool,
+    /// An operator does not want what is before this.
+    pub(super) start_at: Offset,
+    /// Counts how often it was told to try at once.
+    pub(super) nudges: u64,
+    /// The journal is closed: end when everything was taken, or cannot be.
+    pub(super) draining: bool,
+}
+
+/// What a runner is made of.
+pub(super) struct Parts<S> {
+    pub(super) store: S,
+    pub(super) opening: Opening,
+    pub(super) settings: SinkSettings,
+    pub(super) interest: Arc<Interest>,
+    pub(super) journal: Arc<Journal>,
+    /// What was durable when the journal was opened.
+    pub(super) durable_at_start: Offset,
+    /// When the last event before that was received.
+    pub(super) last_received: Option<UnixNanos>,
+    /// Where the sink was when it was last heard of.
+    pub(super) remembered: Option<Offset>,
+    pub(super) status: Arc<SinkStatus>,
+    pub(super) metrics: SinkMetrics,
+    pub(super) orders: watch::Receiver<Orders>,
+    pub(super) lost_log: LostLog,
+    pub(super) lost_why: LostWhy,
+}
+
+/// A sink at work.
+pub(super) struct Runner<S> {
+    parts: Parts<S>,
+    hold: Option<RewindHold>,
+    backoff: Backoff,
+    pacing: Pacing,
+    following: Option<Following>,
+    /// For the attempt under way.
+    permit: Option<Permit>,
+    /// The furthest that a write of ours has ever tried to go.
+    attempted: Offset,
+    parked_in_a_row: u32,
+    moved_in_a_row: u32,
+    parked_warned: Option<Instant>,
+    disconnected_since: Option<Instant>,
+}
+
+/// Where a runner is in the journal.
+struct Following {
+    ahead: ReadAhead,
+    /// As the store has it.
+    cursor: Offset,
+    /// Whether the store has any cursor yet.
+    known: bool,
+    /// When it was last moved.
+    moved: Instant,
+    /// What is being written, in order: one batch, or what was made of it when it was refused.
+    work: VecDeque<Batch>,
+}
+
+/// Why a runner does not go on following.
+enum Pause {
+    /// There are new orders.
+    Ordered,
+    /// It was to drain, and has.
+    Drained,
+}
+
+/// What keeps a runner from going on.
+enum Trouble {
+    /// The store.
+    Store(StoreError),
+    /// The journal cannot be read.
+    Journal(JournalError),
+    /// A lost span cannot be put on record now.
+    Unrecorded,
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<S: Store> Runner<S> {
+    /// Ready to run. What it may need of the journal is held from now on.
+    pub(super) fn new(parts: Parts<S>) -> Self {
+        let enabled = parts.orders.borrow().enabled;
+        let hold = enabled.then(|| hold(&parts));
+        let pacing = Pacing::new(usize::try_from(parts.settings.batch_max).unwrap_or(usize::MAX));
+        Self {
+            attempted: parts.durable_at_start,
+            hold,
+            pacing,
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            following: None,
+            permit: None,
+            parked_in_a_row: 0,
+            moved_in_a_row: 0,
+            parked_warned: None,
+            disconnected_since: None,
+            parts,
+        }
+    }
+
+    /// Runs until it was told to drain, and has, or cannot.
+    pub(super) async fn run(mut self) {
+        loop {
+            let orders = self.parts.orders.borrow_and_update().clone();
+            if !orders.enabled {
+                self.switch_off().await;
+                if orders.draining || self.parts.orders.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let trouble = match self.serve(&orders).await {
+                Ok(Pause::Ordered) => continue,
+                Ok(Pause::Drained) => return self.close().await,
+                Err(trouble) => trouble,
+            };
+            if self.rest(trouble).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Opens the store, and follows the journal until something else is to be done.
+    async fn serve(&mut self, orders: &Orders) -> Result<Pause, Trouble> {
+        if self.hold.is_none() {
+            self.hold = Some(hold(&self.parts));
+        }
+        self.parts.status.change(|now| {
+            now.enabled = true;
+            if now.phase == Phase::Off {
+                now.phase = Phase::Disconnected;
+            }
+        });
+        if self.permit.is_none() {
+            self.permit = match self.parts.status.breaker.permit() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+            };
+        }
+        let opened = timed(self.parts.settings.timeout, self.parts.store.open(&self.parts.opening)).await;
+        let cursor = match opened {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                self.settle(Some(&error));
+                return Err(match error {
+                    StoreError::Refused { reason, .. } => StoreError::Stop(reason),
+                    other => other,
+                }
+                .into());
+            }
+        };
+        self.reconcile(cursor, orders).await?;
+        self.follow().await
+    }
+
+    /// Tells the breaker how an attempt went.
+    fn settle(&mut self, error: Option<&StoreError>) {
+        let Some(permit) = self.permit.take() else { return };
+        match error {
+            // A store that refuses a row is there.
+            None | Some(StoreError::Refused { .. }) => permit.succeeded(),
+            Some(StoreError::Unavailable(_)) => permit.failed(),
+            Some(StoreError::Moved(_) | StoreError::Stop(_)) => drop(permit),
+        }
+    }
+
+    // --- where to go on ---
+
+    /// Compares what the store says of its cursor with what we know.
+    async fn reconcile(&mut self, cursor: Option<Offset>, orders: &Orders) -> Result<(), Trouble> {
+        let name = Arc::clone(&self.parts.opening.sink);
+        if let Some(cursor) = cursor
+            && cursor > self.attempted
+        {
+            return Err(StoreError::Stop(format!(
+                "it has taken events up to {cursor}, but this journal had {} when they should have come from it: was the journal \
+                 restored from a backup, or does another daemon write to the same place? Stop, and put the newer journal back, or \
+                 give the sink an empty place; nothing is written until then",
+                self.attempted
+            ))
+            .into());
+        }
+        let keep = match (&mut self.following, cursor) {
+            (None, _) => false,
+            (Some(following), None) => !following.known,
+            (Some(following), Some(cursor)) if cursor == following.cursor => {
+                following.known = true;
+                true
+            }
+            (Some(following), Some(cursor)) => match following.work.front() {
+                // Only the acknowledgement was lost.
+                Some(batch) if batch.to() == cursor => {
+                    let batch = following.work.pop_front();
+                    if let Some(batch) = batch {
+                        self.took(&batch, None);
+                    }
+                    true
+                }
+                _ => {
+                    if cursor < following.cursor {
+                        tracing::warn!(
+                            sink = %name,
+                            "its store is at {cursor} and was at {}: it lost what it had confirmed; it gets that again",
+                            following.cursor
+                        );
+                    }
+                    false
+                }
+            },
+        };
+        if !keep {
+            self.begin(cursor).await?;
+        }
+        self.skip_unwanted(orders.start_at)?;
+        let Some(following) = &mut self.following else { unreachable!("it was kept or begun") };
+        let (cursor, settled) = (following.cursor, following.settled());
+        let figures = self.parts.store.figures();
+        self.parts.status.change(|now| {
+            now.cursor = Some(cursor);
+            now.settled = settled;
+            now.phase = Phase::Connected;
+            now.error = None;
+            now.figures = figures;
+        });
+        Ok(())
+    }
+
+    /// Reads from the store's cursor on; from the first event that is kept where it has none.
+    async fn begin(&mut self, cursor: Option<Offset>) -> Result<(), Trouble> {
+        let journal = Arc::clone(&self.parts.journal);
+        let rewind_to = self.parts.last_received.map(|last| last.saturating_sub(self.parts.settings.rewind));
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut reader = journal.reader();
+            let earliest = reader.earliest()?;
+            if let Some(rewind_to) = rewind_to {
+                reader.seek_received(rewind_to)?;
+            }
+            Ok((earliest, reader.position()))
+        });
+        let (earliest, rewound) = match looked.await {
+            Ok(looked) => looked.map_err(Trouble::Journal)?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let from = cursor.unwrap_or(earliest);
+        if let Some(hold) = &mut self.hold {
+            hold.begin(rewound.min(from));
+        }
+        let bytes_max = self.parts.settings.read_ahead.as_usize();
+        let ahead = ReadAhead::new(&self.parts.journal, Arc::clone(&self.parts.interest), bytes_max, from);
+        let known = cursor.is_some();
+        self.following = Some(Following { ahead, cursor: from, known, moved: Instant::now(), work: VecDeque::new() });
+        Ok(())
+    }
+
+    /// Passes over what an operator does not want any longer.
+    fn skip_unwanted(&mut self, start_at: Offset) -> Result<(), Trouble> {
+        let Some(following) = &self.following else { return Ok(()) };
+        let from = following.cursor;
+        if from >= start_at || !following.work.is_empty() {
+            return Ok(());
+        }
+        self.record_lost(from, start_at, LostCause::StartNow)?;
+        let Some(following) = &mut self.following else { return Ok(()) };
+        let bytes_max = self.parts.settings.read_ahead.as_usize();
+        following.ahead = ReadAhead::new(&self.parts.journal, Arc::clone(&self.parts.interest), bytes_max, start_at);
+        let mut skip = BatchBuilder::new(from);
+        skip.reach(start_at);
+        following.work.push_back(skip.finish());
+        Ok(())
+    }
+
+    fn record_lost(&mut self, from: Offset, to: Offset, cause: LostCause) -> Result<(), Trouble> {
+        let sink = self.parts.opening.sink.to_string();
+        let span = LostSpan { sink, from: from.0, to: to.0, cause, time: UnixNanos::now().to_string() };
+        if !(self.parts.lost_log)(&span) {
+            return Err(Trouble::Unrecorded);
+        }
+        tracing::warn!(sink = %span.sink, %from, %to, ?cause, "a span of the journal is lost to this sink");
+        self.parts.status.change(|now| now.lost += to.0 - from.0);
+        Ok(())
+    }
+
+    // --- following ---
+
+    async fn follow(&mut self) -> Result<Pause, Trouble> {
+        loop {
+            let (draining, wanted) = {
+                let orders = self.parts.orders.borrow();
+                (orders.draining, orders.enabled)
+            };
+            if !wanted {
+                return Ok(Pause::Ordered);
+            }
+            let Some(following) = &mut self.following else { unreachable!("the store was opened") };
+            if let Some(batch) = following.work.front().cloned() {
+                self.write(&batch).await?;
+                continue;
+            }
+            let now = Instant::now();
+            let due = following.due(self.pacing.size(), self.parts.settings.flush_interval, draining);
+            if due.is_some_and(|at| at <= now) {
+                let limits = BatchLimits { rows: self.pacing.size(), bytes: self.parts.settings.read_ahead.as_usize() };
+                let batch = following.ahead.take(following.cursor, limits);
+                following.work.push_back(batch);
+                continue;
+            }
+            if draining && following.ahead.reached() >= self.parts.journal.durable() {
+                return Ok(Pause::Drained);
+            }
+            // The store answered, and there is nothing for it to do.
+            self.settle(None);
+            self.answered();
+            let Some(following) = &mut self.following else { unreachable!("the store was opened") };
+            let wait = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                ordered = self.parts.orders.changed() => {
+                    if ordered.is_err() {
+                        return Ok(Pause::Drained);
+                    }
+                    continue;
+                }
+                () = wait => continue,
+                read = following.ahead.more() => read,
+            };
+            self.look_at(read)?;
+        }
+    }
+
+    /// What became of reading on.
+    fn look_at(&mut self, read: Result<(), JournalError>) -> Result<(), Trouble> {
+        let Some(following) = &mut self.following else { unreachable!("somebody has read") };
+        match read {
+            Ok(()) => {
+                let (settled, oldest) = (following.settled(), following.ahead.oldest_received());
+                self.parts.status.change(|now| {
+                    now.settled = settled;
+                    now.oldest_waiting = oldest;
+                });
+                Ok(())
+            }
+            Err(JournalError::OffsetGone { earliest, .. }) if earliest > following.ahead.reached() => {
+                let from = following.ahead.reached();
+                self.record_lost(from, earliest, (self.parts.lost_why)(from))?;
+                if let Some(following) = &mut self.following {
+                    following.ahead.skip_to(earliest);
+                }
+                Ok(())
+            }
+            Err(error) => Err(Trouble::Journal(error)),
+        }
+    }
+
+    /// Writes what is next in hand; meanwhile it is read on.
+    async fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
+        if self.permit.is_none() {
+            self.permit = match self.parts.status.breaker.permit() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+            };
+        }
+        self.attempted = self.attempted.max(batch.to());
+        let Some(following) = &mut self.following else { unreachable!("the store was opened") };
+        let started = Instant::now();
+        let written = {
+            let write = timed(self.parts.settings.timeout, self.parts.store.write(batch));
+            tokio::pin!(write);
+            let mut reads = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    written = &mut write => break written,
+                    // What goes wrong is met again, and dealt with, when this is done.
+                    read = following.ahead.more(), if reads => reads = read.is_ok(),
+                }
+            }
+        };
+        self.settle(written.as_ref().err());
+        written?;
+        if let Some(following) = &mut self.following {
+            following.work.pop_front();
+        }
+        self.took(batch, Some(started.elapsed()));
+        Ok(())
+    }
+
+    /// The store has this now.
+    fn took(&mut self, batch: &Batch, latency: Option<Duration>) {
+        self.answered();
+        if let Some(latency) = latency {
+            self.pacing.took(batch.len(), latency);
+            self.parts.status.latency.record(latency, 1);
+            self.parts.metrics.transaction(latency);
+        }
+        if !batch.is_empty() {
+            self.parked_in_a_row = 0;
+        }
+        let Some(following) = &mut self.following else { unreachable!("something was written") };
+        following.cursor = batch.to();
+        following.known = true;
+        following.moved = Instant::now();
+        if let Some(hold) = &mut self.hold {
+            hold.cursor(batch.to());
+        }
+        let (settled, oldest) = (following.settled(), following.ahead.oldest_received());
+        let last = batch.events().next_back().map(|event| event.received);
+        let figures = self.parts.store.figures();
+        self.parts.status.change(|now| {
+            now.cursor = Some(batch.to());
+            now.settled = settled;
+            now.oldest_waiting = oldest;
+            now.last_taken = last.or(now.last_taken);
+            now.rows += batch.len() as u64;
+            now.parked += batch.parked().len() as u64;
+            now.figures = figures;
+        });
+    }
+
+    fn answered(&mut self) {
+        self.backoff.reset();
+        self.moved_in_a_row = 0;
+        if let Some(since) = self.disconnected_since.take() {
+            tracing::info!(sink = %self.parts.opening.sink, "writing again, after {:.0?}", since.elapsed());
+        }
+    }
+
+    // --- trouble ---
+
+    /// Deals with what went wrong, and waits as long as that asks for. Break: it was to end, and does.
+    async fn rest(&mut self, trouble: Trouble) -> ControlFlow<()> {
+        self.permit = None;
+        let (error, wait) = match trouble {
+            Trouble::Store(StoreError::Refused { reason, offset }) => match self.narrow(&reason, offset) {
+                Ok(()) => return ControlFlow::Continue(()),
+                Err(message) => return self.stand_still(message).await,
+            },
+            Trouble::Store(StoreError::Stop(message)) => return self.stand_still(message).await,
+            Trouble::Journal(
+                error @ (JournalError::Damaged { .. }
+                | JournalError::Incomplete { .. }
+                | JournalError::Version { .. }
+                | JournalError::Foreign { .. }),
+            ) => return self.stand_still(error.to_string()).await,
+            Trouble::Store(StoreError::Moved(message)) => {
+                self.moved_in_a_row += 1;
+                tracing::warn!(sink = %self.parts.opening.sink, "somebody else moved its cursor; it is read again: {message}");
+                if self.moved_in_a_row <= MOVED_IN_A_ROW_MAX {
+                    self.parts.status.change(|now| now.retries += 1);
+                    return ControlFlow::Continue(());
+                }
+                (message, self.backoff.next(None))
+            }
+            Trouble::Store(StoreError::Unavailable(message)) => (message, self.backoff.next(None)),
+            Trouble::Journal(error) => (error.to_string(), self.backoff.next(None)),
+            Trouble::Unrecorded => (
+                "a lost span cannot be put on record: the journal takes no more of the daemon's own events".into(),
+                self.backoff.next(None),
+            ),
+        };
+        if self.disconnected_since.is_none() {
+            self.disconnected_since = Some(Instant::now());
+            tracing::warn!(sink = %self.parts.opening.sink, "cannot write, trying again: {error}");
+        }
+        self.parts.status.change(|now| {
+            now.phase = Phase::Disconnected;
+            now.error = Some(error);
+            now.retries += 1;
+        });
+        if self.wait(Instant::now() + wait).await.is_break() {
+            return ControlFlow::Break(());
+        }
+        // As long as the breaker is open, and no longer.
+        while self.parts.status.breaker.state() != BreakerState::Closed {
+            let until = match self.parts.status.breaker.permit() {
+                Ok(permit) => {
+                    self.permit = Some(permit);
+                    break;
+                }
+                Err(Refusal::Until(until)) => until,
+                Err(Refusal::Probing | Refusal::Forced) => Instant::now() + CURSOR_INTERVAL,
+            };
+            if self.wait(until).await.is_break() {
+                return ControlFlow::Break(());
+            }
+            if !self.parts.orders.borrow().enabled {
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Waits, or until there are new orders. Break: it is to end, and there is no point in waiting on.
+    async fn wait(&mut self, until: Instant) -> ControlFlow<()> {
+        if self.parts.orders.borrow().draining {
+            return ControlFlow::Break(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+            ordered = self.parts.orders.changed() => {
+                if ordered.is_err() || self.parts.orders.borrow().draining {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            }
+        }
+    }
+
+    /// A person must decide. It is looked again now and then, and at once when an operator says so.
+    async fn stand_still(&mut self, message: String) -> ControlFlow<()> {
+        let nudges = self.parts.orders.borrow().nudges;
+        if self.parts.status.now().error.as_ref() != Some(&message) {
+            tracing::error!(sink = %self.parts.opening.sink, "stopped: {message}");
+        }
+        self.parts.status.change(|now| {
+            now.phase = Phase::Refused;
+            now.error = Some(message);
+        });
+        let ended = self.wait(Instant::now() + STOPPED_RETRY).await;
+        if self.parts.orders.borrow().nudges != nudges {
+            self.parked_in_a_row = 0;
+        }
+        ended
+    }
+
+    /// The store refuses the batch in hand: in two it is seen which half it is; a single row is put aside.
+    fn narrow(&mut self, reason: &str, offset: Option<Offset>) -> Result<(), String> {
+        let work = self.following.as_mut().map(|following| &mut following.work);
+        let Some((work, batch)) = work.and_then(|work| work.pop_front().map(|batch| (work, batch))) else {
+            return Err(reason.to_owned());
+        };
+        match batch.len() {
+            0 => {
+                let message = format!("it refuses to move its cursor, or to put rows aside: {reason}");
+                work.push_front(batch);
+                return Err(message);
+            }
+            1 if self.parked_in_a_row >= PARKED_IN_A_ROW_MAX => {
+                work.push_front(batch);
+                return Err(format!(
+                    "it refused {PARKED_IN_A_ROW_MAX} rows one after the other, which were put aside, and took none: {reason}. Mend \
+                     what it asks for, then `sluice sinks enable {}`",
+                    self.parts.opening.sink
+                ));
+            }
+            1 => {
+                self.parked_in_a_row += 1;
+                let parked = batch.park(reason);
+                if self.parked_warned.is_none_or(|at| at.elapsed() >= PARKED_WARNING_INTERVAL) {
+                    self.parked_warned = Some(Instant::now());
+                    let offset = parked.parked().first().map_or(0, |row| row.offset);
+                    tracing::warn!(
+                        sink = %self.parts.opening.sink,
+                        offset,
+                        "a row was refused and put aside; `sluice sinks parked {}` shows all such: {reason}",
+                        self.parts.opening.sink
+                    );
+                }
+                work.push_front(parked);
+            }
+            rows => {
+                let named = offset.and_then(|offset| batch.events().position(|event| event.offset == offset));
+                let (first, second) = match named {
+                    Some(0) => batch.split_at(1),
+                    Some(row) => batch.split_at(row),
+                    None => batch.split_at(rows / 2),
+                };
+                // The named row alone, so that it is put aside without what follows it being tried again.
+                let second = match named {
+                    Some(1..) if second.len() > 1 => {
+                        let (row, rest) = second.split_at(1);
+                        work.push_front(rest);
+                        row
+                    }
+                    _ => second,
+                };
+                work.push_front(second);
+                work.push_front(first);
+            }
+        }
+        Ok(())
+    }
+
+    // --- the end ---
+
+    async fn switch_off(&mut self) {
+        let was_on = self.hold.take().is_some() || self.following.is_some();
+        self.following = None;
+        self.permit = None;
+        self.backoff.reset();
+        self.disconnected_since = None;
+        self.parts.status.change(|now| {
+            now.enabled = false;
+            now.phase = Phase::Off;
+            now.oldest_waiting = None;
+            now.error = None;
+        });
+        if was_on {
+            self.close().await;
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Err(error) = timed(CLOSE_TIMEOUT, self.parts.store.close(true)).await {
+            tracing::warn!(sink = %self.parts.opening.sink, "not closed in order, which is made good when it is opened again: {error}");
+        }
+    }
+}
+
+impl Following {
+    /// Nothing before this is left to take.
+    fn settled(&self) -> Offset {
+        if self.work.is_empty() && self.ahead.rows() == 0 { self.ahead.reached().max(self.cursor) } else { self.cursor }
+    }
+
+    /// When the next batch is due; none as long as there is nothing for one.
+    fn due(&self, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let rows = self.ahead.rows();
+        if let Some(since) = self.ahead.waiting_since() {
+            let at_once = draining || rows >= size || self.ahead.is_full();
+            return Some(if at_once { now } else { since + flush_interval });
+        }
+        (self.ahead.reached() > self.cursor).then(|| if draining { now } else { self.moved + CURSOR_INTERVAL })
+    }
+}
+
+fn hold<S>(parts: &Parts<S>) -> RewindHold {
+    // Until the store has said where it is, everything that it may need.
+    let known = parts.status.now().cursor.or(parts.remembered).unwrap_or(Offset::ZERO);
+    RewindHold::new(&parts.journal, &parts.opening.sink, known, parts.settings.rewind)
+}
+
+/// Within so much time, or not at all: the store is then opened again.
+async fn timed<T>(limit: Duration, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answered) => answered,
+        Err(_) => Err(StoreError::Unavailable(format!("no answer within {limit:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! All sinks of a daemon: made ready, asked for their cursors, started, told what to do, stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::any_store::AnyStore;
+use super::breaker::Breaker;
+use super::interest::Interest;
+use super::lost::{LostLog, LostWhy};
+use super::runner::{Orders, Parts, Runner};
+use super::status::{SinkMark, SinkRow, SinkStatus};
+use super::store::{Opening, Purpose, Store, StoreError};
+use crate::config::{Settings, SinkSettings};
+use crate::journal::{Ancestor, Journal, JournalId, KnownDurable, Offset};
+use crate::telemetry::SinkMetrics;
+
+/// The longest that a sink is waited for at the start. One that does not answer is heard later.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why sinks cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Its settings.
+    #[error("`sinks.{sink}`: {reason}")]
+    Settings {
+        /// Which.
+        sink: String,
+        /// Why.
+        reason: StoreError,
+    },
+    /// Threads.
+    #[error("threads cannot be started: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Sinks as settings have them, ready to be started.
+pub struct ReadySinks {
+    runtime: Option<Runtime>,
+    settings: Settings,
+    stores: BTreeMap<String, AnyStore>,
+}
+
+/// What sinks are started with.
+pub struct SinkStart {
+    /// What they follow.
+    pub journal: Arc<Journal>,
+    /// Journals that it was restored from.
+    pub ancestors: Arc<[Ancestor]>,
+    /// When its last event was received.
+    pub last_received: Option<crate::clock::UnixNanos>,
+    /// What the newest checkpoint says of them.
+    pub remembered: Vec<SinkMark>,
+    /// Puts lost spans on record.
+    pub lost_log: LostLog,
+    /// Tells why what was before an offset is gone.
+    pub lost_why: LostWhy,
+}
+
+impl ReadySinks {
+    /// Makes every sink's store, without touching it, and threads for them.
+    ///
+    /// # Errors
+    /// When settings cannot be used.
+    pub fn new(settings: &Settings) -> Result<Self, SinkError> {
+        let mut stores = BTreeMap::new();
+        for (name, sink) in &settings.sinks {
+            let store = AnyStore::new(name, sink, settings)
+                .map_err(|reason| SinkError::Settings { sink: name.clone(), reason })?;
+            stores.insert(name.clone(), store);
+        }
+        let runtime = if stores.is_empty() { None } else { Some(threads(stores.len())?) };
+        Ok(Self { runtime, settings: settings.clone(), stores })
+    }
+
+    /// Asks every sink that is on how far it is, all at once and not for long. What does not answer, or not about this journal,
+    /// is left out. Blocking.
+    pub fn ask(&self, journal: JournalId) -> Vec<KnownDurable> {
+        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let mut asked = JoinSet::new();
+        for (name, sink) in self.settings.sinks.iter().filter(|(_, sink)| sink.enabled) {
+            // One of its own: where it is interrupted, nothing of it is left in the one that is used later.
+            let Ok(mut store) = AnyStore::new(name, sink, &self.settings) else { continue };
+            let opening = opening(name, journal, Arc::default(), Purpose::Inspect, None);
+            let name = name.clone();
+            asked.spawn_on(
+                async move {
+                    let answer = tokio::time::timeout(ASK_TIMEOUT, store.open(&opening)).await;
+                    let offset = answer.ok()?.ok()??;
+                    Some(KnownDurable { who: format!("sink {name}"), journal, offset })
+                },
+                runtime.handle(),
+            );
+        }
+        runtime.block_on(async {
+            let mut known = Vec::new();
+            while let Some(answer) = asked.join_next().await {
+                known.extend(answer.ok().flatten());
+            }
+            known
+        })
+    }
+
+    /// Starts them. What they may need of the journal is held when this returns.
+    pub fn start(self, start: &SinkStart) -> RunningSinks {
+        let Self { runtime, settings, stores } = self;
+        let journal = &start.journal;
+        let durable_at_start = journal.durable();
+        let mut tasks = JoinSet::new();
+        let mut list = Vec::new();
+        for (name, store) in stores {
+            // Made from these settings.
+            let Some(sink) = settings.sinks.get(&name) else { continue };
+            let mark = start
+                .remembered
+                .iter()
+                .find(|mark| mark.name == name && mark.kind == sink.kind && mark.journal == journal.id());
+            let breaker = if settings.fault_tolerance.enabled { Breaker::new() } else { Breaker::disabled() };
+            let status = Arc::new(SinkStatus::new(&name, sink.kind, breaker, sink.enabled));
+            let (sender, orders) =
+                watch::channel(Orders { enabled: sink.enabled, start_at: Offset::ZERO, nudges: 0, draining: false });
+            let opening = opening(&name, journal.id(), Arc::clone(&start.ancestors), Purpose::Live, mark);
+            let runner = Runner::new(Parts {
+                store,
+                opening: opening.clone(),
+                settings: sink.clone(),
+                interest: Arc::new(Interest::new(&name, sink)),
+                journal: Arc::clone(journal),
+                durable_at_start,
+                last_received: start.last_received,
+                remembered: mark.map(|mark| mark.next),
+                status: Arc::clone(&status),
+                metrics: SinkMetrics::new(&name),
+                orders,
+                lost_log: Arc::clone(&start.lost_log),
+                lost_why: Arc::clone(&start.lost_why),
+            });
+            if let Some(runtime) = &runtime {
+                tasks.spawn_on(runner.run(), runtime.handle());
+            }
+            list.push(Entry { settings: sink.clone(), status, orders: sender, opening });
+        }
+        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
+        let sinks = Arc::new(Sinks { list, settings, journal: Arc::clone(journal), handle });
+        RunningSinks { runtime, tasks, sinks }
+    }
+}
+
+fn threads(sinks: usize) -> Result<Runtime, SinkError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(sinks))
+        // Reading the journal, and stores that block: a hung one of these must leave room for the others.
+        .max_blocking_threads(4 + 4 * sinks)
+        .thread_name("sinks")
+        .enable_all()
+        .build()
+        .map_err(SinkError::Runtime)
+}
+
+fn opening(
+    name: &str,
+    journal: JournalId,
+    ancestors: Arc<[Ancestor]>,
+    purpose: Purpose,
+    mark: Option<&SinkMark>,
+) -> Opening {
+    Opening {
+        ancestors,
+        purpose,
+        known_sequence: mark.and_then(|mark| mark.sequence),
+        known_next: mark.map(|mark| mark.next),
+        ..Opening::live(name, journal)
+    }
+}
+
+/// Sinks at work.
+pub struct RunningSinks {
+    runtime: Option<Runtime>,
+    tasks: JoinSet<()>,
+    sinks: Arc<Sinks>,
+}
+
+/// What others may ask of sinks, and tell them. Outlives them.
+pub struct Sinks {
+    list: Vec<Entry>,
+    settings: Settings,
+    journal: Arc<Journal>,
+    handle: Option<Handle>,
+}
+
+struct Entry {
+    settings: SinkSettings,
+    status: Arc<SinkStatus>,
+    orders: watch::Sender<Orders>,
+    opening: Opening,
+}
+
+impl RunningSinks {
+    /// What others may ask of them.
+    pub fn sinks(&self) -> Arc<Sinks> {
+        Arc::clone(&self.sinks)
+    }
+
+    /// Ends when a sink's task has, which it should not. Cancel safe.
+    pub async fn broken(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) => "it ended without being told to".into(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets every sink take what is durable, the journal being closed, and ends them. One that cannot, or not before `deadline`,
+    /// goes on from its own cursor next time. True when all were in time.
+    pub async fn stop(&mut self, deadline: Instant) -> bool {
+        for entry in &self.sinks.list {
+            entry.orders.send_modify(|orders| orders.draining = true);
+        }
+        let tasks = &mut self.tasks;
+        let drained = tokio::time::timeout_at(deadline, async { while tasks.join_next().await.is_some() {} }).await;
+        self.shut_down();
+        drained.is_ok()
+    }
+
+    /// Ends them as if killed.
+    pub fn shut_down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Sinks {
+    /// Every sink as it stands.
+    pub fn rows(&self) -> Vec<SinkRow> {
+        let durable = self.journal.durable();
+        self.list.iter().map(|entry| entry.status.row(durable)).collect()
+    }
+
+    /// Up to where every sink has the journal, as far as they have said.
+    pub fn marks(&self) -> Vec<SinkMark> {
+        self.list.iter().filter_map(|entry| entry.status.mark(self.journal.id())).collect()
+    }
+}
