@@ -16,6 +16,7 @@ mod query;
 mod run;
 mod selection;
 mod simulate;
+mod sinks;
 mod tail;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are
     Monitors(monitors::Args),
+    /// Ask the running daemon how its sinks are; switch them off and on
+    Sinks(sinks::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -60,6 +63,7 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::Sinks(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),

@@ -12,6 +12,8 @@ use super::problem::{Problem, nearest, redacted, suggestion};
 use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
 use super::units::{ByteSize, show_duration};
 
+mod sinks;
+
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -43,6 +45,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
     for (name, monitor) in &settings.monitors {
         checker.monitor(name, monitor, settings);
     }
+    checker.sinks(settings);
     checker.problems
 }
 
@@ -260,6 +263,7 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
+        self.fields(&path, monitor);
     }
 
     fn rule(&mut self, path: &KeyPath, rule: &EventRuleSettings) {

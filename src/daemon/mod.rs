@@ -9,6 +9,7 @@ mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod switches;
 mod troubles;
 mod view;
 #[cfg(test)]

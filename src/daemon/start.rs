@@ -17,12 +17,13 @@ use super::own_events::event_block;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::Summary;
+use super::switches::{SwitchLog, Switches};
 use super::view::{DaemonView, Watched};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN,
+    Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -121,22 +122,21 @@ impl Daemon {
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
-        let known_durable = journal::identify(&journal_dir).map(|id| ready_sinks.ask(id)).unwrap_or_default();
-        let (journal, recovered) = Journal::open(
-            &journal_dir,
-            JournalOptions {
-                observer: Box::new(move |notice| {
-                    observe(notice, &journal_metrics, &committed);
-                    if let Notice::Dropped { to, .. } = notice {
-                        dropped_to.store(to.0, Ordering::Relaxed);
-                    }
-                }),
-                known_durable,
-                retention_waits: true,
-                snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
-                ..JournalOptions::new(settings.journal.clone())
-            },
-        )?;
+        let locked = LockedJournal::take(&journal_dir)?;
+        // Sinks are asked while the journal is ours and nothing is written to it yet.
+        let known_durable = locked.id()?.map(|id| ready_sinks.ask(id)).unwrap_or_default();
+        let (journal, recovered) = locked.open(JournalOptions {
+            observer: Box::new(move |notice| {
+                observe(notice, &journal_metrics, &committed);
+                if let Notice::Dropped { to, .. } = notice {
+                    dropped_to.store(to.0, Ordering::Relaxed);
+                }
+            }),
+            known_durable,
+            retention_waits: true,
+            snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            ..JournalOptions::new(settings.journal.clone())
+        })?;
         let journal = Arc::new(journal);
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -185,6 +185,14 @@ impl Daemon {
             watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
             upstreams.push(upstream);
         }
+        let switches = Arc::new(Switches::read(&mut journal.reader())?);
+        switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        let switch_log = SwitchLog {
+            switches: Arc::clone(&switches),
+            monitor: identities.of(SETTINGS_MONITOR, OWN_DOMAIN),
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+        };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -192,6 +200,7 @@ impl Daemon {
             ancestors: Arc::default(),
             last_received: recovered.last_received,
             remembered: Vec::new(),
+            switches: switches.sinks(),
             lost_log: Arc::new(move |span: &LostSpan| {
                 let block = event_block(&sinks_identity, LOST_TOPIC, span, lost_clock.stamp());
                 lost_journal.try_submit_own(block).is_ok()
@@ -205,13 +214,16 @@ impl Daemon {
         journal.begin_retention();
         let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
         let watched: Arc<[Watched]> = watched.into();
-        live_state.get_or_init(|| LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&clock), started));
+        live_state.get_or_init(|| {
+            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+        });
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let sinks_of = sinks.sinks();
-        let view = Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier, sinks_of));
+        let view =
+            Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier, sinks_of, switch_log));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")

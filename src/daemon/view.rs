@@ -8,13 +8,14 @@ use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::retry::Retrier;
+use super::switches::SwitchLog;
 use super::troubles::Troubles;
 use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{Health, HealthState, MonitorRow, RetryRefusal, RetryReport, RetryRequest, View};
-use crate::sink::{SinkRow, SinkState, Sinks};
+use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
@@ -50,6 +51,8 @@ pub struct DaemonView {
     window: Arc<DedupeWindow>,
     retrier: Retrier,
     sinks: Arc<Sinks>,
+    /// Held while a change is made: one at a time.
+    switch_log: Mutex<SwitchLog>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -67,6 +70,7 @@ impl DaemonView {
         window: Arc<DedupeWindow>,
         retrier: Retrier,
         sinks: Arc<Sinks>,
+        switch_log: SwitchLog,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -91,6 +95,7 @@ impl DaemonView {
             window,
             retrier,
             sinks,
+            switch_log: Mutex::new(switch_log),
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -235,6 +240,20 @@ impl View for DaemonView {
 
     fn sinks(&self) -> Vec<SinkRow> {
         self.sinks.rows()
+    }
+
+    fn change_sink(&self, name: &str, change: SinkChange) -> Result<SwitchedSink, SwitchRefusal> {
+        let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
+        let switch = self.sinks.plan(name, change)?;
+        if !log.remember(&switch) {
+            return Err(SwitchRefusal::NotRecorded);
+        }
+        tracing::info!(sink = name, enabled = switch.enabled, resume = ?change.resume, "switched by an operator");
+        self.sinks.switch(&switch, change.resume)
+    }
+
+    fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
+        self.sinks.parked(name, limit)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

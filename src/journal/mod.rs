@@ -80,7 +80,7 @@ pub use reader::{JournalReader, Passage};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
-pub use tokens::DurableToken;
+pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -89,16 +89,6 @@ use writer::Writer;
 /// Where the journal is in a data folder.
 pub fn folder(data_dir: &FilePath) -> PathBuf {
     data_dir.join("journal")
-}
-
-/// Whose journal is in the folder `dir` (see [`folder`]), as far as can be told without its lock; none where none is, or where
-/// its newest files cannot be read, which opening it will tell.
-pub fn identify(dir: &FilePath) -> Option<JournalId> {
-    let storage = DiskStorage::new(dir);
-    let newest = segment::list_segments(&storage).ok()?.last().copied();
-    let by_segment =
-        newest.and_then(|name| segment::OpenSegment::open(&storage, name).ok()).map(|open| open.header.journal);
-    by_segment.or_else(|| Some(watermark::read(&storage).ok()??.0))
 }
 
 /// What a journal is opened with.
@@ -318,6 +308,12 @@ impl Journal {
     /// `sink warehouse`.
     pub fn hold(&self, who: &str, from: Offset) -> Hold {
         self.shared.hold(who, from)
+    }
+
+    /// Where upstreams can be taken up again, as far as is durable. Empty at the opening: what older blocks have is noted by
+    /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
+    pub fn resume_book(&self) -> &ResumeBook {
+        &self.shared.resume
     }
 
     /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.

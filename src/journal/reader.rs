@@ -147,6 +147,14 @@ impl JournalReader {
         Ok(list_segments(self.storage.as_ref())?.first().map_or(Offset::ZERO, |first| first.base))
     }
 
+    /// The first event of each segment that is kept.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn segment_bases(&self) -> Result<Vec<Offset>, JournalError> {
+        Ok(list_segments(self.storage.as_ref())?.iter().map(|segment| segment.base).collect())
+    }
+
     /// The offset after the last durable event, as far as can be told.
     ///
     /// # Errors

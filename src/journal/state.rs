@@ -11,7 +11,7 @@ use super::block::{EncodedBlock, ReceivedRun};
 use super::error::JournalError;
 use super::intake::Intake;
 use super::offset::Offset;
-use super::tokens::DurableToken;
+use super::tokens::ResumeBook;
 use super::watermark::Watermark;
 use crate::clock::UnixNanos;
 
@@ -54,8 +54,6 @@ pub struct CommitReport<'a> {
     pub at: UnixNanos,
     /// When the events that links brought had been read from the socket.
     pub received: &'a [ReceivedRun],
-    /// Where upstreams can be taken up again behind these events, in journal order.
-    pub tokens: &'a [DurableToken],
 }
 
 /// What the writer has to say. It is said on the writer's thread: listen briefly.
@@ -113,6 +111,7 @@ pub(crate) struct Shared {
     pub(crate) durable: watch::Sender<Offset>,
     pub(crate) watermark: watch::Sender<Watermark>,
     pub(crate) state: watch::Sender<JournalState>,
+    pub(crate) resume: ResumeBook,
     holds: Mutex<Holds>,
 }
 
@@ -129,6 +128,7 @@ impl Shared {
             durable: watch::Sender::new(watermark.offset),
             watermark: watch::Sender::new(watermark),
             state: watch::Sender::new(JournalState::Writable),
+            resume: ResumeBook::default(),
             holds: Mutex::default(),
         }
     }

@@ -399,6 +399,9 @@ impl Writer {
         self.shared.publish(watermark);
         crash_point!("journal.published");
         let group = &mut self.unsynced;
+        for token in group.tokens.drain(..) {
+            self.shared.resume.note(&token);
+        }
         self.shared.intake.committed_in(group.write + sync);
         (self.observer)(&Notice::Committed(CommitReport {
             events: group.events,
@@ -410,12 +413,9 @@ impl Writer {
             durable: watermark.offset,
             at: UnixNanos::now(),
             received: &group.received,
-            tokens: &group.tokens,
         }));
         group.received.clear();
-        group.tokens.clear();
-        let (received, tokens) = (std::mem::take(&mut group.received), std::mem::take(&mut group.tokens));
-        *group = Group { received, tokens, ..Group::default() };
+        *group = Group { received: std::mem::take(&mut group.received), ..Group::default() };
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
-use crate::sink::SinkRow;
+use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
 
 /// Why nothing is served.
@@ -46,6 +46,16 @@ pub trait View: Send + Sync + 'static {
     fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
+    /// Switches a sink off or on. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or more must be said.
+    fn change_sink(&self, name: &str, change: SinkChange) -> Result<SwitchedSink, SwitchRefusal>;
+    /// Rows that a sink's store has put aside, oldest first. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
 }
 
 /// What handlers share.
@@ -82,6 +92,8 @@ pub async fn serve(
         .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/sinks", get(sinks::sinks))
+        .route("/api/v1/sinks/{name}", put(sinks::change))
+        .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

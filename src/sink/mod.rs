@@ -7,6 +7,7 @@
 //! | `store`     | what a store must do: open, write a batch and move the cursor in one step  |
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
+//! | `worker`    | a thread that owns what blocks                                             |
 //! | `interest`  | which events a sink takes                                                  |
 //! | `reading`   | reading the journal ahead of the store, so much and no more                |
 //! | `pacing`    | how many events a transaction takes                                        |
@@ -15,6 +16,7 @@
 //! | `runner`    | one sink at work                                                           |
 //! | `lost`      | spans that a sink did not get                                              |
 //! | `status`    | how a sink stands                                                          |
+//! | `switch`    | switching a sink off and on at run time                                    |
 //! | `running`   | all sinks: started, asked, told, stopped                                   |
 //! | `postgres`, `sqlite`, `nats`, `jsonl` | the stores                                       |
 
@@ -34,6 +36,8 @@ mod running;
 mod sqlite;
 mod status;
 mod store;
+mod switch;
+mod worker;
 
 pub use any_store::AnyStore;
 pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
@@ -43,3 +47,4 @@ pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
 pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks};
 pub use status::{LatencyMs, SinkMark, SinkRow, SinkState};
 pub use store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredPayload, StoredRow};
+pub use switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};

@@ -40,6 +40,9 @@ const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
 const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
 const WINDOW_CROWDED: &str = "sluice_dedupe_crowded_out_total";
 const OWN_REFUSED: &str = "sluice_own_events_refused_total";
+const CHECKPOINT_AGE: &str = "sluice_checkpoint_age_seconds";
+const CHECKPOINTS: &str = "sluice_checkpoints_written_total";
+const CHECKPOINT_FAILURES: &str = "sluice_checkpoint_failures_total";
 const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
@@ -127,6 +130,9 @@ fn describe() {
         OWN_REFUSED,
         "Events of the daemon's own that the journal had no room for, and that were dropped"
     );
+    describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
+    describe_counter!(CHECKPOINTS, "Checkpoints written");
+    describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
     describe_histogram!(SINK_TRANSACTION, Unit::Seconds, "Duration of a sink's transactions");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
@@ -286,6 +292,37 @@ impl JournalMetrics {
 /// An event of the daemon's own was refused by the journal, and dropped.
 pub fn own_event_refused() {
     counter!(OWN_REFUSED).increment(1);
+}
+
+/// Figures of checkpoints.
+pub struct CheckpointMetrics {
+    age: Gauge,
+    written: Counter,
+    failures: Counter,
+}
+
+impl Default for CheckpointMetrics {
+    fn default() -> Self {
+        Self { age: gauge!(CHECKPOINT_AGE), written: counter!(CHECKPOINTS), failures: counter!(CHECKPOINT_FAILURES) }
+    }
+}
+
+impl CheckpointMetrics {
+    /// One was written.
+    pub fn written(&self) {
+        self.written.increment(1);
+        self.age.set(0.0);
+    }
+
+    /// One could not be written.
+    pub fn failed(&self) {
+        self.failures.increment(1);
+    }
+
+    /// How old the newest is; none while there is none.
+    pub fn set_age(&self, age: Option<Duration>) {
+        self.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
+    }
 }
 
 /// Figures of the dedupe window.

@@ -9,6 +9,7 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod file_sinks;
 mod journal;
 mod ledger;
 mod pool;

@@ -1,53 +1,142 @@
-//! The store `jsonl`.
+//! The store `jsonl`: files of JSON lines, each line what `sluice query --output json` prints of the event.
+//!
+//! | file        | is                                                                                |
+//! |-------------|-----------------------------------------------------------------------------------|
+//! | `names`     | what names of files say                                                             |
+//! | `open_file` | the file that lines are appended to, and what a crash leaves of it                   |
+//! | `state`     | whose offsets they are, and how far the journal was taken                            |
+//! | `writer`    | the folder: opening, writing, finishing, deleting                                     |
+//! | `compress`  | finished files are compressed                                                        |
+//! | `swap`      | a replay's files take the place of those that were there                             |
+//! | `read`      | reading back                                                                        |
+//!
+//! The last line is the cursor: lines and cursor are durable in one step, the file's sync. A line that a crash tore is cut
+//! off and written again.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::batch::{Batch, Parked};
-use super::store::{Opening, Store, StoreError, StoreFigures, StoredRow};
-use crate::config::{Settings, SinkSettings};
+use super::store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredRow};
+use super::worker::{Worker, read_rows};
+use crate::config::{ByteSize, FileCompression, Settings, SinkSettings};
 use crate::journal::Offset;
+
+mod compress;
+mod names;
+mod open_file;
+mod read;
+mod state;
+mod swap;
+mod writer;
+
+use state::State;
+use writer::{Figures, Plan, Writer};
+
+/// Size at which a file is finished when nobody said. A guess: quick to compress and to send, and not too many.
+const ROTATE_SIZE: ByteSize = ByteSize::mib(64);
+
+/// Age at which a file is finished when nobody said.
+const ROTATE_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Time between looks at what age asks for.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The store `jsonl`.
 #[derive(Debug)]
-pub struct JsonlStore {}
+pub struct JsonlStore {
+    name: String,
+    plan: Plan,
+    figures: Arc<Figures>,
+    worker: Option<Worker<Writer>>,
+}
 
 impl JsonlStore {
     /// As the settings say. Nothing is touched yet.
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub fn new(_name: &str, _sink: &SinkSettings, _settings: &Settings) -> Result<Self, StoreError> {
-        Ok(Self {})
+    pub fn new(name: &str, sink: &SinkSettings, _settings: &Settings) -> Result<Self, StoreError> {
+        let folder = sink
+            .folder
+            .clone()
+            .ok_or_else(|| StoreError::Stop(format!("sink {name} has no `folder`; set `sinks.{name}.folder`")))?;
+        let plan = Plan {
+            folder,
+            rotate_size: sink.rotate_size.unwrap_or(ROTATE_SIZE).0,
+            rotate_interval: sink.rotate_interval.unwrap_or(ROTATE_INTERVAL),
+            retention: sink.retention_days.map(|days| Duration::from_hours(u64::from(days) * 24)),
+            compression: sink.compression.unwrap_or(FileCompression::None),
+        };
+        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), worker: None })
+    }
+
+    fn inspect(&self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+        let Some(state) = State::read(&self.plan.folder)? else { return Ok(None) };
+        if !read::is_ours(state.journal.0, opening) {
+            return Err(StoreError::Stop(format!(
+                "{} has events of the journal {}, and this one is {}",
+                self.plan.folder.display(),
+                state.journal.0,
+                opening.journal
+            )));
+        }
+        Ok(Some(Offset(state.reached)))
     }
 }
 
 impl Store for JsonlStore {
-    async fn open(&mut self, _opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+    async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+        match &opening.purpose {
+            Purpose::Inspect => return self.inspect(opening),
+            Purpose::Replay { .. } => return Err(StoreError::Stop("not built yet".into())),
+            Purpose::Live => {}
+        }
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => {
+                let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
+                Worker::start(&self.name, writer, PAUSE, Writer::tick)?
+            }
+        };
+        let worker = self.worker.insert(worker);
+        let opening = opening.clone();
+        worker.call(move |writer| writer.open(&opening)).await?
     }
 
-    async fn write(&mut self, _batch: &Batch) -> Result<(), StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+    async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let Some(worker) = &self.worker else { return Err(StoreError::Moved("the folder is not open".into())) };
+        let batch = batch.clone();
+        worker.call(move |writer| writer.write(&batch)).await?
     }
 
     async fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
-        Ok(())
+        let Some(worker) = self.worker.take() else { return Ok(()) };
+        worker.call(Writer::close).await?
     }
 
     async fn read_back(
         &mut self,
-        _opening: &Opening,
-        _span: Range<Offset>,
-        _take: &mut (dyn FnMut(StoredRow<'_>) + Send),
+        opening: &Opening,
+        span: Range<Offset>,
+        take: &mut (dyn FnMut(StoredRow<'_>) + Send),
     ) -> Result<(), StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+        let (folder, opening) = (self.plan.folder.clone(), opening.clone());
+        read_rows(move |out| read::read_back(&folder, &opening, &span, out), take).await
     }
 
+    /// There are none: nothing that an event may be is refused by a file.
     async fn parked(&mut self, _opening: &Opening, _limit: usize) -> Result<Vec<Parked>, StoreError> {
         Ok(Vec::new())
     }
 
     fn figures(&self) -> StoreFigures {
-        StoreFigures::default()
+        StoreFigures {
+            files: Some(self.figures.files.load(Ordering::Relaxed)),
+            bytes: Some(self.figures.bytes.load(Ordering::Relaxed)),
+            sequence: None,
+        }
     }
 }

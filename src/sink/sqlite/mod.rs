@@ -1,53 +1,120 @@
-//! The store `sqlite`.
+//! The store `sqlite`: a file a day, `events-YYYY-MM-DD.db`, by the day (UTC) on which events were received.
+//!
+//! | file       | is                                                                       |
+//! |------------|--------------------------------------------------------------------------|
+//! | `day`      | days and the names of their files                                         |
+//! | `day_file` | a file's tables, and the transaction that writes rows and moves the cursor |
+//! | `writer`   | the folder: which file's cursor counts, the turn of the day, deleting      |
+//! | `read`     | reading back                                                              |
+//! | `error`    | what SQLite says, sorted by what is done about it                         |
+//!
+//! Each file holds a cursor of its own, so that no transaction spans two files; the newest file's counts.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::batch::{Batch, Parked};
-use super::store::{Opening, Store, StoreError, StoreFigures, StoredRow};
+use super::store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredRow};
+use super::worker::{Worker, read_rows};
 use crate::config::{Settings, SinkSettings};
 use crate::journal::Offset;
 
+mod day;
+mod day_file;
+mod error;
+mod read;
+mod writer;
+
+use writer::{Figures, Plan, Writer};
+
+/// Days that files are kept when nobody said.
+const RETENTION_DAYS: u32 = 14;
+
+/// Time between looks at what time asks for.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The store `sqlite`.
 #[derive(Debug)]
-pub struct SqliteStore {}
+pub struct SqliteStore {
+    name: String,
+    plan: Plan,
+    figures: Arc<Figures>,
+    worker: Option<Worker<Writer>>,
+}
 
 impl SqliteStore {
     /// As the settings say. Nothing is touched yet.
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub fn new(_name: &str, _sink: &SinkSettings, _settings: &Settings) -> Result<Self, StoreError> {
-        Ok(Self {})
+    pub fn new(name: &str, sink: &SinkSettings, _settings: &Settings) -> Result<Self, StoreError> {
+        let folder = sink
+            .folder
+            .clone()
+            .ok_or_else(|| StoreError::Stop(format!("sink {name} has no `folder`; set `sinks.{name}.folder`")))?;
+        let plan = Plan { folder, retention_days: sink.retention_days.unwrap_or(RETENTION_DAYS) };
+        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), worker: None })
     }
 }
 
 impl Store for SqliteStore {
-    async fn open(&mut self, _opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+    async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+        let opening = opening.clone();
+        match opening.purpose {
+            Purpose::Live => {}
+            Purpose::Replay { .. } => return Err(StoreError::Stop("not built yet".into())),
+            Purpose::Inspect => {
+                let folder = self.plan.folder.clone();
+                let look = move || writer::standing(&folder, &opening, false);
+                let looked = tokio::task::spawn_blocking(look).await;
+                return Ok(looked.map_err(|_| super::worker::gone())??.cursor);
+            }
+        }
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => {
+                let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
+                Worker::start(&self.name, writer, PAUSE, Writer::tick)?
+            }
+        };
+        let worker = self.worker.insert(worker);
+        worker.call(move |writer| writer.open(&opening)).await?
     }
 
-    async fn write(&mut self, _batch: &Batch) -> Result<(), StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+    async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let Some(worker) = &self.worker else { return Err(StoreError::Moved("the folder is not open".into())) };
+        let batch = batch.clone();
+        worker.call(move |writer| writer.write(&batch)).await?
     }
 
     async fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
-        Ok(())
+        let Some(worker) = self.worker.take() else { return Ok(()) };
+        worker.call(Writer::close).await?
     }
 
     async fn read_back(
         &mut self,
-        _opening: &Opening,
-        _span: Range<Offset>,
-        _take: &mut (dyn FnMut(StoredRow<'_>) + Send),
+        opening: &Opening,
+        span: Range<Offset>,
+        take: &mut (dyn FnMut(StoredRow<'_>) + Send),
     ) -> Result<(), StoreError> {
-        Err(StoreError::Stop("not built yet".into()))
+        let (folder, opening) = (self.plan.folder.clone(), opening.clone());
+        read_rows(move |out| read::read_back(&folder, &opening, &span, out), take).await
     }
 
-    async fn parked(&mut self, _opening: &Opening, _limit: usize) -> Result<Vec<Parked>, StoreError> {
-        Ok(Vec::new())
+    async fn parked(&mut self, opening: &Opening, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        let (folder, opening) = (self.plan.folder.clone(), opening.clone());
+        let read = move || read::parked(&folder, &opening, limit);
+        tokio::task::spawn_blocking(read).await.map_err(|_| super::worker::gone())?
     }
 
     fn figures(&self) -> StoreFigures {
-        StoreFigures::default()
+        StoreFigures {
+            files: Some(self.figures.files.load(Ordering::Relaxed)),
+            bytes: Some(self.figures.bytes.load(Ordering::Relaxed)),
+            sequence: None,
+        }
     }
 }

@@ -1,0 +1,92 @@
+//! Reading rows back.
+
+use std::ops::Range;
+use std::path::Path;
+
+use rusqlite::params;
+use rusqlite::types::ValueRef;
+
+use super::day_file::{DayFile, signed};
+use super::error;
+use super::writer::list;
+use crate::clock::UnixNanos;
+use crate::journal::Offset;
+use crate::sink::batch::Parked;
+use crate::sink::store::{Opening, StoreError};
+use crate::sink::worker::{ReadRow, RowSender};
+
+/// Reads a span, after SQLite's own check of every file that has rows of it.
+pub(super) fn read_back(
+    folder: &Path,
+    opening: &Opening,
+    span: &Range<Offset>,
+    out: &mut RowSender,
+) -> Result<(), StoreError> {
+    for day in list(folder)? {
+        let file = DayFile::read(folder, day)?;
+        file.check_all("integrity_check")?;
+        for (number, end) in file.lineage(opening.journal, &opening.ancestors)? {
+            let query = "SELECT offset, monitor, received_time, payload FROM events \
+                         WHERE journal = ?1 AND offset >= ?2 AND offset < ?3 ORDER BY offset";
+            let read = |out: &mut RowSender| {
+                let mut statement = file.connection().prepare(query)?;
+                let mut rows = statement.query(params![number, signed(span.start), signed(span.end.min(end))])?;
+                while let Some(row) = rows.next()? {
+                    let payload = match row.get_ref(3)? {
+                        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+                        other => {
+                            let kind = other.data_type();
+                            return Err(rusqlite::Error::InvalidColumnType(3, "payload".into(), kind));
+                        }
+                    };
+                    let read = ReadRow {
+                        offset: Offset(row.get::<_, i64>(0)?.cast_unsigned()),
+                        monitor: row.get(1)?,
+                        received: UnixNanos(row.get(2)?),
+                        payload,
+                        rewritten: false,
+                    };
+                    if !out.push(read) {
+                        break;
+                    }
+                }
+                Ok(())
+            };
+            read(out).map_err(|error| error::sort(&file.path, &error, None))?;
+        }
+    }
+    Ok(())
+}
+
+/// Parked rows, oldest first.
+pub(super) fn parked(folder: &Path, opening: &Opening, limit: usize) -> Result<Vec<Parked>, StoreError> {
+    let mut parked = Vec::new();
+    for day in list(folder)? {
+        let file = DayFile::read(folder, day)?;
+        for (number, end) in file.lineage(opening.journal, &opening.ancestors)? {
+            let room = i64::try_from(limit - parked.len()).unwrap_or(i64::MAX);
+            let read = || {
+                let mut statement = file.connection().prepare(
+                    "SELECT offset, monitor, domain, parked_time, reason, payload FROM parked \
+                     WHERE journal = ?1 AND offset < ?2 ORDER BY offset LIMIT ?3",
+                )?;
+                let rows = statement.query_map(params![number, signed(end), room], |row| {
+                    Ok(Parked {
+                        offset: row.get::<_, i64>(0)?.cast_unsigned(),
+                        monitor: row.get(1)?,
+                        domain: row.get(2)?,
+                        parked_time: row.get(3)?,
+                        reason: row.get(4)?,
+                        payload: row.get(5)?,
+                    })
+                })?;
+                rows.collect::<Result<Vec<_>, _>>()
+            };
+            parked.extend(read().map_err(|error| file.sort(&error))?);
+        }
+        if parked.len() >= limit {
+            break;
+        }
+    }
+    Ok(parked)
+}
