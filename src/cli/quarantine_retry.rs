@@ -46,10 +46,6 @@ impl Args {
         let body = serde_json::to_vec(&request).map_err(|error| CliError::from_error(Exit::No, error))?;
         let answer = api::send_patiently(context, "POST", "/api/v1/quarantine/retry", Some(&body), PATIENCE)?;
         let foreign = |error| CliError::new(Exit::No, "the daemon's answer is in no form we know", error);
-        if answer.status != 200 {
-            let said: serde_json::Value = serde_json::from_slice(&answer.body).map_err(foreign)?;
-            return Err(CliError::plain(Exit::No, said["error"].as_str().unwrap_or("the daemon refuses")));
-        }
         let report: RetryReport = serde_json::from_slice(&answer.body).map_err(foreign)?;
         let all_done = report.frames.iter().all(|row| row.outcome.is_done());
         match self.output.output {

@@ -184,9 +184,9 @@ impl Retrier {
             let settled = named
                 .iter()
                 .filter(|offset| !left && !offsets.contains(offset))
-                .map(|offset| match retried_named.contains(offset) {
-                    true => row(*offset, None, RetryOutcome::AlreadyRetried),
-                    false => row(*offset, None, RetryOutcome::Missing),
+                .map(|offset| {
+                    let was = retried_named.contains(offset);
+                    row(*offset, None, if was { RetryOutcome::AlreadyRetried } else { RetryOutcome::Missing })
                 })
                 .collect();
             return Ok(Selected { offsets, settled, more: left });
@@ -254,7 +254,7 @@ struct Parser<'a> {
     benches: BTreeMap<&'a str, Bench<'a>>,
 }
 
-impl<'a> Parser<'a> {
+impl Parser<'_> {
     fn frame(&mut self, event: &Event<'_>) -> Result<RetryRow, RetryRefusal> {
         let key = event.key().unwrap_or_default().into_owned();
         let refused = |outcome, reason: String| {
@@ -288,7 +288,7 @@ impl<'a> Parser<'a> {
             return refused(RetryOutcome::Unreadable, reason);
         }
         let mut told =
-            RetryRow { reason, quarantined, ..row(event.offset.0, Some(key.clone()), RetryOutcome::Control) };
+            RetryRow { quarantined, reason, ..row(event.offset.0, Some(key.clone()), RetryOutcome::Control) };
         if self.dry_run {
             told.events = candidates;
         } else {

@@ -33,6 +33,7 @@ use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
+use crate::views::{Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,6 +80,7 @@ pub struct Daemon {
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
     history: Arc<History>,
+    views: Arc<Views>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
     sinks: RunningSinks,
@@ -221,9 +223,19 @@ impl Daemon {
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
+        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
+        let views = Arc::new(views.map_err(StartError::Runtime)?);
         let sinks_of = sinks.sinks();
-        let view =
-            Arc::new(DaemonView::new(watched, Arc::clone(&journal), commits, window, retrier, sinks_of, switch_log));
+        let view = Arc::new(DaemonView::new(
+            watched,
+            Arc::clone(&journal),
+            commits,
+            window,
+            retrier,
+            Arc::clone(&views),
+            sinks_of,
+            switch_log,
+        ));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -261,6 +273,7 @@ impl Daemon {
             journal,
             view,
             history,
+            views,
             ingest: Some(ingest),
             links,
             sinks,
@@ -318,6 +331,9 @@ impl Daemon {
                 "a sink did not take all that is durable within `daemon.stop_timeout`; it goes on at the next start"
             );
         }
+        let views = Arc::clone(&self.views);
+        // It catches its own panics, and what it does not save is built again.
+        tokio::task::spawn_blocking(move || views.stop()).await.ok();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.

@@ -14,10 +14,13 @@ use crate::clock::UnixNanos;
 use crate::journal::{Journal, JournalState};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::server::{Health, HealthState, MonitorRow, RetryRefusal, RetryReport, RetryRequest, View};
+use crate::server::{
+    Buffer, Health, HealthState, Latency, MonitorRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
+};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -50,6 +53,7 @@ pub struct DaemonView {
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
     retrier: Retrier,
+    views: Arc<Views>,
     sinks: Arc<Sinks>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
@@ -69,6 +73,7 @@ impl DaemonView {
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
         retrier: Retrier,
+        views: Arc<Views>,
         sinks: Arc<Sinks>,
         switch_log: SwitchLog,
     ) -> Self {
@@ -94,6 +99,7 @@ impl DaemonView {
             commits,
             window,
             retrier,
+            views,
             sinks,
             switch_log: Mutex::new(switch_log),
             started: Instant::now(),
@@ -236,6 +242,20 @@ impl View for DaemonView {
 
     fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
         self.retrier.run(request)
+    }
+
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError> {
+        let statistics = self.views.statistics(history)?;
+        let (bytes, capacity) = (self.journal.queued().0 as u64, Journal::QUEUE_BYTES_MAX as u64);
+        let [p50, p95, p99] = self.commits.latencies_ms([0.5, 0.95, 0.99]);
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let utilization_percent = 100.0 * bytes as f64 / capacity as f64;
+        let buffer = Buffer { bytes, capacity, utilization_percent };
+        Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
+    }
+
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
+        self.views.last_values(monitor, key, limit)
     }
 
     fn sinks(&self) -> Vec<SinkRow> {

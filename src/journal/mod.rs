@@ -260,6 +260,9 @@ impl Journal {
         self.shared.intake.room(bytes).await;
     }
 
+    /// The most bytes that wait for the writer.
+    pub const QUEUE_BYTES_MAX: usize = intake::QUEUE_BYTES_MAX;
+
     /// Bytes and blocks that wait for the writer.
     pub fn queued(&self) -> (usize, usize) {
         self.shared.intake.queued()

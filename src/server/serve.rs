@@ -14,8 +14,10 @@ use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
+use super::views::{self, Running};
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
+use crate::views::{LastValuesNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,16 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be done, or not now.
     fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
+    /// What was counted, and how the daemon runs. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Last values, at most so many, newest first. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -90,7 +102,9 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
+        .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))

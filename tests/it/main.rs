@@ -24,3 +24,4 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
+mod views;
