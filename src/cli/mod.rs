@@ -2,6 +2,7 @@
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
 mod api;
+mod backup;
 mod config;
 mod demo;
 mod event_line;
@@ -14,12 +15,14 @@ mod print;
 mod quarantine;
 mod quarantine_retry;
 mod query;
+mod restore;
 mod run;
 mod selection;
 mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,8 +51,12 @@ enum Command {
     Query(query::Args),
     /// Print the newest events, and those that come
     Tail(tail::Args),
-    /// Look at the journal
+    /// Look at the journal, check, repair and export it
     Journal(journal::Args),
+    /// Copy the journal, consistent to one offset, while the daemon runs or not
+    Backup(backup::Args),
+    /// Make a new journal out of a backup
+    Restore(restore::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
     /// Ask the running daemon what it has counted
@@ -79,6 +86,8 @@ impl Command {
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
+            Self::Backup(args) => args.run(context),
+            Self::Restore(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),

@@ -195,11 +195,16 @@ impl Daemon {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
+        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
+        let watched: Arc<[Watched]> = watched.into();
+        live_state.get_or_init(|| {
+            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+        });
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
-            ancestors: Arc::default(),
+            ancestors: journal.ancestors(),
             last_received: recovered.last_received,
             remembered: Vec::new(),
             switches: switches.sinks(),
@@ -214,11 +219,6 @@ impl Daemon {
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
-        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
-        let watched: Arc<[Watched]> = watched.into();
-        live_state.get_or_init(|| {
-            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
-        });
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
@@ -358,7 +358,6 @@ impl Drop for Daemon {
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }
-        self.sinks.shut_down();
     }
 }
 

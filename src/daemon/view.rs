@@ -18,7 +18,7 @@ use crate::server::{
     Buffer, Health, HealthState, Latency, MonitorRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
@@ -57,6 +57,8 @@ pub struct DaemonView {
     sinks: Arc<Sinks>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
+    /// As the sinks' rows.
+    sink_metrics: Vec<SinkMetrics>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -92,6 +94,7 @@ impl DaemonView {
             .iter()
             .map(|watched| std::iter::repeat_with(Troubles::default).take(watched.roster.monitors.len() + 1).collect())
             .collect();
+        let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
             troubles: Mutex::new(troubles),
@@ -102,6 +105,7 @@ impl DaemonView {
             views,
             sinks,
             switch_log: Mutex::new(switch_log),
+            sink_metrics,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -165,6 +169,9 @@ impl DaemonView {
             }
         }
         drop(all_troubles);
+        for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
+            metrics.set(row);
+        }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach

@@ -9,5 +9,6 @@ mod status;
 mod subscriptions;
 
 pub use connect::ConnectError;
+
 pub use pool::{Upstream, UpstreamError, Wiring, check_trust};
 pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};

@@ -1,13 +1,17 @@
-//! `sluice journal stat`: what the journal holds.
+//! `sluice journal`: what the journal holds, whether it is whole, and what to do when it is not.
+
+mod check;
+mod export;
+mod repair;
 
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::query::open_journal;
 use super::run::journal_error;
-use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_table};
-use crate::config::ByteSize;
-use crate::journal::JournalStat;
+use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
+use crate::config::{ByteSize, Settings};
+use crate::journal::{Hole, JournalId, JournalStat, KnownDurable, Offset};
 
 /// `sluice journal`
 #[derive(Debug, clap::Args)]
@@ -20,6 +24,12 @@ pub(super) struct Args {
 enum Action {
     /// Count what the journal holds: events, segments, bytes, repeats, quarantined messages, gaps, domains
     Stat(OutputArgs),
+    /// Read every block and say what is damaged, and which events are lost by it; goes beside a running daemon
+    Check(check::Args),
+    /// Make a damaged journal one that can be opened: keep every whole block, record what is lost
+    Repair(repair::Args),
+    /// Write events as JSON lines, to standard output or into a folder
+    Export(export::Args),
 }
 
 /// The journal for programs.
@@ -34,8 +44,24 @@ struct StatObject<'a> {
     duplicates: u64,
     quarantined: u64,
     gaps: u64,
+    lost: u64,
+    holes: Vec<HoleObject>,
     domains: Vec<DomainObject<'a>>,
     monitors: Vec<AccountObject<'a>>,
+}
+
+/// Offsets that no event has, because a repair could not save what was there; `to` is not one of them.
+#[derive(Debug, Serialize)]
+struct HoleObject {
+    from: u64,
+    to: u64,
+}
+
+impl HoleObject {
+    fn all(holes: &[Hole]) -> Vec<Self> {
+        let lost = holes.iter().filter(|hole| !hole.is_empty());
+        lost.map(|hole| Self { from: hole.from.0, to: hole.to.0 }).collect()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +86,9 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.action {
             Action::Stat(args) => stat(context, args),
+            Action::Check(args) => args.run(context),
+            Action::Repair(args) => args.run(context),
+            Action::Export(args) => args.run(context),
         }
     }
 }
@@ -99,6 +128,8 @@ fn object(stat: &JournalStat) -> StatObject<'_> {
         duplicates: stat.duplicates,
         quarantined: stat.quarantined,
         gaps: stat.gaps,
+        lost: lost(&stat.holes),
+        holes: HoleObject::all(&stat.holes),
         domains,
         monitors,
     }
@@ -115,6 +146,7 @@ fn print(stat: &JournalStat) -> Result<(), CliError> {
         ("duplicates", stat.duplicates.to_string()),
         ("quarantined", stat.quarantined.to_string()),
         ("gaps", stat.gaps.to_string()),
+        ("lost", lost_in(&stat.holes)),
     ];
     print_table(["WHAT", "FIGURE"], rows.map(|(name, figure)| [name.to_owned(), figure]))?;
     println!();
@@ -132,6 +164,38 @@ fn print(stat: &JournalStat) -> Result<(), CliError> {
     let header = ["DOMAIN", "MONITOR", "MESSAGES", "= EVENTS", "+ REPEATS", "+ CONTROL", "+ QUARANTINED"];
     print_table(header, accounts)?;
     Ok(())
+}
+
+fn lost(holes: &[Hole]) -> u64 {
+    holes.iter().map(|hole| hole.len()).sum()
+}
+
+/// How many events are lost, and which.
+fn lost_in(holes: &[Hole]) -> String {
+    /// Spans that are named; the others are only counted.
+    const NAMED: usize = 5;
+    let spans: Vec<_> = holes.iter().filter(|hole| !hole.is_empty()).collect();
+    let named: Vec<_> = spans.iter().take(NAMED).map(|hole| format!("{} to {}", hole.from, hole.to.0 - 1)).collect();
+    let more = if spans.len() > NAMED { format!(" and {} more holes", spans.len() - NAMED) } else { String::new() };
+    match lost(holes) {
+        0 => "0".into(),
+        lost => format!("{lost} ({}{more})", named.join(", ")),
+    }
+}
+
+/// Others that remember how far the journal was durable: checkpoints say it by their names.
+pub(in crate::cli) fn known_of(settings: &Settings) -> Vec<KnownDurable> {
+    let Ok(entries) = std::fs::read_dir(&settings.checkpoint.dir) else { return Vec::new() };
+    let parse = |name: &str| {
+        let (journal, offset) = name.get(..57)?.split_at_checked(36)?;
+        let journal = JournalId(journal.parse().ok()?);
+        let offset = Offset(offset.strip_prefix('-')?.parse().ok()?);
+        Some(KnownDurable { who: format!("checkpoint {name}"), journal, offset })
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut known: Vec<_> = names.filter_map(|name| parse(&name)).collect();
+    known.sort_by_key(|known| std::cmp::Reverse(known.offset));
+    known
 }
 
 /// Bytes as people say them.
