@@ -110,8 +110,8 @@ impl Access {
         let url = self.url.reveal();
         let secured = url.scheme() == "tls" || self.ca_file.is_some();
         if secured {
-            let config = tls::client_config(self.ca_file.as_deref())
-                .map_err(|error| StoreError::Stop(error.to_string()))?;
+            let config =
+                tls::client_config(self.ca_file.as_deref()).map_err(|error| StoreError::Stop(error.to_string()))?;
             options = options.tls_client_config((*config).clone()).require_tls(true);
         }
         if let Some(path) = &self.credentials_file {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use sluice::clock::UnixNanos;
 use sluice::config::{ByteSize, JournalSettings, Settings, SinkSettings};
 use sluice::journal::{
-    BlockBuilder, BlockFilter, Encoder, EventId, Journal, JournalId, JournalOptions, MonitorIdentity,
-    NewEvent, Offset, Part, Path as Way, SourceSlot,
+    BlockBuilder, BlockFilter, Encoder, EventId, Journal, JournalId, JournalOptions, MonitorIdentity, NewEvent, Offset,
+    Part, Path as Way, SourceSlot,
 };
 use sluice::sink::{AnyStore, Batch, BatchBuilder, Opening, Purpose, Store, StoreError, StoredPayload};
 use tempfile::TempDir;
