@@ -3,6 +3,8 @@
 mod assembly;
 mod figures;
 mod history;
+mod journal_events;
+mod operations;
 mod own_events;
 mod snapshot;
 mod start;
@@ -13,6 +15,7 @@ mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;
+mod works;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

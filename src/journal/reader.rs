@@ -14,7 +14,7 @@ use super::block::{Block, BlockHeader};
 use super::error::JournalError;
 use super::filter::BlockFilter;
 use super::hole::Hole;
-use super::offset::{JournalId, Offset};
+use super::offset::{Ancestor, JournalId, Offset};
 use super::scan::BlockCursor;
 use super::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentName, list_segments};
 use super::storage::{DiskStorage, Storage};
@@ -137,6 +137,14 @@ impl JournalReader {
     /// The next event that will be read.
     pub fn position(&self) -> Offset {
         self.next
+    }
+
+    /// Journals that this one was restored from, whose cursors are good here up to their ends.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ancestors(&self) -> Result<Vec<Ancestor>, JournalError> {
+        super::ancestors::read(self.storage.as_ref())
     }
 
     /// The first event that is kept.
