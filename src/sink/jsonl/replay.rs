@@ -53,8 +53,8 @@ impl Replay {
             }
         }
         let name = format!("replay-{id}");
-        let plan = Plan { folder: self.plan.folder.join(&name), retention: None, ..self.plan.clone() };
-        let mut writer = Writer::new(plan, Arc::new(Figures::default()));
+        let aside = Plan { folder: self.plan.folder.join(&name), retention: None, ..self.plan.clone() };
+        let mut writer = Writer::new(aside, Arc::new(Figures::default()));
         let cursor = writer.open(opening)?;
         self.opened = Some((name, writer));
         Ok(cursor)
@@ -205,9 +205,9 @@ impl Lines {
 
 /// Opens a file that may have been compressed since it was listed.
 fn open(stem: &Stem, form: Form, path: PathBuf) -> Result<(Box<dyn BufRead>, PathBuf), StoreError> {
-    let first = read::lines(&path, Some(form));
-    let Err(error) = first else {
-        return first.map(|reader| (reader, path.clone())).map_err(|error| damaged(&path, &error));
+    let error = match read::lines(&path, Some(form)) {
+        Ok(reader) => return Ok((reader, path)),
+        Err(error) => error,
     };
     for other in [Form::Gzip, Form::Zstd, Form::Plain] {
         let renamed = path.with_file_name(stem.name(other));

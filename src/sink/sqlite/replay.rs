@@ -1,6 +1,6 @@
 //! Writing a span anew: rows go into the file that has, or had, their offset; the sink's own cursor stays where it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::day::Day;
 use super::day_file::{DayFile, Move};
@@ -121,7 +121,7 @@ impl Replay {
 
 impl Opened {
     /// Whose file an event belongs into; none for one that is not ours to write.
-    fn day_of(&mut self, folder: &std::path::Path, event: &Event<'_>, oldest: Day) -> Result<Option<Day>, StoreError> {
+    fn day_of(&mut self, folder: &Path, event: &Event<'_>, oldest: Day) -> Result<Option<Day>, StoreError> {
         let own = Day::of(event.received);
         let range = self.ranges.iter().find(|(_, end)| event.offset < *end);
         let Some((day, _)) = range.filter(|_| event.offset < self.live).copied() else { return Ok(None) };
@@ -138,15 +138,14 @@ impl Opened {
         Ok(day.filter(|day| *day >= oldest))
     }
 
-    fn write(&mut self, folder: &std::path::Path, batch: &Batch, day: Day) -> Result<(), StoreError> {
+    fn write(&mut self, folder: &Path, batch: &Batch, day: Day) -> Result<(), StoreError> {
         let Some(last) = batch.events().next_back().map(|event| event.offset) else { return Ok(()) };
-        let mut file = match self.file.take().filter(|file| file.day == day && file.is_in_place()) {
-            Some(file) => file,
-            None => {
-                let file = DayFile::create(folder, day)?;
-                sync_folder(folder)?;
-                file
-            }
+        let mut file = if let Some(file) = self.file.take().filter(|file| file.day == day && file.is_in_place()) {
+            file
+        } else {
+            let file = DayFile::create(folder, day)?;
+            sync_folder(folder)?;
+            file
         };
         let cursor = Move::Replay { id: &self.id, to: batch.to(), next: last.plus(1), before: &self.ancestors };
         let written = file.write(self.journal, batch, cursor);

@@ -122,11 +122,11 @@ async fn a_replay_takes_the_place_of_what_was_there_when_it_is_complete() {
         write_in_pieces(&mut sink, feed.batch(Offset::ZERO, &[]), 7).await.unwrap();
         sink.close(true).await.unwrap();
         // A file was deleted, with lines of both monitors; only one of them is replayed.
-        let lost = names(folder.path())[2].clone();
-        let first: u64 = lost.split('-').nth(2).unwrap().parse().unwrap();
-        let last: u64 = lost.split('-').nth(3).unwrap().parse().unwrap();
-        assert!(first < 40 && last > 20, "{lost}");
-        fs::remove_file(folder.path().join(&lost)).unwrap();
+        let missing = names(folder.path())[2].clone();
+        let offset = |part| missing.split('-').nth(part).unwrap().parse::<u64>().unwrap();
+        let span = offset(2)..=offset(3);
+        assert!(*span.start() < 40 && *span.end() > 20, "{missing}");
+        fs::remove_file(folder.path().join(&missing)).unwrap();
 
         open(&mut sink, &live).await;
         feed.trades(0, NEW_YEAR + 9_000_000_000, 3);
@@ -143,7 +143,7 @@ async fn a_replay_takes_the_place_of_what_was_there_when_it_is_complete() {
         feed.trades(1, NEW_YEAR + 10_000_000_000, 3);
         sink.write(&feed.batch(Offset(123), &[])).await.unwrap();
 
-        let is_lost = |offset: u64| (first..=last).contains(&offset) && (offset / 20) % 2 == 1;
+        let is_lost = |offset: u64| span.contains(&offset) && (offset / 20) % 2 == 1;
         let mut expected = feed.events(&[]);
         expected.retain(|(offset, _)| !is_lost(*offset));
         assert_eq!(read_back(&mut sink, &live, 0, 1000).await, expected, "{compression}");

@@ -187,8 +187,8 @@ async fn a_refused_row_is_named_and_parked_with_the_cursor() {
     assert_eq!(offset, Some(Offset(5)));
     assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(2)));
     let (before, from_five) = rest.split_at(3);
-    let (five, behind) = from_five.split_at(1);
-    for batch in [&before, &five.park(&reason), &behind] {
+    let (bad, behind) = from_five.split_at(1);
+    for batch in [&before, &bad.park(&reason), &behind] {
         sink.write(batch).await.unwrap();
     }
     assert_eq!(offsets(&file), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
