@@ -56,6 +56,11 @@ impl ReceivedClock {
         Self { last: AtomicI64::new(last.0) }
     }
 
+    /// The last stamp, or what the clock was started from.
+    pub fn last(&self) -> UnixNanos {
+        UnixNanos(self.last.load(Ordering::Relaxed))
+    }
+
     /// The stamp for what is received now.
     pub fn stamp(&self) -> UnixNanos {
         self.stamp_at(UnixNanos::now())

@@ -11,15 +11,20 @@
 //! | `pipeline`  | a burst            | a batch               | seen ids, size and delay policy                  |
 //! | `journal`   | a batch            | durable offsets       | files, sync, recovery, retention                 |
 //! | `sink`      | durable blocks        | a cursor              | storage clients, retries, breakers               |
+//! | `checkpoint` | where all stand     | a small file          | its folder                                       |
+//! | `recovery`  | checkpoint, journal | where to go on        | resume points, replay                            |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them
+//! with.
+//! `backoff` how long to wait before another attempt, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -29,9 +34,11 @@ pub mod dialect;
 pub mod journal;
 pub mod monitor;
 pub mod pipeline;
+pub mod recovery;
 pub mod scanner;
 pub mod server;
 pub mod simulator;
 pub mod sink;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -53,9 +53,23 @@ pub(super) fn send(context: &Context, method: &str, path: &str, body: Option<&[u
             Exit::No,
             format!("the daemon at {address} refuses: {}", String::from_utf8_lossy(&answer.body).trim()),
         )),
-        404 => Err(foreign()),
+        // What the daemon has to say against it is for people; health says what it has to say with 503.
+        400.. => match (refusal(&answer), answer.status) {
+            (Some(reason), _) => Err(CliError::plain(Exit::No, reason)),
+            (None, 404) => Err(foreign()),
+            (None, _) => Ok(answer),
+        },
         _ => Ok(answer),
     }
+}
+
+/// What an answer gives as the reason for a refusal.
+fn refusal(answer: &Answer) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    serde_json::from_slice(&answer.body).ok().map(|Refusal { error }| error)
 }
 
 /// A daemon that listens on every address of its host is asked by the loopback.

@@ -2,6 +2,8 @@
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
 mod api;
+mod backup;
+mod checkpoint;
 mod config;
 mod demo;
 mod event_line;
@@ -12,10 +14,14 @@ mod monitors;
 mod print;
 mod quarantine;
 mod query;
+mod replay;
+mod restore;
 mod run;
 mod selection;
 mod simulate;
+mod sinks;
 mod tail;
+mod walk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,12 +44,22 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are
     Monitors(monitors::Args),
+    /// Ask the running daemon how its sinks are; switch them off and on
+    Sinks(sinks::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
     Tail(tail::Args),
-    /// Look at the journal
+    /// Look at the journal, check, repair and export it
     Journal(journal::Args),
+    /// Bookmarks of the journal: write one, list and show them
+    Checkpoint(checkpoint::Args),
+    /// Write a span of the journal into a sink anew
+    Replay(replay::Args),
+    /// Copy the journal, consistent to one offset, while the daemon runs or not
+    Backup(backup::Args),
+    /// Make a new journal out of a backup
+    Restore(restore::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
     /// Check or show the settings
@@ -59,9 +75,14 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::Sinks(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
+            Self::Checkpoint(args) => args.run(context),
+            Self::Replay(args) => args.run(context),
+            Self::Backup(args) => args.run(context),
+            Self::Restore(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),

@@ -1,11 +1,13 @@
 //! `sluice query`: events of the journal, with or without a running daemon.
 
 use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 
 use super::event_line::{EventPrinter, terminal_width};
 use super::exit::PrintError;
 use super::run::journal_error;
 use super::selection::{Selection, Span};
+use super::walk::each_event;
 use super::{CliError, Context, Exit, Format, OutputArgs};
 use crate::journal::{self, JournalReader};
 
@@ -36,32 +38,19 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let mut reader = open_journal(context)?;
         let Self { selection, span, limit, output } = self;
-        let filter = selection.block_filter(&span);
-        match (span.first_offset(), span.since) {
-            (Some(offset), _) => reader.seek(offset),
-            (None, Some(since)) if !span.event_time => reader.seek_received(since).map_err(journal_error)?,
-            _ => reader.seek(reader.earliest().map_err(journal_error)?),
-        }
         let limit = limit.unwrap_or(if output.output == Format::Table { TABLE_LIMIT } else { u64::MAX });
         let mut count = 0;
         let mut more = false;
         let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), output.output, terminal_width());
-        'blocks: while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
-            for event in block.events() {
-                if span.is_past(event.offset) {
-                    break 'blocks;
-                }
-                if span.first_offset().is_some_and(|first| event.offset < first) || !selection.takes(&event, &span) {
-                    continue;
-                }
-                if count == limit {
-                    more = true;
-                    break 'blocks;
-                }
-                printer.print(&event).map_err(PrintError::from)?;
-                count += 1;
+        each_event(&mut reader, &selection, &span, |event| {
+            if count == limit {
+                more = true;
+                return Ok(ControlFlow::Break(()));
             }
-        }
+            printer.print(event).map_err(PrintError::from)?;
+            count += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
         printer.flush().map_err(PrintError::from)?;
         if output.output == Format::Table {
             let mut note = io::stderr().lock();

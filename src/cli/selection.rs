@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
-use crate::config::units::parse_duration;
+pub(super) use crate::config::units::parse_moment as moment;
 use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, TimeRange};
 
 /// Filters that `query` and `tail` share.
@@ -41,17 +41,6 @@ pub(super) struct Span {
     /// Up to, but without, this offset
     #[arg(long, value_name = "OFFSET")]
     pub(super) to: Option<u64>,
-}
-
-/// A moment: so long ago, or RFC 3339.
-pub(super) fn moment(text: &str) -> Result<UnixNanos, String> {
-    if let Ok(ago) = parse_duration(text) {
-        return Ok(UnixNanos::now().saturating_sub(ago));
-    }
-    let timestamp: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| format!("`{text}` is neither a time such as 2026-11-20T12:00:00Z nor a duration such as 5m"))?;
-    i64::try_from(timestamp.as_nanosecond()).map(UnixNanos).map_err(|_| format!("`{text}` is outside 1677 to 2262"))
 }
 
 impl Selection {

@@ -7,6 +7,7 @@ use super::exit::PrintError;
 use super::query::open_journal;
 use super::run::journal_error;
 use super::selection::{FOLLOW_INTERVAL, Selection, Span};
+use super::walk::tell;
 use super::{CliError, Context, Exit, OutputArgs};
 use crate::journal::{BlockFilter, JournalReader, Offset};
 
@@ -32,9 +33,11 @@ impl Args {
         let filter = self.selection.block_filter(&span);
         let start = newest(&mut reader, &self.selection, &filter, self.lines)?;
         reader.seek(start);
+        reader.take_holes();
         let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), self.output.output, terminal_width());
         loop {
             while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
+                tell(&reader.take_holes());
                 let events = block.events();
                 for event in events.filter(|event| event.offset >= start && self.selection.takes(event, &span)) {
                     printer.print(&event).map_err(PrintError::from)?;

@@ -1,4 +1,4 @@
-//! An upstream's address, whose secrets are shown to nobody.
+//! An upstream's or a sink's address, whose secrets are shown to nobody.
 
 use std::fmt;
 
@@ -6,7 +6,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 /// Query parameters whose value is shown as it is; any other may be a key.
-const HARMLESS_PARAMETERS: [&str; 6] = ["streams", "wantedCollections", "wantedDids", "cursor", "compress", "since"];
+const HARMLESS_PARAMETERS: [&str; 10] = [
+    "streams",
+    "wantedCollections",
+    "wantedDids",
+    "cursor",
+    "compress",
+    "since",
+    "sslmode",
+    "host",
+    "application_name",
+    "connect_timeout",
+];
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "***";
@@ -99,7 +110,8 @@ fn parse<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result
     let text = String::deserialize(deserializer)?;
     // The text may hold a secret: the error names what is wrong with it, never the text.
     let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
-    if schemes.contains(&url.scheme()) && url.host().is_some() {
+    // Of PostgreSQL the host may be a parameter: the folder of the server's socket.
+    if schemes.contains(&url.scheme()) && (url.host().is_some() || url.scheme().starts_with("postgres")) {
         return Ok(Endpoint(url));
     }
     let spoken: Vec<String> = schemes.iter().map(|scheme| format!("`{scheme}://HOST`")).collect();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::clock::UnixNanos;
 use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -95,6 +96,20 @@ impl<T> Visitor<'_> for Written<T> {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration; write one such as `500ms`, `30s`, `5m` or `14d`"))
+}
+
+/// A moment: so long ago, or RFC 3339.
+///
+/// # Errors
+/// When the text is neither.
+pub fn parse_moment(text: &str) -> Result<UnixNanos, String> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(UnixNanos::now().saturating_sub(ago));
+    }
+    let timestamp: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| format!("`{text}` is neither a time such as 2026-11-20T12:00:00Z nor a duration such as 5m"))?;
+    i64::try_from(timestamp.as_nanosecond()).map(UnixNanos).map_err(|_| format!("`{text}` is outside 1677 to 2262"))
 }
 
 /// A duration as people read it: `1m 30s`.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
+use crate::config::units::show_duration;
 use crate::config::{KeyPath, Settings};
-use crate::dialect::{Dialect, DialectError, registry};
+use crate::dialect::{Dialect, DialectError, Resumption, registry};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Roster, RosterError};
+use crate::pipeline::dedupe::TTL_MAX;
 
 /// Settings that fit their types and each other, but not what they are about.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,20 @@ pub enum AssemblyError {
         /// Why.
         reason: String,
     },
+    /// A dialect that goes back further than ids are remembered.
+    #[error(
+        "the dialect of `upstreams.{upstream}` is taken up again {} before its last event, and ids are remembered for {} only, \
+         so events would come twice: shorten its `resume.overlap`, or raise `dedupe.ttl`",
+        show_duration(*overlap), show_duration(*window)
+    )]
+    Overlap {
+        /// Which upstream.
+        upstream: String,
+        /// How far it goes back.
+        overlap: Duration,
+        /// How long ids are remembered.
+        window: Duration,
+    },
     /// A topic's wording.
     #[error("`monitors.{monitor}.topics`: `{topic}`: {reason}")]
     Topic {
@@ -52,7 +69,7 @@ impl AssemblyError {
     /// The setting that it is about.
     pub fn key(&self) -> KeyPath {
         match self {
-            Self::Dialect { upstream, .. } | Self::Header { upstream, .. } => {
+            Self::Dialect { upstream, .. } | Self::Header { upstream, .. } | Self::Overlap { upstream, .. } => {
                 KeyPath::from(["upstreams", upstream, "dialect"])
             }
             Self::Roster(RosterError::Rule { monitor, rule, source }) => {
@@ -87,6 +104,11 @@ pub fn assemble(
         let dialect = registry::build(&upstream.dialect, &settings.dialects)
             .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?;
         check_headers(name, &dialect.handshake_headers())?;
+        if let Some(overlap) = dialect.resumption().map(Resumption::overlap)
+            && overlap >= dedupe_ttl(settings)
+        {
+            return Err(AssemblyError::Overlap { upstream: name.clone(), overlap, window: dedupe_ttl(settings) });
+        }
         for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.upstream == *name) {
             for (index, topic) in watched.topics.iter().enumerate() {
                 dialect.check_topic(topic).map_err(|reason| AssemblyError::Topic {
@@ -105,6 +127,11 @@ pub fn assemble(
         }
     }
     Ok(assembled)
+}
+
+/// How long ids are remembered.
+pub(super) fn dedupe_ttl(settings: &Settings) -> Duration {
+    settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier).min(TTL_MAX)
 }
 
 /// A value that no request can carry would else be found out at every attempt to connect.

@@ -3,15 +3,19 @@
 mod assembly;
 mod figures;
 mod history;
+mod journal_events;
+mod operations;
 mod own_events;
 mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod switches;
 mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;
+mod works;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::own_events::{CountsRecord, event_block};
+use super::switches::{SettingsRecord, Switches};
 use super::view::Watched;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
@@ -26,6 +27,8 @@ pub(super) struct StateRecord {
     gaps: Vec<OpenGapRecord>,
     /// Topics that are not in force and will not be by themselves.
     topics: Vec<TopicRecord>,
+    /// What an operator set at run time.
+    settings: SettingsRecord,
 }
 
 /// A gap that goes on: as one that has ended, but for its end.
@@ -53,6 +56,7 @@ struct TopicRecord {
 pub(super) struct LiveState {
     monitor: Arc<MonitorIdentity>,
     watched: Arc<[Watched]>,
+    switches: Arc<Switches>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
 }
@@ -62,10 +66,11 @@ impl LiveState {
     pub(super) fn new(
         monitor: Arc<MonitorIdentity>,
         watched: Arc<[Watched]>,
+        switches: Arc<Switches>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
     ) -> Self {
-        Self { monitor, watched, clock, started }
+        Self { monitor, watched, switches, clock, started }
     }
 
     /// The state now, as a block.
@@ -79,6 +84,7 @@ impl LiveState {
             monitors: CountsRecord::of_all(&self.watched),
             gaps: self.watched.iter().flat_map(gaps_of).collect(),
             topics: self.watched.iter().flat_map(stuck_topics_of).collect(),
+            settings: self.switches.record(),
         }
     }
 }
@@ -134,7 +140,7 @@ mod tests {
         let start = UnixNanos(1_723_161_255_000_000_000);
         status.begin_gaps([TopicId(0)].into_iter(), OpenGap { start, cause: GapCause::Disconnect });
         status.set_topics([TopicId(1)], &TopicState::Refused("no such topic".into()));
-        let live = LiveState::new(own, watched, Arc::default(), UnixNanos(0));
+        let live = LiveState::new(own, watched, Arc::default(), Arc::default(), UnixNanos(0));
         let record: Value = serde_json::to_value(live.record()).unwrap();
         let gap = |monitor: &str| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z"});
         assert_eq!(record["gaps"], json!([gap("a"), gap("b")]));

@@ -18,6 +18,7 @@ mod preset_rules;
 mod recordings;
 pub mod registry;
 mod requests;
+mod resume;
 mod scanned;
 mod template;
 mod topic_book;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
 pub use self::error::DialectError;
+pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
 
 use crate::scanner::Fields;
@@ -109,6 +111,15 @@ pub trait Intake {
     fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]);
 }
 
+/// A resume token that came with a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionToken {
+    /// The topic that it is good for; none: all of the link.
+    pub topic: Option<TopicId>,
+    /// In the dialect's own form.
+    pub token: Vec<u8>,
+}
+
 /// What an upstream of this dialect allows. Published numbers, each a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -144,6 +155,10 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// When no subscription can be made of it.
     fn check_topic(&self, topic: &str) -> Result<(), String>;
 
+    /// How an upstream of this dialect is taken up again after a loss; none where it cannot be.
+    fn resumption(&self) -> Option<&Resumption> {
+        None
+    }
     /// A session for a new link. `topics` are all of the upstream, since data may come for any.
     fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session>;
 }
@@ -156,6 +171,13 @@ pub trait Session: Send {
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Says the word that keeps the upstream from closing the link.
     fn keep_alive(&mut self, out: &mut Outbox);
+    /// Everything that is asked for from here on is asked for from `point` on, which [`Resumption::point`] gave. Called
+    /// before anything else, and not at all where there is no such point.
+    fn resume_from(&mut self, _point: &str) {}
+    /// The newest resume tokens of the frames read since the last call.
+    fn take_tokens(&mut self) -> Vec<SessionToken> {
+        Vec::new()
+    }
     /// Reads one frame and says what it was; answers it where the upstream expects that.
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);
 }

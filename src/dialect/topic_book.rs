@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use super::topic_form::{Purpose, TopicForm};
+use super::topic_form::{Point, Purpose, TopicForm};
 use super::{Topic, TopicId};
 
 /// How far a topic has come on this link.
@@ -37,6 +37,7 @@ pub(crate) struct TopicBook {
     phases: Vec<Phase>,
     names: Table,
     routes: Table,
+    resume: Option<Point>,
 }
 
 impl TopicBook {
@@ -49,6 +50,7 @@ impl TopicBook {
             phases: vec![Phase::Idle; size],
             names: Table::default(),
             routes: Table::default(),
+            resume: None,
         };
         for topic in topics {
             let Some((form, words)) = book.form_of(&topic.name) else { continue };
@@ -62,6 +64,11 @@ impl TopicBook {
 
     fn form_of<'a>(&self, topic: &'a str) -> Option<(usize, Vec<&'a str>)> {
         self.forms.iter().enumerate().find_map(|(form, shape)| shape.split(topic).map(|words| (form, words)))
+    }
+
+    /// Subscriptions go on from there.
+    pub(crate) fn resume_from(&mut self, point: Point) {
+        self.resume = Some(point);
     }
 
     pub(crate) fn entry(&self, topic: TopicId) -> Option<&Entry> {
@@ -146,7 +153,7 @@ impl TopicBook {
     ) -> Option<String> {
         let entries: Vec<&Entry> = group.iter().filter_map(|topic| self.entry(*topic)).collect();
         let topics: Vec<(&str, &[Box<str>])> = entries.iter().map(|entry| (&*entry.name, &entry.words[..])).collect();
-        self.form(entries.first()?).render(purpose, id, &topics, subscription)
+        self.form(entries.first()?).render(purpose, id, &topics, subscription, self.resume.as_ref())
     }
 }
 

@@ -25,6 +25,10 @@ pub struct TopicFormSettings {
     /// The request that subscribes. Holes: `{id}` of the request, `{topics}`: the list of items, `{topic}`: its whole text,
     /// and the form's parts. Without `{topics}` each topic has a request of its own.
     pub subscribe: String,
+    /// The request that subscribes from a point on, where there is one to go on from: `{resume}`. It takes topics together
+    /// as `subscribe` does.
+    #[serde(default)]
+    pub subscribe_from: Option<String>,
     /// The request that unsubscribes; `{subscription}` is the id that a JSON-RPC upstream gave. Absent: nothing is said.
     #[serde(default)]
     pub unsubscribe: Option<String>,
@@ -42,6 +46,7 @@ pub(crate) struct TopicForm {
     parts: Vec<String>,
     item: Template,
     subscribe: RequestForm,
+    subscribe_from: Option<RequestForm>,
     unsubscribe: Option<RequestForm>,
     route: Option<Template>,
 }
@@ -61,6 +66,15 @@ struct RequestForm {
     shared: Vec<usize>,
 }
 
+/// Where subscriptions go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// As it is put into a text.
+    pub(crate) text: String,
+    /// As a JSON value.
+    pub(crate) json: String,
+}
+
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -69,6 +83,7 @@ pub(crate) enum Purpose {
 }
 
 const OWN_HOLES: [&str; 4] = ["id", "topic", "topics", "subscription"];
+const RESUME_HOLES: [&str; 5] = ["id", "topic", "topics", "subscription", "resume"];
 
 impl TopicForm {
     pub(crate) fn compile(settings: &TopicFormSettings, key: &str) -> Result<Self, Fault> {
@@ -88,7 +103,12 @@ impl TopicForm {
         };
         let request = |name: &str, text: &str| {
             let template = Template::request(text).map_err(|reason| Fault::new(format!("{key}.{name}"), reason))?;
-            let template = check(name, template, if name == "item" { &["topic"] } else { &OWN_HOLES })?;
+            let own: &[&str] = match name {
+                "item" => &["topic"],
+                "subscribe_from" => &RESUME_HOLES,
+                _ => &OWN_HOLES,
+            };
+            let template = check(name, template, own)?;
             Ok::<_, Fault>(template)
         };
         let request_form = |template: Template| {
@@ -98,6 +118,18 @@ impl TopicForm {
         };
         let item = request("item", settings.item.as_deref().unwrap_or(r#""{topic}""#))?;
         let subscribe = request_form(request("subscribe", &settings.subscribe)?);
+        let subscribe_from =
+            settings.subscribe_from.as_deref().map(|text| request("subscribe_from", text)).transpose()?;
+        let subscribe_from = subscribe_from.map(request_form);
+        if let Some(from) = &subscribe_from {
+            let refused = |reason: &str| Err(Fault::new(format!("{key}.subscribe_from"), reason));
+            if !from.template.names().any(|hole| hole == "resume") {
+                return refused("has no `{resume}`; it says where to go on from");
+            }
+            if (from.lists, &from.shared) != (subscribe.lists, &subscribe.shared) {
+                return refused("must name the same parts as `subscribe`, so that it takes the same topics together");
+            }
+        }
         let unsubscribe = settings.unsubscribe.as_deref().map(|text| request("unsubscribe", text)).transpose()?;
         let route = match &settings.route {
             None => None,
@@ -112,6 +144,7 @@ impl TopicForm {
             pieces,
             item,
             subscribe,
+            subscribe_from,
             unsubscribe: unsubscribe.map(request_form),
             route,
             parts,
@@ -156,10 +189,11 @@ impl TopicForm {
 
     /// Whether the parts fit where the templates put them.
     pub(crate) fn check(&self, words: &[&str]) -> Result<(), String> {
-        let requests = [Some(&self.subscribe.template), self.unsubscribe.as_ref().map(|form| &form.template)];
+        let requests = [Some(&self.subscribe), self.subscribe_from.as_ref(), self.unsubscribe.as_ref()];
+        let requests = requests.map(|form| form.map(|form| &form.template));
         for template in requests.into_iter().flatten().chain([&self.item]) {
             // `{topic}` is made a JSON string where it stands for a value; parts are put in as they are.
-            for hole in template.value_names().filter(|hole| *hole != "topic") {
+            for hole in template.value_names().filter(|hole| !matches!(*hole, "topic" | "resume")) {
                 let Some(part) = self.parts.iter().position(|part| part == hole) else { continue };
                 if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(words[part]) {
                     return Err(format!(
@@ -182,11 +216,16 @@ impl TopicForm {
 
     /// The text under which this topic's messages are found.
     pub(crate) fn route(&self, topic: &str, words: &[Box<str>]) -> String {
-        let fill = Holes { form: self, topic, words, id: 0, topics: "", subscription: None };
+        let fill = Holes { form: self, topic, words, id: 0, topics: "", subscription: None, resume: None };
         match &self.route {
             Some(route) => route.render(&fill).unwrap_or_else(|| topic.to_owned()),
             None => topic.to_owned(),
         }
+    }
+
+    /// Whether it can be asked to go on from a point.
+    pub(crate) fn resumes(&self) -> bool {
+        self.subscribe_from.is_some()
     }
 
     /// A named part of a topic.
@@ -219,19 +258,23 @@ impl TopicForm {
         id: u64,
         topics: &[(&str, &[Box<str>])],
         subscription: Option<&str>,
+        resume: Option<&Point>,
     ) -> Option<String> {
-        let request = self.request(purpose)?;
+        let request = match (purpose, resume, &self.subscribe_from) {
+            (Purpose::Subscribe, Some(_), Some(from)) => from,
+            _ => self.request(purpose)?,
+        };
         let mut list = String::from("[");
         for (position, (topic, words)) in topics.iter().enumerate() {
             if position > 0 {
                 list.push(',');
             }
-            let fill = Holes { form: self, topic, words, id, topics: "", subscription };
+            let fill = Holes { form: self, topic, words, id, topics: "", subscription, resume };
             list.push_str(&self.item.render(&fill)?);
         }
         list.push(']');
         let (topic, words) = topics.first()?;
-        request.template.render(&Holes { form: self, topic, words, id, topics: &list, subscription })
+        request.template.render(&Holes { form: self, topic, words, id, topics: &list, subscription, resume })
     }
 }
 
@@ -242,6 +285,7 @@ struct Holes<'a> {
     id: u64,
     topics: &'a str,
     subscription: Option<&'a str>,
+    resume: Option<&'a Point>,
 }
 
 impl Fill for Holes<'_> {
@@ -249,6 +293,7 @@ impl Fill for Holes<'_> {
         match name {
             "topics" => Some(Cow::Borrowed(self.topics)),
             "subscription" => self.subscription.map(Cow::Borrowed),
+            "resume" => self.resume.map(|point| Cow::Borrowed(point.json.as_str())),
             "topic" => serde_json::to_string(self.topic).ok().map(Cow::Owned),
             _ => self.text(name),
         }
@@ -259,6 +304,7 @@ impl Fill for Holes<'_> {
             "id" => Some(Cow::Owned(self.id.to_string())),
             "topic" => Some(Cow::Borrowed(self.topic)),
             "topics" => None,
+            "resume" => self.resume.map(|point| Cow::Borrowed(point.text.as_str())),
             "subscription" => self.subscription.map(|raw| Cow::Borrowed(raw.trim_matches('"'))),
             part => self.form.part(self.words, part).map(Cow::Borrowed),
         }
@@ -286,7 +332,7 @@ fn split_form(text: &str) -> Result<(Vec<Piece>, Vec<String>), String> {
         if parts.iter().any(|part| part == name) {
             return Err(format!("names `{{{name}}}` twice"));
         }
-        if OWN_HOLES.contains(&name) && name != "topic" {
+        if RESUME_HOLES.contains(&name) && name != "topic" {
             return Err(format!("`{{{name}}}` means something else in requests; choose another name"));
         }
         parts.push(name.to_owned());

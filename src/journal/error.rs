@@ -22,8 +22,8 @@ pub enum JournalError {
     },
     /// Bytes that were durable are not what was written. Nothing was changed.
     #[error(
-        "journal segment {} is damaged at byte {position} (event {offset}): {reason}; nothing was changed: keep a copy \
-         of the folder, then restore the segment from a backup; or move the folder away, and begin anew",
+        "journal segment {} is damaged at byte {position} (event {offset}): {reason}; nothing was changed: \
+         `sluice journal check` says what is lost; restore a backup, or keep a copy of the folder and run `sluice journal repair`",
         segment.display()
     )]
     Damaged {
@@ -38,13 +38,21 @@ pub enum JournalError {
     },
     /// Segments are missing, doubled or in each other's place.
     #[error(
-        "journal {} is not complete: {reason}; nothing was changed: put the missing segment back; or move the folder away, and begin anew",
+        "journal {} is not complete: {reason}; nothing was changed: put the missing segment back, or see `sluice journal check`, restore a backup, or keep a copy of the folder and run `sluice journal repair`",
         dir.display()
     )]
     Incomplete {
         /// The journal's folder.
         dir: PathBuf,
         /// What is not as it should be.
+        reason: String,
+    },
+    /// Files contradict each other in a way that only a person can decide about. Nothing was changed.
+    #[error("journal {} cannot be repaired by itself: {reason}; keep a copy of the folder, then put it right by hand or restore a backup", dir.display())]
+    Unrepairable {
+        /// The journal's folder.
+        dir: PathBuf,
+        /// What contradicts what.
         reason: String,
     },
     /// A newer release wrote this file. It is left as it is.
@@ -71,7 +79,7 @@ pub enum JournalError {
     /// A cursor or checkpoint of this journal is ahead of it.
     #[error(
         "{who} has taken events up to {offset}, but the journal ends at {end}: was it restored from a backup? Put the \
-         newer journal back, or repair this one so that it goes on after {offset}"
+         newer journal back, or let this one go on after {offset} by `sluice journal repair --resume-after {offset}`"
     )]
     Ahead {
         /// `sink warehouse`, `checkpoint …`
@@ -138,11 +146,17 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether a file was gone when it was opened.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The process' exit code, of those that the service manager acts on.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Damaged { .. }
             | Self::Incomplete { .. }
+            | Self::Unrepairable { .. }
             | Self::Version { .. }
             | Self::Foreign { .. }
             | Self::Ahead { .. } => 65,

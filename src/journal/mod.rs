@@ -33,7 +33,10 @@ use tokio::sync::watch;
 
 use crate::config::JournalSettings;
 
+mod ancestors;
+mod backup;
 mod block;
+mod check;
 mod checksum;
 mod error;
 mod event_object;
@@ -43,44 +46,54 @@ pub mod fuzzing;
 mod hashes;
 mod hole;
 mod identity;
+mod inspect;
 mod intake;
 mod lock;
 mod offset;
 mod reader;
 mod recovery;
+mod repair;
 mod room;
 mod scan;
 mod segment;
+mod segment_copy;
 mod stat;
 mod state;
 pub mod storage;
 mod summary;
+mod survey;
 mod tokens;
 mod varint;
 mod watermark;
 mod writer;
 
+pub use backup::{BackupError, MANIFEST_FILE, Manifest, Restored, back_up, read_manifest, restore};
 pub use block::{
     AccountDelta, Block, BlockBuilder, BlockHeader, DedupeHash, EncodedBlock, Encoder, Event, EventId, MonitorRow,
     NewEvent, PAYLOAD_BYTES_MAX, Part, ReceivedRun, ResumeToken, SourceIndex, SourceSlot, TimeRange,
 };
+pub use check::{CheckReport, SegmentReport, check};
 pub use error::JournalError;
 pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, SETTINGS_MONITOR,
-    SINKS_MONITOR, STATE_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
+    QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
+pub use inspect::Flaw;
 pub use intake::Pace;
 pub use lock::{LockFailure, LockGuard, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::{JournalReader, Passage};
+pub use repair::{RepairReport, repair};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
-pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
+pub use state::{
+    CommitReport, DropRecord, DroppedSpan, HeldBack, Hold, JournalState, Notice, Observer, RetentionStatus, Snapshot,
+};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
-pub use tokens::DurableToken;
+pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
 use state::Shared;
 use storage::{DiskStorage, Storage};
@@ -89,16 +102,6 @@ use writer::Writer;
 /// Where the journal is in a data folder.
 pub fn folder(data_dir: &FilePath) -> PathBuf {
     data_dir.join("journal")
-}
-
-/// Whose journal is in the folder `dir` (see [`folder`]), as far as can be told without its lock; none where none is, or where
-/// its newest files cannot be read, which opening it will tell.
-pub fn identify(dir: &FilePath) -> Option<JournalId> {
-    let storage = DiskStorage::new(dir);
-    let newest = segment::list_segments(&storage).ok()?.last().copied();
-    let by_segment =
-        newest.and_then(|name| segment::OpenSegment::open(&storage, name).ok()).map(|open| open.header.journal);
-    by_segment.or_else(|| Some(watermark::read(&storage).ok()??.0))
 }
 
 /// What a journal is opened with.
@@ -113,6 +116,8 @@ pub struct JournalOptions {
     /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
     /// No segment is begun for it alone.
     pub snapshot: Option<Snapshot>,
+    /// Asked for a record of what `drop_oldest` has deleted.
+    pub drop_record: Option<DropRecord>,
     /// Retention waits for [`Journal::begin_retention`], so that readers that need old segments can say so first.
     pub retention_waits: bool,
 }
@@ -120,7 +125,14 @@ pub struct JournalOptions {
 impl JournalOptions {
     /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None, retention_waits: false }
+        Self {
+            settings,
+            observer: Box::new(|_| {}),
+            known_durable: Vec::new(),
+            snapshot: None,
+            drop_record: None,
+            retention_waits: false,
+        }
     }
 }
 
@@ -136,6 +148,7 @@ type WriterThread = JoinHandle<Result<(), Arc<JournalError>>>;
 #[derive(Debug)]
 pub struct Journal {
     id: JournalId,
+    ancestors: Arc<[Ancestor]>,
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     thread: Mutex<Option<WriterThread>>,
@@ -184,6 +197,7 @@ impl LockedJournal {
     /// As there.
     pub fn open(self, options: JournalOptions) -> Result<(Journal, RecoverySummary), JournalError> {
         let Self { storage, lock } = self;
+        let ancestors = ancestors::read(storage.as_ref())?.into();
         let recovered = recovery::recover(storage.as_ref(), &options.known_durable)?;
         let summary = recovered.summary.clone();
         let shared = Arc::new(Shared::new(recovered.watermark));
@@ -195,7 +209,10 @@ impl LockedJournal {
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((Journal { id, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock }, summary))
+        Ok((
+            Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock },
+            summary,
+        ))
     }
 }
 
@@ -245,6 +262,11 @@ impl Journal {
     /// Whose offsets these are.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Journals that this one was restored from, whose cursors are good here up to their ends.
+    pub fn ancestors(&self) -> Arc<[Ancestor]> {
+        Arc::clone(&self.ancestors)
     }
 
     /// Gives a block to the writer. It comes back when there is no room, or the journal is closed or has failed: wait for
@@ -320,9 +342,20 @@ impl Journal {
         self.shared.hold(who, from)
     }
 
+    /// Where upstreams can be taken up again, as far as is durable. Empty at the opening: what older blocks have is noted by
+    /// whoever opens the journal, see [`JournalReader::tokens_backwards`].
+    pub fn resume_book(&self) -> &ResumeBook {
+        &self.shared.resume
+    }
+
     /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
     pub fn begin_retention(&self) {
         self.held_at_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What retention did and does, as of its last look.
+    pub fn retention(&self) -> RetentionStatus {
+        self.shared.retention().clone()
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

@@ -14,7 +14,7 @@ use super::block::{Block, BlockHeader};
 use super::error::JournalError;
 use super::filter::BlockFilter;
 use super::hole::Hole;
-use super::offset::{JournalId, Offset};
+use super::offset::{Ancestor, JournalId, Offset};
 use super::scan::BlockCursor;
 use super::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentName, list_segments};
 use super::storage::{DiskStorage, Storage};
@@ -139,12 +139,28 @@ impl JournalReader {
         self.next
     }
 
+    /// Journals that this one was restored from, whose cursors are good here up to their ends.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ancestors(&self) -> Result<Vec<Ancestor>, JournalError> {
+        super::ancestors::read(self.storage.as_ref())
+    }
+
     /// The first event that is kept.
     ///
     /// # Errors
     /// What the system refused.
     pub fn earliest(&self) -> Result<Offset, JournalError> {
         Ok(list_segments(self.storage.as_ref())?.first().map_or(Offset::ZERO, |first| first.base))
+    }
+
+    /// The first event of each segment that is kept.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn segment_bases(&self) -> Result<Vec<Offset>, JournalError> {
+        Ok(list_segments(self.storage.as_ref())?.iter().map(|segment| segment.base).collect())
     }
 
     /// The offset after the last durable event, as far as can be told.

@@ -27,7 +27,7 @@ use crate::clock::UnixNanos;
 use crate::crash_point::crash_point;
 
 /// Files that are made under another name first. One that is found was never finished.
-const UNFINISHED: &str = ".tmp";
+pub(crate) const UNFINISHED: &str = ".tmp";
 pub(crate) const CUT_FOLDER: &str = "cut";
 
 /// Where the writer goes on.
@@ -519,7 +519,7 @@ fn check_known(known: &KnownDurable, journal: JournalId, end: Offset) -> Result<
 }
 
 /// A folder whose sync fails is a sync that failed, like a file's: what is in it may be lost.
-fn sync_folder(storage: &dyn Storage, folder: &str) -> Result<(), JournalError> {
+pub(crate) fn sync_folder(storage: &dyn Storage, folder: &str) -> Result<(), JournalError> {
     let failed = |source| JournalError::SyncFailed { segment: storage.path(folder), source };
     storage.sync_folder(folder).map_err(failed)
 }

@@ -158,6 +158,33 @@ impl From<Malformed> for HeaderFault {
     }
 }
 
+/// What the first bytes of a file are.
+#[derive(Debug)]
+pub(crate) enum HeaderFound {
+    Whole(SegmentHeader),
+    /// A newer release wrote it.
+    Newer(u32),
+    Damaged(&'static str),
+}
+
+/// Looks at a header more closely than a reader does: a newer format version is told from a damaged number.
+pub(crate) fn look_at_header(bytes: &[u8]) -> HeaderFound {
+    match SegmentHeader::read(bytes) {
+        Ok(header) => HeaderFound::Whole(header),
+        Err(HeaderFault::Malformed(Malformed(reason))) => HeaderFound::Damaged(reason),
+        Err(HeaderFault::Version(found)) => {
+            for version in [FORMAT_VERSION, FORMAT_VERSION_WITH_HOLES] {
+                let mut as_ours = bytes.to_vec();
+                as_ours[8..12].copy_from_slice(&version.to_le_bytes());
+                if SegmentHeader::read(&as_ours).is_ok() {
+                    return HeaderFound::Damaged("the format version does not fit the header's checksum");
+                }
+            }
+            HeaderFound::Newer(found)
+        }
+    }
+}
+
 /// What a sealed segment says of itself, without its blocks being read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seal {
@@ -297,6 +324,20 @@ impl OpenSegment {
         Ok(segment)
     }
 
+    /// A segment whose header is known from elsewhere: its own may be damaged, or its file have another name.
+    pub(crate) fn with_header(
+        storage: &dyn Storage,
+        file_name: &str,
+        header: SegmentHeader,
+    ) -> Result<Self, JournalError> {
+        let path = storage.path(file_name);
+        let io = |source| JournalError::Io { action: "open", path: path.clone(), source };
+        let file = storage.open(file_name, Access::Read).map_err(io)?;
+        let mut segment = Self { header, file, path, len: 0, seal: None };
+        segment.reload()?;
+        Ok(segment)
+    }
+
     /// Looks again how long the file is and whether it has been sealed.
     pub(crate) fn reload(&mut self) -> Result<(), JournalError> {
         self.len = self.file.len().map_err(|source| self.io("read", source))?;
@@ -335,13 +376,30 @@ impl OpenSegment {
 
     /// Position and header of each block of a sealed segment, its holes, and the dictionary. None when the index cannot be read.
     pub(crate) fn index(&self) -> Result<Option<Index>, JournalError> {
+        let Some(bytes) = self.index_bytes()? else { return Ok(None) };
+        Ok(read_index(&bytes, self.header.journal).ok())
+    }
+
+    /// Position and bytes of each header, of blocks and of holes. None when the index cannot be read.
+    pub(crate) fn raw_index(&self) -> Result<Option<Vec<(u64, Vec<u8>)>>, JournalError> {
+        let Some(bytes) = self.index_bytes()? else { return Ok(None) };
+        let mut input = Input::new(&bytes);
+        let mut entries = Vec::new();
+        while !input.is_empty() {
+            let (Ok(position), Ok(entry)) = (input.varint(), input.bytes()) else { return Ok(None) };
+            entries.push((position, entry.to_vec()));
+        }
+        Ok(Some(entries))
+    }
+
+    fn index_bytes(&self) -> Result<Option<Vec<u8>>, JournalError> {
         let Some(seal) = &self.seal else { return Ok(None) };
         let mut bytes = vec![0; usize::try_from(seal.index_len).unwrap_or(0)];
         let read = self.file.read_at(seal.index_at, &mut bytes).map_err(|source| self.io("read", source))?;
         if read != bytes.len() || !checksum::fits(&bytes, seal.index_crc) {
             return Ok(None);
         }
-        Ok(read_index(&bytes, self.header.journal).ok())
+        Ok(Some(bytes))
     }
 }
 

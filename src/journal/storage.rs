@@ -23,7 +23,7 @@ pub enum Access {
     Overwrite,
 }
 
-/// A folder of files. Names are relative to it; only `cut/…` has a folder in it.
+/// A folder of files. Names are relative to it; only `cut/…` and `damaged/…` have a folder in them.
 pub trait Storage: fmt::Debug + Send + Sync {
     /// Names of the files of the folder, in any order.
     ///
@@ -45,6 +45,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// As above.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes a folder inside this one, if it is not there. Opening a file to create it does so by itself.
+    ///
+    /// # Errors
+    /// As above.
+    fn create_folder(&self, _folder: &str) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes the names of a folder durable: `""` for the folder itself, or `cut`.
     ///
     /// # Errors
@@ -165,6 +172,10 @@ impl Storage for DiskStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.dir.join(name))
+    }
+
+    fn create_folder(&self, folder: &str) -> io::Result<()> {
+        fs::create_dir_all(self.dir.join(folder))
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {

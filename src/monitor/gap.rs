@@ -18,7 +18,7 @@ pub enum GapCause {
 }
 
 /// A span that was not seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// When the topic was lost, as received time.
     pub start: UnixNanos,
@@ -26,6 +26,8 @@ pub struct Gap {
     pub end: UnixNanos,
     /// Why.
     pub cause: GapCause,
+    /// Where the upstream was asked to go on from, so that what was missed comes after all.
+    pub resumed_from: Option<String>,
 }
 
 /// A gap as the journal holds it.
@@ -43,4 +45,7 @@ pub struct GapRecord {
     pub start: String,
     /// When it was back, RFC 3339.
     pub end: String,
+    /// Where the upstream was asked to go on from, so that what was missed comes after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<String>,
 }

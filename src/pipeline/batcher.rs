@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::dedupe::{BurstOrder, DedupeWindow, Verdict};
 use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
-use crate::dialect::TopicId;
+use crate::dialect::{SessionToken, TopicId};
 use crate::journal::{
     AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
-    SourceSlot,
+    ResumeToken, SourceSlot,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
 use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
@@ -68,6 +68,10 @@ pub struct Batcher {
     topics: Vec<Arc<str>>,
     /// By [`Own`].
     own_topics: [Arc<str>; 2],
+    /// Where the upstream can be taken up again behind what is in the batch.
+    tokens: Vec<SessionToken>,
+    /// What the link's own token is good for.
+    link_topics: Vec<Arc<str>>,
 }
 
 impl Batcher {
@@ -87,7 +91,30 @@ impl Batcher {
             verdicts: Vec::new(),
             topics,
             own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into()],
+            tokens: Vec::new(),
+            link_topics: Vec::new(),
         }
+    }
+
+    /// The topics of the link, which its resume tokens are good for.
+    #[must_use]
+    pub fn of_link(self, topics: &[TopicId]) -> Self {
+        let link_topics = topics.iter().map(|topic| Arc::clone(self.roster.topic_name(*topic))).collect();
+        Self { link_topics, ..self }
+    }
+
+    /// Notes resume tokens of the burst that was absorbed last. They go with the block that has its last event.
+    pub fn resume_behind(&mut self, tokens: Vec<SessionToken>, now: Instant) {
+        if tokens.is_empty() {
+            return;
+        }
+        for token in tokens {
+            match self.tokens.iter_mut().find(|known| known.topic == token.topic) {
+                Some(known) => *known = token,
+                None => self.tokens.push(token),
+            }
+        }
+        self.counted.get_or_insert(now);
     }
 
     /// The most messages of a burst: one that fits into a batch, so that counts and events stay in one block.
@@ -177,6 +204,7 @@ impl Batcher {
                 cause: gap.cause,
                 start: gap.start.to_string(),
                 end: gap.end.to_string(),
+                resumed_from: gap.resumed_from.clone(),
             };
             // Strings only: serialization has nothing to refuse.
             let payload = serde_json::to_vec(&record).unwrap_or_default();
@@ -208,6 +236,14 @@ impl Batcher {
     pub fn close(&mut self) -> Option<EncodedBlock> {
         self.opened = None;
         self.counted = None;
+        for SessionToken { topic, token } in self.tokens.drain(..) {
+            let topics = match topic {
+                Some(topic) => vec![Arc::clone(self.roster.topic_name(topic))],
+                None => self.link_topics.clone(),
+            };
+            let upstream = self.roster.upstream.as_str().into();
+            self.builder.resume(ResumeToken { upstream, topics, token });
+        }
         (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
     }
 

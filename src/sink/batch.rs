@@ -119,6 +119,8 @@ impl Batch {
 pub struct BatchBuilder {
     from: Offset,
     to: Offset,
+    /// Nothing at or behind this is taken, nor spoken of.
+    end: Offset,
     blocks: Vec<Arc<Block>>,
     rows: Vec<Row>,
     bytes: usize,
@@ -136,7 +138,13 @@ pub struct BatchLimits {
 impl BatchBuilder {
     /// A batch that begins where the cursor stands.
     pub fn new(from: Offset) -> Self {
-        Self { from, to: from, blocks: Vec::new(), rows: Vec::new(), bytes: 0 }
+        Self { from, to: from, end: Offset(u64::MAX), blocks: Vec::new(), rows: Vec::new(), bytes: 0 }
+    }
+
+    /// The same, which ends before `end` whatever it is given.
+    #[must_use]
+    pub fn ending_at(self, end: Offset) -> Self {
+        Self { end, ..self }
     }
 
     /// Takes those events of a block that `wanted` says yes to. Blocks come in the order of the journal.
@@ -154,7 +162,7 @@ impl BatchBuilder {
         let before = self.rows.len();
         let mut whole = true;
         for (event, index) in block.numbered_events_from(self.to) {
-            if !wanted(&event) {
+            if event.offset >= self.end || !wanted(&event) {
                 continue;
             }
             let more = event.payload.len();
@@ -180,7 +188,7 @@ impl BatchBuilder {
 
     /// Nothing up to `to` is wanted.
     pub fn reach(&mut self, to: Offset) {
-        self.to = self.to.max(to);
+        self.to = self.to.max(to.min(self.end));
     }
 
     /// How far it reaches so far.

@@ -17,6 +17,8 @@ pub enum LostCause {
     Retention,
     /// The disk was full, and `journal.when_full` says that the oldest goes.
     DropOldest,
+    /// No file has it any longer: a repair of the journal left a hole.
+    Damage,
     /// An operator chose to start behind it.
     StartNow,
 }

@@ -16,6 +16,7 @@
 //! | `runner`    | one sink at work                                                           |
 //! | `lost`      | spans that a sink did not get                                              |
 //! | `status`    | how a sink stands                                                          |
+//! | `switch`    | switching a sink off and on at run time                                    |
 //! | `running`   | all sinks: started, asked, told, stopped                                   |
 //! | `postgres`, `sqlite`, `nats`, `jsonl` | the stores                                       |
 
@@ -35,6 +36,7 @@ mod running;
 mod sqlite;
 mod status;
 mod store;
+mod switch;
 mod worker;
 
 pub use any_store::AnyStore;
@@ -42,6 +44,7 @@ pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
 pub use breaker::{Breaker, BreakerState, Forced, Permit, Refusal};
 pub use interest::Interest;
 pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
-pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks};
+pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks, check};
 pub use status::{LatencyMs, SinkMark, SinkRow, SinkState};
 pub use store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredPayload, StoredRow};
+pub use switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};

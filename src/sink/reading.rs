@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::batch::{Batch, BatchBuilder, BatchLimits};
 use super::interest::Interest;
 use crate::clock::UnixNanos;
-use crate::journal::{Block, Journal, JournalError, JournalReader, Offset, Passage};
+use crate::journal::{Block, Hole, Journal, JournalError, JournalReader, Offset, Passage};
 
 /// A reading job ends after so many blocks, wanted or not, so that it can be told to stop. Source: a guess, some milliseconds.
 const JOB_BLOCKS_MAX: usize = 256;
@@ -32,6 +32,8 @@ pub(super) struct ReadAhead {
     bytes_max: usize,
     /// Everything before this was read.
     reached: Offset,
+    /// What was passed over because no file has it any longer, and was not asked for yet.
+    holes: Vec<Hole>,
     /// The last job found nothing, although there should have been something.
     look_again_at: Option<Instant>,
 }
@@ -56,6 +58,7 @@ struct Waiting {
 /// What a job brings.
 struct Chunk {
     pieces: Vec<Piece>,
+    holes: Vec<Hole>,
     error: Option<JournalError>,
 }
 
@@ -73,6 +76,7 @@ impl ReadAhead {
             bytes: 0,
             bytes_max,
             reached: from,
+            holes: Vec::new(),
             look_again_at: None,
         }
     }
@@ -195,6 +199,7 @@ impl ReadAhead {
         if chunk.pieces.is_empty() && chunk.error.is_none() {
             self.look_again_at = Some(Instant::now() + LOOK_AGAIN);
         }
+        self.holes.extend(chunk.holes);
         for piece in chunk.pieces {
             match &piece {
                 Piece::Passed(to) => {
@@ -215,6 +220,11 @@ impl ReadAhead {
         chunk.error.map_or(Ok(()), Err)
     }
 
+    /// Holes that were passed over, oldest first. Whoever has told of one takes it out.
+    pub(super) fn holes(&mut self) -> &mut Vec<Hole> {
+        &mut self.holes
+    }
+
     /// Events before `to` are not there any longer; what was read before is kept.
     pub(super) fn skip_to(&mut self, to: Offset) {
         if let Some(reader) = &mut self.reader {
@@ -226,7 +236,7 @@ impl ReadAhead {
 }
 
 fn read(reader: &mut JournalReader, interest: &Interest, room: usize) -> Chunk {
-    let mut chunk = Chunk { pieces: Vec::new(), error: None };
+    let mut chunk = Chunk { pieces: Vec::new(), holes: Vec::new(), error: None };
     let mut bytes = 0;
     for _ in 0..JOB_BLOCKS_MAX {
         match reader.next_passage(|header| interest.may_want(header)) {
@@ -266,5 +276,6 @@ fn read(reader: &mut JournalReader, interest: &Interest, room: usize) -> Chunk {
             }
         }
     }
+    chunk.holes = reader.take_holes();
     chunk
 }

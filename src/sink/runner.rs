@@ -58,6 +58,8 @@ pub(super) struct Orders {
     pub(super) start_at: Offset,
     /// Counts how often it was told to try at once.
     pub(super) nudges: u64,
+    /// Counts how often a person decided to go on whatever the store remembers.
+    pub(super) anew: u64,
     /// The journal is closed: end when everything was taken, or cannot be.
     pub(super) draining: bool,
 }
@@ -97,6 +99,8 @@ pub(super) struct Runner<S> {
     moved_in_a_row: u32,
     parked_warned: Option<Instant>,
     disconnected_since: Option<Instant>,
+    /// Of [`Orders::anew`], how many were carried out.
+    anew_done: u64,
 }
 
 /// Where a runner is in the journal.
@@ -153,6 +157,7 @@ impl<S: Store> Runner<S> {
             moved_in_a_row: 0,
             parked_warned: None,
             disconnected_since: None,
+            anew_done: 0,
             parts,
         }
     }
@@ -196,9 +201,15 @@ impl<S: Store> Runner<S> {
                 Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
             };
         }
+        let anew = orders.anew > self.anew_done;
+        self.parts.opening.anew = anew;
         let opened = timed(self.parts.settings.timeout, self.parts.store.open(&self.parts.opening)).await;
         let cursor = match opened {
-            Ok(cursor) => cursor,
+            Ok(cursor) => {
+                self.anew_done = orders.anew;
+                self.following = self.following.take().filter(|_| !anew);
+                cursor
+            }
             Err(error) => {
                 self.settle(Some(&error));
                 return Err(match error {
@@ -339,6 +350,20 @@ impl<S: Store> Runner<S> {
         Ok(())
     }
 
+    fn record_holes(&mut self) -> Result<(), Trouble> {
+        while let Some(following) = &mut self.following
+            && let Some(&hole) = following.ahead.holes().first()
+        {
+            if !hole.is_empty() {
+                self.record_lost(hole.from, hole.to, LostCause::Damage)?;
+            }
+            if let Some(following) = &mut self.following {
+                following.ahead.holes().remove(0);
+            }
+        }
+        Ok(())
+    }
+
     // --- following ---
 
     async fn follow(&mut self) -> Result<Pause, Trouble> {
@@ -350,6 +375,7 @@ impl<S: Store> Runner<S> {
             if !wanted {
                 return Ok(Pause::Ordered);
             }
+            self.record_holes()?;
             let Some(following) = &mut self.following else { unreachable!("the store was opened") };
             if let Some(batch) = following.work.front().cloned() {
                 self.write(&batch).await?;

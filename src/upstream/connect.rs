@@ -1,5 +1,6 @@
 //! Opens connections: name, TCP, TLS, WebSocket handshake. The manager of an upstream's `deadpool` pool.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::either::Either;
 
+use super::resume::QUERY;
 use crate::config::Endpoint;
 
 /// Bytes read from a socket at once. Source: measured; the library zeroes the buffer before each read, so that larger
@@ -158,7 +160,7 @@ impl Connector {
             }
         };
         let foreign = |source| ConnectError::Handshake { address: address.to_owned(), source: Box::new(source) };
-        let mut request = self.endpoint.reveal().as_str().into_client_request().map_err(foreign)?;
+        let mut request = address_of(&self.endpoint).as_str().into_client_request().map_err(foreign)?;
         for (name, value) in &self.headers {
             let name: HeaderName =
                 name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
@@ -176,6 +178,20 @@ impl Connector {
             .map_err(|error| refusal(address, error))?;
         Ok(Connection { socket, opened: Instant::now() })
     }
+}
+
+/// The address, with the parameter that this connection gets; one of the same name that is there gives way.
+fn address_of(endpoint: &Endpoint) -> url::Url {
+    let mut url = endpoint.reveal().clone();
+    if let Ok(Some((name, value))) = QUERY.try_with(Clone::clone) {
+        let others: Vec<(String, String)> = url.query_pairs().filter(|(key, _)| *key != name).map(into_owned).collect();
+        url.query_pairs_mut().clear().extend_pairs(others).append_pair(&name, &value);
+    }
+    url
+}
+
+fn into_owned((key, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
+    (key.into_owned(), value.into_owned())
 }
 
 fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {

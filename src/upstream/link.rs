@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Connection, Socket};
 use super::pool::Shared;
+use super::resume::ResumePoint;
 use super::status::{LinkState, OpenGap, TopicState};
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
@@ -108,6 +109,8 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came.
     last_seen: Option<UnixNanos>,
+    /// Where the upstream was asked to go on from.
+    resumed_from: Option<String>,
 }
 
 enum Io {
@@ -120,14 +123,23 @@ enum Io {
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn new(shared: &'a Arc<Shared>, number: usize, topics: &'a [TopicId]) -> Self {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        number: usize,
+        topics: &'a [TopicId],
+        resume: Option<ResumePoint>,
+    ) -> Self {
         let now = Instant::now();
         let roster = &shared.roster;
+        let mut session = shared.dialect.session(&roster.topics, &roster.plan);
+        if let Some(resume) = &resume {
+            session.resume_from(&resume.point);
+        }
         let keep_alive = shared.dialect.keep_alive_interval();
         Self {
-            session: shared.dialect.session(&roster.topics, &roster.plan),
+            session,
             reading: Reading::new(Arc::clone(roster)),
-            batcher: shared.batcher(),
+            batcher: shared.batcher().of_link(topics),
             subscriptions: Subscriptions::new(topics, now, shared.pool.confirm_timeout),
             outbox: Outbox::new(),
             outgoing: VecDeque::new(),
@@ -146,6 +158,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            resumed_from: resume.map(|resume| resume.point),
             shared,
             number,
             topics,
@@ -306,6 +319,7 @@ impl<'a> Link<'a> {
 
     fn absorb(&mut self, now: Instant) {
         self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.batcher.resume_behind(self.session.take_tokens(), now);
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
@@ -323,7 +337,8 @@ impl<'a> Link<'a> {
                     self.shared.status.set_topics([topic], &TopicState::Live);
                 }
                 if let Some(missed) = self.shared.status.end_gap(topic) {
-                    let gap = Gap { start: missed.start, end: self.received, cause: missed.cause };
+                    let resumed_from = self.resumed_from.clone();
+                    let gap = Gap { start: missed.start, end: self.received, cause: missed.cause, resumed_from };
                     self.batcher.record_gap(topic, &gap, now, &mut self.closed);
                 }
             }

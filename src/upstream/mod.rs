@@ -4,10 +4,11 @@ mod connect;
 mod link;
 mod placement;
 mod pool;
+mod resume;
 mod status;
 mod subscriptions;
-mod tls;
 
 pub use connect::ConnectError;
+
 pub use pool::{Upstream, UpstreamError, Wiring, check_trust};
 pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Connector;
 use super::link::{Link, LinkEnd};
 use super::placement::{self, Placement};
+use super::resume::{Began, QUERY, ResumePoint};
 use super::status::{LinkState, TopicState, UpstreamStatus};
-use super::tls::{self, TlsError};
 use crate::backoff::Backoff;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
@@ -24,6 +24,7 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
+use crate::tls::{self, TlsError};
 
 /// What all upstreams share.
 #[derive(Clone)]
@@ -73,6 +74,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<ReceivedClock>,
     pub(super) status: Arc<UpstreamStatus>,
     pub(super) metrics: UpstreamMetrics,
+    pub(super) began: Began,
     wiring: Wiring,
 }
 
@@ -80,6 +82,10 @@ impl Shared {
     pub(super) fn batcher(&self) -> Batcher {
         let Wiring { batch, own, window, .. } = self.wiring.clone();
         Batcher::new(batch, Arc::clone(&self.roster), own, window)
+    }
+
+    pub(super) fn window(&self) -> &DedupeWindow {
+        &self.wiring.window
     }
 }
 
@@ -139,6 +145,7 @@ impl Upstream {
             .map_err(|source| UpstreamError::Pool { upstream: name.clone(), reason: source.to_string() })?;
         let shared = Shared {
             metrics: UpstreamMetrics::new(&name),
+            began: Began::now(wiring.clock.last()),
             name,
             pool,
             limits,
@@ -210,10 +217,15 @@ async fn keep_open(
     shared.status.update_link(number, |link| link.topics = topics.len());
     while !stop.is_cancelled() {
         shared.status.set_link(number, LinkState::Connecting);
+        let resume = ResumePoint::of(&shared, &topics);
+        if let Some(resume) = &resume {
+            resume.remember_ids(&shared).await;
+        }
+        let query = resume.as_ref().and_then(|resume| resume.query(&shared));
         let connection = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            connection = connections.get() => connection,
+            connection = QUERY.scope(query, connections.get()) => connection,
         };
         let was_open = connection.is_ok();
         let (reason, cause, stay_away) = match connection {
@@ -221,7 +233,10 @@ async fn keep_open(
                 shared.status.set_link(number, LinkState::Open);
                 shared.metrics.connected();
                 tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
-                let end = Link::new(&shared, number, &topics).run(&mut connection, &stop).await;
+                if let Some(ResumePoint { point, .. }) = &resume {
+                    tracing::info!(upstream = %shared.name, link = number, point, "asked to go on from there");
+                }
+                let end = Link::new(&shared, number, &topics, resume).run(&mut connection, &stop).await;
                 backoff.was_up(connection.opened.elapsed());
                 // A connection is never shared or handed on: what it was subscribed to would come to another.
                 drop(Object::take(connection));

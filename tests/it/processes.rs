@@ -214,7 +214,12 @@ impl Daemon {
 
     /// With the settings that are there.
     pub(crate) fn again(place: &Workplace) -> Self {
-        let mut process = Process::start(place, &["run", "--config", "sluice.toml"]);
+        Self::of(place.command(["run", "--config", "sluice.toml"]))
+    }
+
+    /// As a command that ends up as the daemon.
+    pub(crate) fn of(command: std::process::Command) -> Self {
+        let mut process = Process::of(command);
         let address = until("the daemon says where it serves", || {
             let said = process.stderr();
             assert!(!process.has_ended(), "the daemon ended: {said}");
@@ -239,6 +244,10 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
     }
 
     pub(crate) fn end(&mut self) -> ExitStatus {

@@ -60,7 +60,7 @@ impl Workplace {
 
     /// The program, not started yet; nothing of the tests' own environment reaches it.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -79,6 +79,11 @@ impl Workplace {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// The program under test. Of a run that takes long it is a copy, so that building goes on beside it.
+fn program() -> PathBuf {
+    std::env::var_os("SLUICE_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_sluice").into(), PathBuf::from)
 }
 
 /// A file of the project.

@@ -19,7 +19,7 @@ use super::error::Fault;
 use super::scanned::PointerList;
 use super::topic_book;
 use super::topic_form::TopicForm;
-use super::{Dialect, Limits, ReadingPlan, Session, Topic};
+use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
 
 /// A protocol as its settings declare it.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub struct JsonDialect {
     settings: JsonDialectSettings,
     forms: Arc<[TopicForm]>,
     ping: Option<Arc<Ping>>,
+    resumption: Option<Resumption>,
 }
 
 impl JsonDialect {
@@ -39,9 +40,17 @@ impl JsonDialect {
         if settings.routes.is_empty() {
             return Err(Fault::new("routes", "is missing; it says which topic a message belongs to"));
         }
+        let resumption = settings.resume.as_ref().map(Resumption::compile).transpose()?;
+        if resumption.as_ref().is_some_and(|resumption| resumption.query().is_none())
+            && !forms.iter().any(TopicForm::resumes)
+        {
+            let reason =
+                "names neither a `query` nor, in `[[topics]]`, a `subscribe_from`: the upstream would not be told";
+            return Err(Fault::new("resume", reason));
+        }
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
         Rules::compile(&settings, PointerList::default())?;
-        Ok(Self { settings, forms, ping })
+        Ok(Self { settings, forms, ping, resumption })
     }
 }
 
@@ -62,6 +71,10 @@ impl Dialect for JsonDialect {
         &self.settings.event
     }
 
+    fn resumption(&self) -> Option<&Resumption> {
+        self.resumption.as_ref()
+    }
+
     fn check_topic(&self, topic: &str) -> Result<(), String> {
         topic_book::check_topic(&self.forms, topic)
     }
@@ -70,6 +83,10 @@ impl Dialect for JsonDialect {
         let pointers =
             PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
         let rules = Rules::compile(&self.settings, pointers).expect("the rules were compiled once before");
-        Box::new(JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules))
+        let session = JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules);
+        Box::new(match &self.resumption {
+            Some(resumption) => session.resumable(resumption.clone()),
+            None => session,
+        })
     }
 }

@@ -10,8 +10,10 @@ use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
 use crate::dialect::scanned::{PointerList, Scanned};
 use crate::dialect::topic_book::{Phase, TopicBook};
-use crate::dialect::topic_form::{Purpose, TopicForm};
-use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
+use crate::dialect::topic_form::{Point, Purpose, TopicForm};
+use crate::dialect::{
+    Frame, Intake, Message, Outbox, ResumeScope, Resumption, Session, SessionToken, Topic, TopicId, asking,
+};
 use crate::scanner::{Fields, PointerSet, Utf8, elements};
 
 /// Everything that reads frames. Data is found with one scan for what monitors and routes look at; all that is only in
@@ -21,6 +23,8 @@ use crate::scanner::{Fields, PointerSet, Utf8, elements};
 pub(super) struct Rules {
     data: PointerSet,
     routes: Vec<Route>,
+    /// Where a message's resume token is.
+    token: Option<(usize, ResumeScope)>,
     answers: PointerSet,
     refusals: Vec<Refusal>,
     acknowledgements: Vec<Acknowledgement>,
@@ -79,6 +83,8 @@ impl Rules {
             }
             routes.push(Route { when, topics: compile_patterns(&route.topic, &key, pointers)? });
         }
+        let token = settings.resume.as_ref().map(|resume| Ok((pointers.slot(&resume.token)?, resume.scope)));
+        let token = token.transpose().map_err(|reason: String| Fault::new("resume.token", reason))?;
         let pointers = &mut PointerList::default();
         let compile = |(index, refusal)| Refusal::compile(refusal, &format!("refusals[{index}]"), pointers);
         let refusals = settings.refusals.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
@@ -87,7 +93,7 @@ impl Rules {
         let compile = |(index, control)| Control::compile(control, &format!("controls[{index}]"), pointers);
         let controls = settings.controls.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
         let answers = std::mem::take(pointers).into_set();
-        Ok(Self { data: plan.into_set(), routes, answers, refusals, acknowledgements, controls })
+        Ok(Self { data: plan.into_set(), routes, token, answers, refusals, acknowledgements, controls })
     }
 }
 
@@ -168,6 +174,9 @@ pub(super) struct JsonSession {
     fields: Fields,
     answer_fields: Fields,
     scratch: Vec<u8>,
+    resumption: Option<Resumption>,
+    /// Since they were last taken; one, or one a topic.
+    tokens: Vec<SessionToken>,
 }
 
 impl JsonSession {
@@ -188,6 +197,27 @@ impl JsonSession {
             fields: Fields::default(),
             answer_fields: Fields::default(),
             scratch: Vec::new(),
+            resumption: None,
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Notes where it can be taken up again.
+    pub(super) fn resumable(self, resumption: Resumption) -> Self {
+        Self { resumption: Some(resumption), ..self }
+    }
+
+    /// Keeps the token of a message of `topic`, in the place of the one before.
+    fn note_token(&mut self, topic: TopicId, scanned: Scanned<'_>) {
+        let (Some(resumption), Some((slot, scope))) = (&self.resumption, self.rules.token) else { return };
+        let Some(text) = scanned.plain(slot).filter(|text| resumption.is_token(text.as_bytes())) else { return };
+        let topic = (scope == ResumeScope::Topic).then_some(topic);
+        match self.tokens.iter_mut().find(|known| known.topic == topic) {
+            Some(known) => {
+                known.token.clear();
+                known.token.extend_from_slice(text.as_bytes());
+            }
+            None => self.tokens.push(SessionToken { topic, token: text.as_bytes().to_vec() }),
         }
     }
 
@@ -216,7 +246,12 @@ impl JsonSession {
         let text = scanned.text;
         match self.route(scanned) {
             Routed::To(topic) if self.book.phase(topic) == Phase::Ended => intake.control(Some(topic)),
-            Routed::To(topic) => intake.message(topic, Message { bytes: text, fields: Some(scanned.fields) }),
+            Routed::To(topic) => {
+                intake.message(topic, Message { bytes: text, fields: Some(scanned.fields) });
+                if self.rules.token.is_some() {
+                    self.note_token(topic, scanned);
+                }
+            }
             _ if self.answered(text, intake, out) => {}
             Routed::Unasked(key) => {
                 let reason = format!("data of topic `{}`, which nobody asked for", shorten(&key));
@@ -371,6 +406,17 @@ impl Session for JsonSession {
         if let Some(ping) = &self.ping {
             ping.say(&mut self.requests, out);
         }
+    }
+
+    fn resume_from(&mut self, point: &str) {
+        let is_number = self.resumption.as_ref().is_some_and(Resumption::is_number);
+        // A string has nothing that serialization could refuse.
+        let json = if is_number { point.to_owned() } else { serde_json::to_string(point).unwrap_or_default() };
+        self.book.resume_from(Point { text: point.to_owned(), json });
+    }
+
+    fn take_tokens(&mut self) -> Vec<SessionToken> {
+        std::mem::take(&mut self.tokens)
     }
 
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox) {

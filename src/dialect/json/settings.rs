@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::config::{Condition, EventRuleSettings, units};
 use crate::dialect::declared::{ControlSettings, LimitSettings, PingSettings};
+use crate::dialect::resume::ResumeSettings;
 use crate::dialect::topic_form::TopicFormSettings;
 
 /// A whole declaration. Texts in braces: a pointer (`{/arg/channel}`) where messages are read, a name (`{id}`) where
@@ -27,6 +28,8 @@ pub struct JsonDialectSettings {
     /// Whole frames that are heartbeats and no JSON: `pong`.
     #[serde(deserialize_with = "units::one_or_many")]
     pub literals: Vec<String>,
+    /// How it is taken up again after a loss; absent: it cannot be.
+    pub resume: Option<ResumeSettings>,
     /// How topics are worded and asked for; the first form that fits counts.
     pub topics: Vec<TopicFormSettings>,
     /// Which topic a message belongs to.

@@ -30,9 +30,41 @@ pub(crate) struct Dictionary {
     monitors: Vec<Arc<MonitorIdentity>>,
     /// By a monitor's process-wide index: its number here plus one. Used by the writer only.
     numbers: Vec<u32>,
+    /// Numbers that nobody named get a name of ours: the blocks that named them may be lost.
+    lenient: bool,
 }
 
+/// The domain of monitors whose names were lost with the blocks that told them.
+pub(crate) const UNNAMED_DOMAIN: &str = "_unnamed";
+/// The most numbers that are given names for want of others. Far above any number of monitors.
+const UNNAMED_MAX: u32 = 1 << 20;
+
 impl Dictionary {
+    /// One that makes up the names that it lacks.
+    pub(crate) fn lenient() -> Self {
+        Self { lenient: true, ..Self::default() }
+    }
+
+    /// All names and domains, in the order of their numbers.
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
+        self.monitors.iter().map(|monitor| (monitor.name.to_string(), monitor.domain.to_string())).collect()
+    }
+
+    /// Makes up what is missing of the first `count` names.
+    fn make_up(&mut self, count: u32) -> Result<(), Malformed> {
+        if !self.lenient {
+            return Ok(());
+        }
+        if count > UNNAMED_MAX {
+            return Err(Malformed("a monitor's number is absurd"));
+        }
+        while self.monitors.len() < count as usize {
+            let number = len32(self.monitors.len());
+            self.learn(number, &format!("unnamed-{number}"), UNNAMED_DOMAIN)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&Arc<MonitorIdentity>> {
         self.monitors.get(number as usize)
     }
@@ -137,6 +169,21 @@ pub(crate) fn compose_header(
     out[start + 4..start + 8].copy_from_slice(&len.to_le_bytes());
     let crc = crc32c::crc32c(&out[start..]);
     out.extend_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// Gives a header that was read another place in the chain, or another journal; nothing in it changes its length. Returns its
+/// checksum, the next block's chain value.
+///
+/// # Panics
+/// When it is shorter than any header.
+pub(crate) fn replace_header(header: &mut [u8], journal_check: u32, chain: u32) -> u32 {
+    assert!(header.len() >= HEADER_FIXED_BYTES + CRC_BYTES, "a header that was read is whole");
+    header[12..16].copy_from_slice(&journal_check.to_le_bytes());
+    header[32..36].copy_from_slice(&chain.to_le_bytes());
+    let end = header.len() - CRC_BYTES;
+    let crc = crc32c::crc32c(&header[..end]);
+    header[end..].copy_from_slice(&crc.to_le_bytes());
     crc
 }
 
@@ -318,7 +365,10 @@ fn read_rows(
         let number = u32::try_from(reference >> 1).map_err(|_| Malformed("a monitor's number is absurd"))?;
         if reference & 1 == 1 {
             let (name, domain) = (input.text()?, input.text()?);
+            dictionary.make_up(number)?;
             dictionary.learn(number, name, domain)?;
+        } else {
+            dictionary.make_up(number.saturating_add(1))?;
         }
         let monitor = dictionary.get(number).ok_or(Malformed("a monitor was not named before"))?;
         rows.push(MonitorRow::read(Arc::clone(monitor), base, input)?);

@@ -22,7 +22,7 @@ pub(crate) use decoded::read_hash;
 pub use encoder::{EncodedBlock, Encoder};
 pub use event::Event;
 pub use header::BlockHeader;
-pub(crate) use header::{BLOCK_MAGIC, Dictionary, HEADER_FIXED_BYTES, HeaderPlace, compose_header};
+pub(crate) use header::{BLOCK_MAGIC, Dictionary, HEADER_FIXED_BYTES, HeaderPlace, compose_header, replace_header};
 pub use row::{AccountDelta, MonitorRow, TimeRange};
 
 /// Bytes of one entry of the section of hashes: the hash and the check of the payload.

@@ -183,7 +183,7 @@ impl Place {
 
     fn sink_on(&mut self, store: ScriptedStore, more: &str) -> Sink {
         let settings: SinkSettings = toml::from_str(&format!("kind = \"jsonl\"\n{more}")).unwrap();
-        let orders = Orders { enabled: settings.enabled, start_at: Offset::ZERO, nudges: 0, draining: false };
+        let orders = Orders { enabled: settings.enabled, start_at: Offset::ZERO, nudges: 0, anew: 0, draining: false };
         let (sender, receiver) = watch::channel(orders);
         let status = Arc::new(SinkStatus::new("s", settings.kind, Breaker::new(), settings.enabled));
         let lost = Arc::clone(&self.lost);
@@ -334,7 +334,7 @@ async fn a_dead_store_is_asked_ever_more_seldom_and_costs_another_nothing() {
     let live = place.sink("");
     place.caught_up(&live).await;
     place.until(&dead, |row| row.state == SinkState::Open).await;
-    tokio::time::sleep(Duration::from_mins(60)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let opens = dead.store.world().opens.clone();
     assert!((60..400).contains(&opens.len()), "{} attempts in an hour", opens.len());
     let mut gaps: Vec<Duration> = opens.windows(2).map(|pair| pair[1] - pair[0]).skip(20).collect();

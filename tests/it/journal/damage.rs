@@ -214,10 +214,10 @@ fn missing_swapped_and_doubled_segments_are_refused() {
 fn a_newer_format_is_refused_and_left_as_it_is() {
     let (storage, names) = four_segments();
     let mut content = storage.content(&names[3]);
-    content[8] = 2;
+    content[8] = 3;
     storage.set_content(&names[3], content.clone());
     let error = open(&storage).unwrap_err();
-    assert!(matches!(error, JournalError::Version { found: 2, .. }), "{error}");
+    assert!(matches!(error, JournalError::Version { found: 3, .. }), "{error}");
     assert_eq!(storage.content(&names[3]), content);
 }
 

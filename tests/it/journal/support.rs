@@ -12,9 +12,9 @@ use sluice::journal::{
 };
 
 /// 2026-01-01T00:00:00Z
-pub(super) const START: i64 = 1_767_225_600 * 1_000_000_000;
+pub(crate) const START: i64 = 1_767_225_600 * 1_000_000_000;
 
-pub(super) fn monitor(index: u32) -> Arc<MonitorIdentity> {
+pub(crate) fn monitor(index: u32) -> Arc<MonitorIdentity> {
     Arc::new(MonitorIdentity {
         index,
         name: format!("monitor-{index}").into(),
@@ -22,20 +22,20 @@ pub(super) fn monitor(index: u32) -> Arc<MonitorIdentity> {
     })
 }
 
-pub(super) fn payload(number: u64) -> String {
+pub(crate) fn payload(number: u64) -> String {
     format!(r#"{{"e":"trade","s":"BTCUSDT","t":{number},"p":"{}.50000000"}}"#, 40_000 + number % 7919)
 }
 
 /// Builds blocks of numbered events; event n is received n microseconds after [`START`].
-pub(super) struct Feed {
+pub(crate) struct Feed {
     builder: BlockBuilder,
     encoder: Encoder,
     monitors: Vec<Arc<MonitorIdentity>>,
-    pub(super) next: u64,
+    pub(crate) next: u64,
 }
 
 impl Feed {
-    pub(super) fn new(monitors: u32) -> Self {
+    pub(crate) fn new(monitors: u32) -> Self {
         Self {
             builder: BlockBuilder::new(Way::Smart),
             encoder: Encoder::new(),
@@ -44,7 +44,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn block(&mut self, events: u64) -> EncodedBlock {
+    pub(crate) fn block(&mut self, events: u64) -> EncodedBlock {
         for _ in 0..events {
             let number = self.next;
             self.next += 1;
@@ -70,7 +70,7 @@ impl Feed {
     }
 }
 
-pub(super) fn settings() -> JournalSettings {
+pub(crate) fn settings() -> JournalSettings {
     JournalSettings {
         sync_interval: Duration::from_millis(1),
         segment_size: ByteSize::mib(64),
@@ -80,19 +80,19 @@ pub(super) fn settings() -> JournalSettings {
     }
 }
 
-pub(super) fn open(dir: &Path) -> Journal {
+pub(crate) fn open(dir: &Path) -> Journal {
     Journal::open(dir, JournalOptions::new(settings())).unwrap().0
 }
 
 /// Submits and waits until it is durable.
-pub(super) fn append(journal: &Journal, block: EncodedBlock) {
+pub(crate) fn append(journal: &Journal, block: EncodedBlock) {
     let until = Offset(journal.durable().0 + u64::from(block.events()));
     journal.try_submit(block).unwrap();
     wait_for(|| journal.durable() >= until);
 }
 
 /// Waits for a condition; one that never comes is a failure.
-pub(super) fn wait_for(mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_for(mut condition: impl FnMut() -> bool) {
     for _ in 0..20_000 {
         if condition() {
             return;
@@ -102,7 +102,7 @@ pub(super) fn wait_for(mut condition: impl FnMut() -> bool) {
     panic!("waited ten seconds for nothing");
 }
 
-pub(super) fn read_all(reader: &mut JournalReader) -> Vec<Block> {
+pub(crate) fn read_all(reader: &mut JournalReader) -> Vec<Block> {
     let mut blocks = Vec::new();
     while let Some(block) = reader.next_block(&BlockFilter::all()).unwrap() {
         blocks.push(block);
@@ -111,7 +111,7 @@ pub(super) fn read_all(reader: &mut JournalReader) -> Vec<Block> {
 }
 
 /// Checks that `blocks` hold exactly the events `from..to`, in order.
-pub(super) fn assert_events(blocks: &[Block], from: u64, to: u64) {
+pub(crate) fn assert_events(blocks: &[Block], from: u64, to: u64) {
     let mut expected = from;
     for event in blocks.iter().flat_map(Block::events) {
         assert_eq!(event.offset, Offset(expected));

@@ -1,4 +1,4 @@
-//! Trust: the system's certificates, and those an upstream adds.
+//! Trust: the system's certificates, and those an upstream or a sink adds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,8 +29,12 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// What `wss://` links trust.
-pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+/// A client that trusts the system's certificates and those of `ca_file`, and speaks to nobody whose certificate these do
+/// not vouch for.
+///
+/// # Errors
+/// When there is nothing to trust, or the file cannot be read.
+pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // A bad certificate among the system's is skipped: the others still serve.

@@ -1,0 +1,60 @@
+//! `sluice backup`: a copy of the journal, consistent to one offset, while the daemon runs or not.
+
+use std::path::PathBuf;
+
+use super::run::journal_error;
+use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line};
+use crate::config::Settings;
+use crate::journal::{self, BackupError, JournalId, Offset};
+
+/// `sluice backup`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A new or empty folder; on the journal's own file system sealed segments are linked and take no room
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let settings = context.load()?.settings;
+        let dir = journal::folder(&settings.daemon.data_dir);
+        let manifest =
+            journal::back_up(&dir, &self.dir, |journal, offset| newest_checkpoint(&settings, journal, offset))
+                .map_err(backup_error)?;
+        match self.output.output {
+            Format::Json => print_json(&manifest)?,
+            Format::Table => {
+                let journal::Manifest { offset, earliest_offset, segments, bytes, linked, checkpoint, .. } = &manifest;
+                print_line(format!(
+                    "backed up and checked: events {earliest_offset} up to {offset} of journal {}, {segments} segments \
+                     ({linked} linked), {bytes} bytes, {}",
+                    manifest.journal,
+                    checkpoint.as_ref().map_or("no checkpoint".into(), |name| format!("checkpoint {name}")),
+                ))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The newest checkpoint that speaks of nothing behind the backup's end.
+fn newest_checkpoint(settings: &Settings, journal: JournalId, end: Offset) -> Option<PathBuf> {
+    let known = super::journal::known_of(settings);
+    let fits = known.into_iter().find(|known| known.journal == journal && known.offset <= end)?;
+    Some(settings.checkpoint.dir.join(fits.who.strip_prefix("checkpoint ")?))
+}
+
+/// With the exit code that belongs to it.
+pub(super) fn backup_error(error: BackupError) -> CliError {
+    match error {
+        BackupError::Journal(error) => journal_error(error),
+        BackupError::Damaged { .. } => CliError::from_error(Exit::Damaged, error),
+        BackupError::NotEmpty { .. } | BackupError::Occupied { .. } | BackupError::NoBackup { .. } => {
+            CliError::from_error(Exit::Usage, error)
+        }
+        BackupError::Unsettled { .. } | BackupError::Io { .. } => CliError::from_error(Exit::No, error),
+    }
+}

@@ -1,0 +1,14 @@
+//! Going on where an earlier run, or an earlier reader, had come to.
+//!
+//! | file       | is                                                                       |
+//! |------------|--------------------------------------------------------------------------|
+//! | `bookmark` | the newest good checkpoint at a start, and what it says                  |
+//! | `resume`   | where upstreams are taken up again after a start                         |
+//! | `replay/`  | writing a span of the journal into a sink's store anew                   |
+
+mod bookmark;
+pub mod replay;
+mod resume;
+
+pub use bookmark::Bookmarks;
+pub use resume::{ResumeFound, find_tokens};

@@ -1,0 +1,8 @@
+//! What a sink of kind `nats` promises, against a real nats-server.
+
+mod bus;
+mod faults;
+mod ownership;
+mod proxy;
+mod publishing;
+mod security;
