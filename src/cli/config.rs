@@ -9,7 +9,6 @@ use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
 use crate::server::Access;
 use crate::sink;
-use crate::sink::AnyStore;
 use crate::upstream;
 
 /// `sluice config`
@@ -49,9 +48,6 @@ fn check(context: &Context) -> Result<Exit, CliError> {
         upstream::check_trust(name, upstream).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     }
     sink::check(settings).map_err(|error| super::run::sink_error(&loaded, &error))?;
-    for (name, sink) in &settings.sinks {
-        AnyStore::new(name, sink, settings).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
-    }
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {
         Some(path) => path.display().to_string(),
