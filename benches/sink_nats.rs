@@ -162,7 +162,12 @@ async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
 }
 
 /// The sink, from its start until it has everything.
-fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, Failure> {
+fn sink(
+    runtime: &tokio::runtime::Runtime,
+    url: &str,
+    journal: &Arc<Journal>,
+    data_dir: &FilePath,
+) -> Result<Took, Failure> {
     let sink: SinkSettings = toml::from_str(r#"kind = "nats""#)?;
     let sink = SinkSettings { url: Some(Endpoint::from(url::Url::parse(url)?)), ..sink };
     let mut settings = Settings::default();
@@ -187,7 +192,7 @@ fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, 
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
-    running.shut_down();
+    runtime.block_on(running.stop(Instant::now() + Duration::from_secs(10)));
     Ok(took)
 }
 
@@ -207,7 +212,7 @@ fn main() -> Result<(), Failure> {
             if loop_first {
                 return runtime.block_on(bare(&server.url, &payloads));
             }
-            let took = sink(&server.url, &journal, folder.path())?;
+            let took = sink(&runtime, &server.url, &journal, folder.path())?;
             runtime.block_on(async {
                 let client = async_nats::connect(&server.url).await?;
                 let context = async_nats::jetstream::new(client);
