@@ -26,5 +26,6 @@ mod settings;
 mod signals;
 mod simulated_dialects;
 mod simulator;
+mod sinks;
 mod support;
 mod torture;
