@@ -29,6 +29,7 @@ mod settings;
 mod signals;
 mod simulated_dialects;
 mod simulator;
+mod sinks;
 mod support;
 mod torture;
 mod views;
