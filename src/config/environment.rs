@@ -34,9 +34,10 @@ struct Alias {
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 10] = [
+const NAMES: [Alias; 11] = [
     Alias { name: "USE_SMART_STREAMING", setting: ["smart_streaming", "enabled"], unit: Unit::Flag },
     Alias { name: "SMART_STREAMING_CANARY", setting: ["smart_streaming", "canary"], unit: Unit::Number },
+    Alias { name: "FAULT_TOLERANCE_ENABLED", setting: ["fault_tolerance", "enabled"], unit: Unit::Flag },
     Alias { name: "POOL_MIN_CONNECTIONS", setting: ["pool", "min_connections"], unit: Unit::Number },
     Alias { name: "POOL_MAX_CONNECTIONS", setting: ["pool", "max_connections"], unit: Unit::Number },
     Alias { name: "POOL_HEALTH_CHECK_INTERVAL", setting: ["pool", "health_check_interval"], unit: Unit::Milliseconds },

@@ -193,6 +193,12 @@ impl Daemon {
             clock: Arc::clone(&clock),
         };
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
+        let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
+        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
+        let watched: Arc<[Watched]> = watched.into();
+        live_state.get_or_init(|| {
+            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+        });
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -212,18 +218,12 @@ impl Daemon {
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
-        let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
-        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
         let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
         if settings.fault_tolerance.enabled {
             works.write_periodically();
         }
-        let watched: Arc<[Watched]> = watched.into();
-        live_state.get_or_init(|| {
-            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
-        });
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
@@ -364,7 +364,6 @@ impl Drop for Daemon {
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }
-        self.sinks.shut_down();
     }
 }
 

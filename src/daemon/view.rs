@@ -18,7 +18,7 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{Health, HealthState, MonitorRow, OperationRow, Refusal, ReplayAnswer, View};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
 
 /// The dedupe window's warning comes at most this often.
@@ -55,6 +55,8 @@ pub struct DaemonView {
     works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
+    /// As the sinks' rows.
+    sink_metrics: Vec<SinkMetrics>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -89,6 +91,7 @@ impl DaemonView {
             .iter()
             .map(|watched| std::iter::repeat_with(Troubles::default).take(watched.roster.monitors.len() + 1).collect())
             .collect();
+        let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
             troubles: Mutex::new(troubles),
@@ -98,6 +101,7 @@ impl DaemonView {
             sinks,
             switch_log: Mutex::new(switch_log),
             works,
+            sink_metrics,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -161,6 +165,9 @@ impl DaemonView {
             }
         }
         drop(all_troubles);
+        for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
+            metrics.set(row);
+        }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach

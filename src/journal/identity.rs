@@ -23,6 +23,10 @@ pub const SINKS_MONITOR: &str = "sinks";
 /// The monitor name, in [`OWN_DOMAIN`], under which settings that an operator made at run time are journaled.
 pub const SETTINGS_MONITOR: &str = "settings";
 
+/// Every monitor of [`OWN_DOMAIN`].
+pub const OWN_MONITORS: [&str; 6] =
+    [GAPS_MONITOR, QUARANTINE_MONITOR, STATE_MONITOR, METRICS_MONITOR, SINKS_MONITOR, SETTINGS_MONITOR];
+
 /// A monitor, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitorIdentity {

@@ -12,6 +12,7 @@ use super::latency::LatencyHistogram;
 use crate::journal::{CommitReport, OWN_DOMAIN};
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
+use crate::sink::{BreakerState, SinkRow, SinkState};
 
 const MESSAGES: &str = "sluice_messages_total";
 const EVENTS: &str = "sluice_events_total";
@@ -44,6 +45,17 @@ const CHECKPOINT_AGE: &str = "sluice_checkpoint_age_seconds";
 const CHECKPOINTS: &str = "sluice_checkpoints_written_total";
 const CHECKPOINT_FAILURES: &str = "sluice_checkpoint_failures_total";
 const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
+const SINK_STATE: &str = "sluice_sink_state";
+const SINK_BREAKER: &str = "sluice_sink_breaker_state";
+const SINK_CURSOR: &str = "sluice_sink_cursor_offset";
+const SINK_LAG_EVENTS: &str = "sluice_sink_lag_events";
+const SINK_LAG: &str = "sluice_sink_lag_seconds";
+const SINK_ROWS: &str = "sluice_sink_rows_total";
+const SINK_PARKED: &str = "sluice_sink_parked_total";
+const SINK_RETRIES: &str = "sluice_sink_retries_total";
+const SINK_LOST: &str = "sluice_sink_lost_events_total";
+const SINK_FILES: &str = "sluice_sink_files";
+const SINK_BYTES: &str = "sluice_sink_bytes";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -134,6 +146,20 @@ fn describe() {
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
     describe_histogram!(SINK_TRANSACTION, Unit::Seconds, "Duration of a sink's transactions");
+    describe_gauge!(SINK_STATE, "1 for the state that a sink is in, 0 for the others");
+    describe_gauge!(SINK_BREAKER, "1 for the state that a sink's breaker is in, 0 for the others");
+    describe_gauge!(SINK_CURSOR, "The offset after the last event that a sink has");
+    describe_gauge!(SINK_LAG_EVENTS, "Events of the journal that a sink may still have to take");
+    describe_gauge!(SINK_LAG, Unit::Seconds, "The age of the oldest event that a sink has not taken");
+    describe_counter!(SINK_ROWS, "Rows written to a sink");
+    describe_counter!(SINK_PARKED, "Rows that a sink refused, and that were put aside");
+    describe_counter!(SINK_RETRIES, "Attempts at a sink that failed");
+    describe_counter!(
+        SINK_LOST,
+        "Offsets that were no longer in the journal for a sink, or that an operator had it pass over"
+    );
+    describe_gauge!(SINK_FILES, "Files that hold a sink's events");
+    describe_gauge!(SINK_BYTES, Unit::Bytes, "Bytes that hold a sink's events");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -358,16 +384,64 @@ impl WindowMetrics {
 /// Figures of one sink.
 pub struct SinkMetrics {
     transaction: Histogram,
+    states: Vec<(SinkState, Gauge)>,
+    breaker: Vec<(BreakerState, Gauge)>,
+    cursor: Gauge,
+    lag_events: Gauge,
+    lag: Gauge,
+    rows: Counter,
+    parked: Counter,
+    retries: Counter,
+    lost: Counter,
+    files: Gauge,
+    bytes: Gauge,
 }
 
 impl SinkMetrics {
     /// The handles of `sink`.
     pub fn new(sink: &str) -> Self {
-        Self { transaction: metrics::histogram!(SINK_TRANSACTION, "sink" => sink.to_owned()) }
+        let labels = [("sink", sink.to_owned())];
+        let state = |name, state| gauge!(name, "sink" => sink.to_owned(), "state" => state);
+        Self {
+            transaction: metrics::histogram!(SINK_TRANSACTION, &labels),
+            states: SinkState::ALL.map(|each| (each, state(SINK_STATE, each.as_str()))).into(),
+            breaker: BreakerState::ALL.map(|each| (each, state(SINK_BREAKER, each.as_str()))).into(),
+            cursor: gauge!(SINK_CURSOR, &labels),
+            lag_events: gauge!(SINK_LAG_EVENTS, &labels),
+            lag: gauge!(SINK_LAG, &labels),
+            rows: counter!(SINK_ROWS, &labels),
+            parked: counter!(SINK_PARKED, &labels),
+            retries: counter!(SINK_RETRIES, &labels),
+            lost: counter!(SINK_LOST, &labels),
+            files: gauge!(SINK_FILES, &labels),
+            bytes: gauge!(SINK_BYTES, &labels),
+        }
     }
 
     /// A transaction was confirmed.
     pub fn transaction(&self, took: Duration) {
         self.transaction.record(took.as_secs_f64());
+    }
+
+    /// Brings the metrics up to how the sink stands. What is not known is not a number.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, row: &SinkRow) {
+        let flag = |on| if on { 1.0 } else { 0.0 };
+        let known = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
+        for (state, gauge) in &self.states {
+            gauge.set(flag(*state == row.state));
+        }
+        for (state, gauge) in &self.breaker {
+            gauge.set(flag(*state == row.breaker));
+        }
+        self.cursor.set(known(row.cursor));
+        self.lag_events.set(known(row.lag_events));
+        self.lag.set(row.lag_seconds.unwrap_or(f64::NAN));
+        self.rows.absolute(row.rows);
+        self.parked.absolute(row.parked);
+        self.retries.absolute(row.retries);
+        self.lost.absolute(row.lost);
+        self.files.set(known(row.files));
+        self.bytes.set(known(row.bytes));
     }
 }

@@ -22,6 +22,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod resume;
 mod settings;
 mod signals;
 mod simulated_dialects;

@@ -76,7 +76,7 @@ impl PostgresServer {
         });
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
         let log = log.expect("a log file");
         let mut command = as_servant("postgres");

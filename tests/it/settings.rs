@@ -74,6 +74,7 @@ fn each_environment_name_works_as_it_is() {
     let names = [
         ("USE_SMART_STREAMING", "true", "smart_streaming.enabled", json!(true)),
         ("SMART_STREAMING_CANARY", "0.5", "smart_streaming.canary", json!(0.5)),
+        ("FAULT_TOLERANCE_ENABLED", "false", "fault_tolerance.enabled", json!(false)),
         ("POOL_MIN_CONNECTIONS", "1", "pool.min_connections", json!(1)),
         ("POOL_MAX_CONNECTIONS", "9", "pool.max_connections", json!(9)),
         ("POOL_HEALTH_CHECK_INTERVAL", "15000", "pool.health_check_interval", json!("15s")),
@@ -354,6 +355,88 @@ fn check_says_what_it_found() {
 }
 
 /// `config/sluice.toml` with its examples made real: lines that begin with `#` and no space.
+#[test]
+fn a_sink_is_told_what_belongs_to_its_kind_and_what_it_lacks() {
+    let sink = |lines: &str| {
+        format!(
+            "{UPSTREAM}[monitors.trades]\ndomain = \"trading\"\nupstream = \"feed\"\ntopics = [\"t\"]\n[sinks.s]\n{lines}\n"
+        )
+    };
+    let jsonl = |lines: &str| sink(&format!("kind = \"jsonl\"\nfolder = \"f\"\n{lines}"));
+    let fields = |lines: &str| {
+        format!(
+            "{UPSTREAM}[monitors.a]\ndomain = \"d\"\nupstream = \"feed\"\ntopics = [\"t\"]\n[monitors.a.fields]\n{lines}\n"
+        )
+    };
+    let mistakes: Vec<(String, &[&str])> = vec![
+        (sink("kind = \"postgrse\""), &["s.toml:9: sinks.s.kind", "postgres"]),
+        (sink("kind = \"postgres\""), &["s.toml:8: sinks.s: ", "needs `url`, such as \"postgres://"]),
+        (sink("kind = \"sqlite\""), &["s.toml:8: sinks.s: ", "needs `folder`"]),
+        (
+            sink("kind = \"nats\"\nurl = \"postgres://me:hunter2@h/d\""),
+            &["s.toml:10: sinks.s.url", "must begin with `nats://` or `tls://`", "me:***@h"],
+        ),
+        (
+            jsonl("table = \"t\""),
+            &["s.toml:11: sinks.s.table: belongs to sinks of kind `postgres`, and this one is `jsonl`"],
+        ),
+        (
+            sink("kind = \"sqlite\"\nfolder = \"f\"\nurl = \"nats://h\"\ncompression = \"zstd\""),
+            &[
+                "s.toml:11: sinks.s.url: belongs to sinks of kind `postgres` and `nats`",
+                "s.toml:12: sinks.s.compression",
+            ],
+        ),
+        (jsonl("batch_max = 0"), &["s.toml:11: sinks.s.batch_max = 0: must be from 1 to"]),
+        (jsonl("read_ahead = \"0B\""), &["s.toml:11: sinks.s.read_ahead = 0B: must be more than 0"]),
+        (jsonl("timeout = \"0s\""), &["s.toml:11: sinks.s.timeout = 0s: must be longer than 0"]),
+        (jsonl("retention_days = 0"), &["s.toml:11: sinks.s.retention_days = 0: must be at least 1"]),
+        (
+            jsonl("monitors = [\"gaps\", \"trade\"]"),
+            &["s.toml:11: sinks.s.monitors[1] = \"trade\": no such monitor; did you mean `trades`?"],
+        ),
+        (
+            jsonl("domains = [\"_sluice\", \"_shadow.trading\", \"tradin\"]"),
+            &["s.toml:11: sinks.s.domains[2] = \"tradin\": no such domain; did you mean `trading`?"],
+        ),
+        (
+            jsonl("[sinks.other]\nkind = \"sqlite\"\nfolder = \"f\""),
+            &["sinks.s.folder", "is the folder of sink `other` already"],
+        ),
+        (
+            sink("kind = \"jsonl\"\nfolder = \"f\"\n[sinks._x]\nkind = \"jsonl\"\nfolder = \"g\""),
+            &["sinks._x: a sink's name must not start"],
+        ),
+        (
+            fields("price = { pointer = \"p\" }"),
+            &["s.toml:9: monitors.a.fields.price.pointer = \"p\": not a JSON Pointer"],
+        ),
+        (
+            fields("price = { pointer = \"/p\", type = \"float\" }"),
+            &["s.toml:9: monitors.a.fields.price.type", "double"],
+        ),
+        (
+            fields("Payload = { pointer = \"/p\" }"),
+            &["s.toml:9: monitors.a.fields.Payload: is a column that every event has"],
+        ),
+        (fields("\"a b\" = { pointer = \"/p\" }"), &["s.toml:9: monitors.a.fields.\"a b\": is a column's name"]),
+        (
+            fields(
+                "p = { pointer = \"/p\", type = \"numeric\" }\n[monitors.b]\ndomain = \"d\"\nupstream = \"feed\"\ntopics = [\"t\"]\nfields.P = { pointer = \"/p\" }",
+            ),
+            &["s.toml:14: monitors.b.fields.P: monitor `a` has a field of this name with another type"],
+        ),
+    ];
+    for (text, expected) in mistakes {
+        assert_says(&refused(&text), expected);
+    }
+    let long = "c".repeat(64);
+    assert_says(&refused(&fields(&format!("{long} = {{ pointer = \"/p\" }}"))), &["at most 63 characters"]);
+    let place = Workplace::new().with_file("etc/s.toml", jsonl("rewind = \"0s\"\nmonitors = [\"trades\"]"));
+    let rows = shown(&place, &["--config", "etc/s.toml"]);
+    assert_eq!(rows["sinks.s.folder"].0, json!(place.path("etc/f")), "paths begin at the settings file");
+}
+
 fn shipped_with_its_examples() -> String {
     let text = project_file("config/sluice.toml");
     let real = |line: &str| match line.strip_prefix('#') {
@@ -392,7 +475,11 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     let place = Workplace::new().with_file("config/sluice.toml", shipped_with_its_examples());
     place.write("config/token", "0123456789abcdef");
     let outcome = place.run(["config", "check"]);
-    assert_eq!(outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics\n", "{}", outcome.stderr);
+    assert_eq!(
+        outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics, 1 sink\n",
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
