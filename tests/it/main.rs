@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod checkpoints;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
