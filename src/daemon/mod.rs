@@ -3,8 +3,10 @@
 mod assembly;
 mod figures;
 mod history;
+mod journal_events;
 mod operations;
 mod own_events;
+mod retry;
 mod snapshot;
 mod start;
 mod summary;

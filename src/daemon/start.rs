@@ -1,7 +1,7 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
+use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
@@ -23,8 +25,9 @@ use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, DurableToken, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
-    OWN_DOMAIN, Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
+    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -35,6 +38,7 @@ use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
+use crate::views::{Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -84,6 +88,7 @@ pub struct Daemon {
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
     history: Arc<History>,
+    views: Arc<Views>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
     sinks: RunningSinks,
@@ -127,6 +132,8 @@ impl Daemon {
         // Filled when there is something to tell, which is before anything can be written.
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
+        let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
+        let teller = Arc::clone(&drop_teller);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
@@ -144,6 +151,7 @@ impl Daemon {
             known_durable,
             retention_waits: true,
             snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            drop_record: Some(Box::new(move |span| teller.get().map(|teller| teller.block(span)))),
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
@@ -161,6 +169,7 @@ impl Daemon {
         let own = OwnIdentities {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
+            retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
@@ -174,6 +183,18 @@ impl Daemon {
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+        };
+        let known = assembled
+            .iter()
+            .map(|(name, Assembled { dialect, roster })| (name.clone(), (Arc::clone(dialect), Arc::clone(roster))));
+        let retrier = Retrier {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::clone(&clock),
+            own: wiring.own.clone(),
+            batch: settings.batch.clone(),
+            upstreams: known.collect(),
+            at_work: Mutex::default(),
         };
         let mut upstreams = Vec::new();
         let mut watched = Vec::new();
@@ -192,13 +213,12 @@ impl Daemon {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
-        let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
-        let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
-        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
+        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
         let watched: Arc<[Watched]> = watched.into();
         live_state.get_or_init(|| {
             LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
         });
+        let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -218,6 +238,8 @@ impl Daemon {
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
+        let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
+        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
         let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
@@ -228,11 +250,15 @@ impl Daemon {
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
+        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
+        let views = Arc::new(views.map_err(StartError::Runtime)?);
         let view = Arc::new(DaemonView::new(
             watched,
             Arc::clone(&journal),
             commits,
             window,
+            retrier,
+            Arc::clone(&views),
             sinks.sinks(),
             switch_log,
             Arc::clone(&works),
@@ -274,6 +300,7 @@ impl Daemon {
             journal,
             view,
             history,
+            views,
             ingest: Some(ingest),
             links,
             sinks,
@@ -340,6 +367,9 @@ impl Daemon {
             // Beside this thread, as above. A failure is told by the keeper.
             drop(tokio::task::spawn_blocking(move || works.keeper.write(Cause::Shutdown)).await);
         }
+        let views = Arc::clone(&self.views);
+        // It catches its own panics, and what it does not save is built again.
+        tokio::task::spawn_blocking(move || views.stop()).await.ok();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.
@@ -442,8 +472,14 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
             tracing::info!("there is room on the disk again");
         }
         Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
-        Notice::Retired { from, to } => tracing::info!(%from, %to, "retention deleted a segment"),
-        Notice::Dropped { from, to } => {
+        Notice::Retired { from, to, bytes } => {
+            metrics.deleted("retention", *bytes);
+            tracing::info!(%from, %to, "retention deleted a segment");
+        }
+        Notice::Retention(status) => metrics.retention(status),
+        Notice::Dropping(span) => announce(span),
+        Notice::Dropped { from, to, bytes } => {
+            metrics.deleted("drop_oldest", *bytes);
             tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
         }
         Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),

@@ -222,6 +222,6 @@ impl StoreUnderTest for Table {
     }
 
     fn start_again(&mut self) {
-        self.server.begin();
+        self.server.restart();
     }
 }
