@@ -8,6 +8,7 @@ use crate::daemon::assemble;
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
 use crate::server::Access;
+use crate::sink;
 use crate::upstream;
 
 /// `sluice config`
@@ -46,16 +47,21 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     for (name, upstream) in &settings.upstreams {
         upstream::check_trust(name, upstream).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     }
+    sink::check(settings).map_err(|error| super::run::sink_error(&loaded, &error))?;
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {
         Some(path) => path.display().to_string(),
         None => "no settings file, built-in defaults".to_owned(),
     };
     let summary = format!(
-        "ok: {source}: {}, {}, {}",
+        "ok: {source}: {}, {}, {}{}",
         counted(settings.upstreams.len(), "upstream"),
         counted(settings.monitors.len(), "monitor"),
-        counted(topics, "topic")
+        counted(topics, "topic"),
+        match settings.sinks.len() {
+            0 => String::new(),
+            sinks => format!(", {}", counted(sinks, "sink")),
+        }
     );
     print_line(summary)?;
     if settings.monitors.is_empty() {

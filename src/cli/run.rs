@@ -1,7 +1,8 @@
 //! `sluice run`: the daemon.
 
+use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
-use crate::config::{Loaded, require_smart_path};
+use crate::config::{KeyPath, Loaded, require_smart_path};
 use crate::daemon::{self, AssemblyError, Ending, StartError};
 use crate::journal::JournalError;
 use crate::sink::SinkError;
@@ -30,6 +31,7 @@ impl Args {
         })
         .map_err(|error| match error {
             StartError::Assembly(error) => assembly_error(&loaded, &error),
+            StartError::Sink(error) => sink_error(&loaded, &error),
             other => other.into(),
         })?;
         conclude(ending)
@@ -63,6 +65,17 @@ pub(super) fn assembly_error(loaded: &Loaded, error: &AssemblyError) -> CliError
     CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
 }
 
+/// A sink that cannot be made ready, with the place where its settings are.
+pub(super) fn sink_error(loaded: &Loaded, error: &SinkError) -> CliError {
+    match error {
+        SinkError::Settings { sink, .. } => {
+            let origin = loaded.origins.nearest(&KeyPath::from(["sinks", sink]));
+            CliError::plain(Exit::BadSettings, format!("{origin}: {error}"))
+        }
+        SinkError::Runtime(_) => CliError::plain(Exit::No, error.to_string()),
+    }
+}
+
 /// A journal's error with the exit code that belongs to it.
 pub(super) fn journal_error(error: JournalError) -> CliError {
     CliError::from_error(journal_exit(&error), error)
@@ -81,6 +94,7 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Journal(error) => journal_error(error),
+            StartError::Checkpoint(error) => checkpoint_error(error),
             StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
                 Self::from_error(Exit::BadSettings, error)
             }

@@ -1,5 +1,7 @@
 //! What must hold between settings that are each of the right type.
 
+mod sinks;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,8 +13,6 @@ use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
 use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
 use super::units::{ByteSize, show_duration};
-
-mod sinks;
 
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);
@@ -60,6 +60,16 @@ impl Checker<'_> {
             origin: self.origins.nearest(key).to_owned(),
             key: key.clone(),
             value: Some(redacted(key, &value.to_string())),
+            message: message.into(),
+        });
+    }
+
+    /// What is wrong is the key and not its value.
+    fn refuse_key(&mut self, key: &KeyPath, message: impl Into<String>) {
+        self.problems.push(Problem {
+            origin: self.origins.nearest(key).to_owned(),
+            key: key.clone(),
+            value: None,
             message: message.into(),
         });
     }
@@ -122,6 +132,13 @@ impl Checker<'_> {
             );
         }
         self.journal(settings);
+        self.duration(&key("checkpoint", "interval"), settings.checkpoint.interval);
+        if settings.checkpoint.keep == 0 {
+            self.refuse(&key("checkpoint", "keep"), 0, "must be at least 1");
+        }
+        if settings.checkpoint.dir.as_os_str().is_empty() {
+            self.refuse(&key("checkpoint", "dir"), "\"\"", "must name a folder");
+        }
     }
 
     fn journal(&mut self, settings: &Settings) {
@@ -224,12 +241,7 @@ impl Checker<'_> {
         } else {
             return;
         };
-        self.problems.push(Problem {
-            origin: self.origins.nearest(path).to_owned(),
-            key: path.clone(),
-            value: None,
-            message: format!("{what} {fault}"),
-        });
+        self.refuse_key(path, format!("{what} {fault}"));
     }
 
     fn monitor(&mut self, name: &str, monitor: &MonitorSettings, settings: &Settings) {
@@ -263,7 +275,6 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
-        self.fields(&path, monitor);
     }
 
     fn rule(&mut self, path: &KeyPath, rule: &EventRuleSettings) {

@@ -7,16 +7,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::retry::Retrier;
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
+use super::works::Works;
+use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
-use crate::journal::{Journal, JournalState};
+use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::server::{Health, HealthState, MonitorRow, View};
+use crate::recovery::replay::ReplayRequest;
+use crate::server::{
+    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
+    RetryRefusal, RetryReport, RetryRequest, Running, View,
+};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -48,9 +56,14 @@ pub struct DaemonView {
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
+    retrier: Retrier,
+    views: Arc<Views>,
     sinks: Arc<Sinks>,
+    works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
+    /// As the sinks' rows.
+    sink_metrics: Vec<SinkMetrics>,
     started: Instant,
     /// By upstream, by monitor; the upstream's own last.
     monitor_metrics: Vec<Vec<MonitorMetrics>>,
@@ -66,8 +79,11 @@ impl DaemonView {
         journal: Arc<Journal>,
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
+        retrier: Retrier,
+        views: Arc<Views>,
         sinks: Arc<Sinks>,
         switch_log: SwitchLog,
+        works: Arc<Works>,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -84,14 +100,19 @@ impl DaemonView {
             .iter()
             .map(|watched| std::iter::repeat_with(Troubles::default).take(watched.roster.monitors.len() + 1).collect())
             .collect();
+        let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
             troubles: Mutex::new(troubles),
             journal,
             commits,
             window,
+            retrier,
+            views,
             sinks,
             switch_log: Mutex::new(switch_log),
+            sink_metrics,
+            works,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -155,6 +176,9 @@ impl DaemonView {
             }
         }
         drop(all_troubles);
+        for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
+            metrics.set(row);
+        }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach
@@ -167,6 +191,7 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        self.works.keeper.tend();
     }
 }
 
@@ -181,7 +206,35 @@ fn idle_topics(topics: &[TopicState]) -> Vec<(&'static str, usize)> {
     counts.into_iter().collect()
 }
 
+/// The journal's state in a word, and whether it takes events.
+fn state_of(journal: &Journal) -> (&'static str, bool) {
+    match journal.state() {
+        JournalState::Writable => ("writable", true),
+        JournalState::Full { .. } => ("full", false),
+        JournalState::Failed(_) => ("failed", false),
+        JournalState::Closed => ("closed", false),
+    }
+}
+
 impl View for DaemonView {
+    fn journal(&self) -> JournalRow {
+        let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
+        JournalRow {
+            journal: self.journal.id().to_string(),
+            durable_offset: self.journal.durable().0,
+            state: state_of(&self.journal).0.to_owned(),
+            retention: RetentionRow {
+                last_run: last_run.map(|at| at.to_string()),
+                deleted_segments,
+                deleted_bytes,
+                held_by: held.as_ref().map(|held| held.who.to_string()),
+                held_from: held.as_ref().map(|held| held.from.0),
+                held_bytes: held.as_ref().map_or(0, |held| held.bytes),
+                above_max_size: held.is_some_and(|held| held.above_max_size),
+            },
+        }
+    }
+
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
         let upstreams: BTreeMap<String, &'static str> = self
@@ -204,12 +257,15 @@ impl View for DaemonView {
             })
             .collect();
         let sinks = self.sinks_health(&mut reasons);
-        let (journal, writable) = match self.journal.state() {
-            JournalState::Writable => ("writable", true),
-            JournalState::Full { .. } => ("full", false),
-            JournalState::Failed(_) => ("failed", false),
-            JournalState::Closed => ("closed", false),
-        };
+        if let Some(problem) = self.works.keeper.problem() {
+            reasons.push(format!("no checkpoint could be written: {problem}"));
+        }
+        if let Some(HeldBack { who, from, bytes, above_max_size: true, .. }) = self.journal.retention().held {
+            reasons.push(format!(
+                "the journal is larger than `journal.max_size`: {who} needs events from {from} on, {bytes} bytes more"
+            ));
+        }
+        let (journal, writable) = state_of(&self.journal);
         if !writable {
             reasons.insert(0, format!("the journal is {journal}: nothing becomes durable"));
         }
@@ -230,6 +286,24 @@ impl View for DaemonView {
         }
     }
 
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
+        self.retrier.run(request)
+    }
+
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError> {
+        let statistics = self.views.statistics(history)?;
+        let (bytes, capacity) = (self.journal.queued().0 as u64, Journal::QUEUE_BYTES_MAX as u64);
+        let [p50, p95, p99] = self.commits.latencies_ms([0.5, 0.95, 0.99]);
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let utilization_percent = 100.0 * bytes as f64 / capacity as f64;
+        let buffer = Buffer { bytes, capacity, utilization_percent };
+        Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
+    }
+
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
+        self.views.last_values(monitor, key, limit)
+    }
+
     fn sinks(&self) -> Vec<SinkRow> {
         self.sinks.rows()
     }
@@ -246,6 +320,26 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
+        self.works.checkpoints()
+    }
+
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal> {
+        self.works.create_checkpoint()
+    }
+
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
+        self.works.replay(request)
+    }
+
+    fn operations(&self) -> Vec<OperationRow> {
+        self.works.operations()
+    }
+
+    fn operation(&self, id: &str) -> Option<OperationRow> {
+        self.works.operations.row(id)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

@@ -11,6 +11,9 @@ pub const GAPS_MONITOR: &str = "gaps";
 /// The monitor name, in [`OWN_DOMAIN`], under which frames that could not be read are journaled.
 pub const QUARANTINE_MONITOR: &str = "quarantine";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a quarantined frame was parsed again.
+pub const RETRIES_MONITOR: &str = "retries";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which every segment begins with a snapshot of live state.
 pub const STATE_MONITOR: &str = "state";
 
@@ -22,6 +25,12 @@ pub const SINKS_MONITOR: &str = "sinks";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which settings that an operator made at run time are journaled.
 pub const SETTINGS_MONITOR: &str = "settings";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
+pub const JOURNAL_MONITOR: &str = "journal";
+/// Every monitor of [`OWN_DOMAIN`].
+pub const OWN_MONITORS: [&str; 6] =
+    [GAPS_MONITOR, QUARANTINE_MONITOR, STATE_MONITOR, METRICS_MONITOR, SINKS_MONITOR, SETTINGS_MONITOR];
 
 /// A monitor, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,6 +34,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -44,7 +44,7 @@ pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
 pub use breaker::{Breaker, BreakerState, Forced, Permit, Refusal};
 pub use interest::Interest;
 pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
-pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks};
+pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks, check};
 pub use status::{LatencyMs, SinkMark, SinkRow, SinkState};
 pub use store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredPayload, StoredRow};
 pub use switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};

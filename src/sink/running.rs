@@ -32,7 +32,7 @@ const PARKED_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// Its settings.
-    #[error("`sinks.{sink}`: {reason}")]
+    #[error("sinks.{sink}: {reason}")]
     Settings {
         /// Which.
         sink: String,
@@ -46,7 +46,7 @@ pub enum SinkError {
 
 /// Sinks as settings have them, ready to be started.
 pub struct ReadySinks {
-    runtime: Option<Runtime>,
+    threads: Threads,
     settings: Settings,
     stores: BTreeMap<String, AnyStore>,
 }
@@ -69,26 +69,37 @@ pub struct SinkStart {
     pub lost_why: LostWhy,
 }
 
+/// Whether every sink's settings can be used. Nothing is touched.
+///
+/// # Errors
+/// When those of one cannot.
+pub fn check(settings: &Settings) -> Result<(), SinkError> {
+    stores(settings).map(drop)
+}
+
+fn stores(settings: &Settings) -> Result<BTreeMap<String, AnyStore>, SinkError> {
+    let store = |(name, sink): (&String, _)| match AnyStore::new(name, sink, settings) {
+        Ok(store) => Ok((name.clone(), store)),
+        Err(reason) => Err(SinkError::Settings { sink: name.clone(), reason }),
+    };
+    settings.sinks.iter().map(store).collect()
+}
+
 impl ReadySinks {
     /// Makes every sink's store, without touching it, and threads for them.
     ///
     /// # Errors
     /// When settings cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, SinkError> {
-        let mut stores = BTreeMap::new();
-        for (name, sink) in &settings.sinks {
-            let store = AnyStore::new(name, sink, settings)
-                .map_err(|reason| SinkError::Settings { sink: name.clone(), reason })?;
-            stores.insert(name.clone(), store);
-        }
-        let runtime = if stores.is_empty() { None } else { Some(threads(stores.len())?) };
-        Ok(Self { runtime, settings: settings.clone(), stores })
+        let stores = stores(settings)?;
+        let threads = Threads::new(stores.len())?;
+        Ok(Self { threads, settings: settings.clone(), stores })
     }
 
     /// Asks every sink that is on how far it is, all at once and not for long. What does not answer, or not about this journal,
     /// is left out. Blocking.
     pub fn ask(&self, journal: JournalId) -> Vec<KnownDurable> {
-        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let Some(runtime) = &self.threads.0 else { return Vec::new() };
         let mut asked = JoinSet::new();
         for (name, sink) in self.settings.sinks.iter().filter(|(_, sink)| sink.enabled) {
             // One of its own: where it is interrupted, nothing of it is left in the one that is used later.
@@ -115,7 +126,7 @@ impl ReadySinks {
 
     /// Starts them. What they may need of the journal is held when this returns.
     pub fn start(self, start: &SinkStart) -> RunningSinks {
-        let Self { runtime, settings, stores } = self;
+        let Self { threads, settings, stores } = self;
         let journal = &start.journal;
         let durable_at_start = journal.durable();
         let mut tasks = JoinSet::new();
@@ -159,32 +170,52 @@ impl ReadySinks {
                 lost_log: Arc::clone(&start.lost_log),
                 lost_why: Arc::clone(&start.lost_why),
             });
-            if let Some(runtime) = &runtime {
+            if let Some(runtime) = &threads.0 {
                 tasks.spawn_on(runner.run(), runtime.handle());
             }
             list.push(Entry { status, orders: sender, opening, asked: Mutex::default() });
         }
-        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
+        let handle = threads.0.as_ref().map(|runtime| runtime.handle().clone());
         let sinks = Arc::new(Sinks { list, settings, journal: Arc::clone(journal), handle });
-        RunningSinks { runtime, tasks, sinks }
+        RunningSinks { threads, tasks, sinks }
     }
 }
 
-fn threads(sinks: usize) -> Result<Runtime, SinkError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(sinks))
-        // Reading the journal, and stores that block: a hung one of these must leave room for the others.
-        .max_blocking_threads(4 + 4 * sinks)
-        .thread_name("sinks")
-        .enable_all()
-        .build()
-        .map_err(SinkError::Runtime)
+/// The sinks' own threads; none where there are no sinks. Dropping them waits for nobody: a store may hang.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new(sinks: usize) -> Result<Self, SinkError> {
+        if sinks == 0 {
+            return Ok(Self(None));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(cores.min(sinks))
+            // Reading the journal, and stores that block: a hung one of these must leave room for the others.
+            .max_blocking_threads(4 + 4 * sinks)
+            .thread_name("sinks")
+            .enable_all()
+            .build();
+        runtime.map(|runtime| Self(Some(runtime))).map_err(SinkError::Runtime)
+    }
+
+    fn shut_down(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
 }
 
 /// Sinks at work.
 pub struct RunningSinks {
-    runtime: Option<Runtime>,
+    threads: Threads,
     tasks: JoinSet<()>,
     sinks: Arc<Sinks>,
 }
@@ -228,15 +259,8 @@ impl RunningSinks {
         }
         let tasks = &mut self.tasks;
         let drained = tokio::time::timeout_at(deadline, async { while tasks.join_next().await.is_some() {} }).await;
-        self.shut_down();
+        self.threads.shut_down();
         drained.is_ok()
-    }
-
-    /// Ends them as if killed.
-    pub fn shut_down(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

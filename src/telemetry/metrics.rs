@@ -2,16 +2,17 @@
 //!
 //! Handles are looked up once and kept; nothing here is called for a single message.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::latency::LatencyHistogram;
-use crate::journal::{CommitReport, OWN_DOMAIN};
+use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
+use crate::sink::{BreakerState, SinkRow, SinkState};
 
 const MESSAGES: &str = "sluice_messages_total";
 const EVENTS: &str = "sluice_events_total";
@@ -35,6 +36,11 @@ const SYNC: &str = "sluice_journal_sync_seconds";
 const DURABLE: &str = "sluice_journal_durable_offset";
 const QUEUE: &str = "sluice_journal_queue_bytes";
 const JOURNAL_WRITABLE: &str = "sluice_journal_writable";
+const RETENTION_RUN: &str = "sluice_journal_retention_last_run_seconds";
+const DELETED_SEGMENTS: &str = "sluice_journal_deleted_segments_total";
+const DELETED_BYTES: &str = "sluice_journal_deleted_bytes_total";
+const HELD_BYTES: &str = "sluice_journal_held_bytes";
+const HELD_FROM: &str = "sluice_journal_held_from_offset";
 const WINDOW_IDS: &str = "sluice_dedupe_ids";
 const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
 const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
@@ -44,6 +50,20 @@ const CHECKPOINT_AGE: &str = "sluice_checkpoint_age_seconds";
 const CHECKPOINTS: &str = "sluice_checkpoints_written_total";
 const CHECKPOINT_FAILURES: &str = "sluice_checkpoint_failures_total";
 const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
+const VIEW_OFFSET: &str = "sluice_view_offset";
+const VIEW_REBUILDS: &str = "sluice_view_rebuilds_total";
+const VIEW_SKIPPED: &str = "sluice_view_skipped_events_total";
+const SINK_STATE: &str = "sluice_sink_state";
+const SINK_BREAKER: &str = "sluice_sink_breaker_state";
+const SINK_CURSOR: &str = "sluice_sink_cursor_offset";
+const SINK_LAG_EVENTS: &str = "sluice_sink_lag_events";
+const SINK_LAG: &str = "sluice_sink_lag_seconds";
+const SINK_ROWS: &str = "sluice_sink_rows_total";
+const SINK_PARKED: &str = "sluice_sink_parked_total";
+const SINK_RETRIES: &str = "sluice_sink_retries_total";
+const SINK_LOST: &str = "sluice_sink_lost_events_total";
+const SINK_FILES: &str = "sluice_sink_files";
+const SINK_BYTES: &str = "sluice_sink_bytes";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -118,6 +138,15 @@ fn describe() {
     describe_gauge!(DURABLE, "Events below this offset are durable");
     describe_gauge!(QUEUE, Unit::Bytes, "Bytes of blocks waiting for the journal's writer");
     describe_gauge!(JOURNAL_WRITABLE, "1 while the journal takes events, 0 while it is full or has failed");
+    describe_gauge!(RETENTION_RUN, Unit::Seconds, "When retention last looked at the journal, seconds since 1970");
+    describe_counter!(DELETED_SEGMENTS, "Segments deleted, by cause");
+    describe_counter!(DELETED_BYTES, Unit::Bytes, "Bytes of segments deleted, by cause");
+    describe_gauge!(
+        HELD_BYTES,
+        Unit::Bytes,
+        "Bytes that the journal keeps beyond its limits because a reader needs them"
+    );
+    describe_gauge!(HELD_FROM, "The first event that this reader needs, where it holds retention back");
     describe_gauge!(WINDOW_IDS, "Ids remembered");
     describe_gauge!(WINDOW_BYTES, Unit::Bytes, "Memory of remembered ids");
     describe_gauge!(
@@ -130,10 +159,27 @@ fn describe() {
         OWN_REFUSED,
         "Events of the daemon's own that the journal had no room for, and that were dropped"
     );
+    describe_gauge!(VIEW_OFFSET, "Up to which offset a view is built");
+    describe_counter!(VIEW_REBUILDS, "Views thrown away and built anew from the journal");
+    describe_counter!(VIEW_SKIPPED, "Events that last values passed over to catch up");
     describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
     describe_histogram!(SINK_TRANSACTION, Unit::Seconds, "Duration of a sink's transactions");
+    describe_gauge!(SINK_STATE, "1 for the state that a sink is in, 0 for the others");
+    describe_gauge!(SINK_BREAKER, "1 for the state that a sink's breaker is in, 0 for the others");
+    describe_gauge!(SINK_CURSOR, "The offset after the last event that a sink has");
+    describe_gauge!(SINK_LAG_EVENTS, "Events of the journal that a sink may still have to take");
+    describe_gauge!(SINK_LAG, Unit::Seconds, "The age of the oldest event that a sink has not taken");
+    describe_counter!(SINK_ROWS, "Rows written to a sink");
+    describe_counter!(SINK_PARKED, "Rows that a sink refused, and that were put aside");
+    describe_counter!(SINK_RETRIES, "Attempts at a sink that failed");
+    describe_counter!(
+        SINK_LOST,
+        "Offsets that were no longer in the journal for a sink, or that an operator had it pass over"
+    );
+    describe_gauge!(SINK_FILES, "Files that hold a sink's events");
+    describe_gauge!(SINK_BYTES, Unit::Bytes, "Bytes that hold a sink's events");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -249,6 +295,8 @@ pub struct JournalMetrics {
     sync: Histogram,
     durable: Gauge,
     writable: Gauge,
+    /// Who held retention back when it last looked.
+    holder: Mutex<Option<Arc<str>>>,
 }
 
 impl JournalMetrics {
@@ -262,6 +310,7 @@ impl JournalMetrics {
             sync: metrics::histogram!(SYNC),
             durable: gauge!(DURABLE),
             writable,
+            holder: Mutex::default(),
         }
     }
 
@@ -280,6 +329,30 @@ impl JournalMetrics {
     /// Whether the journal takes events.
     pub fn set_writable(&self, writable: bool) {
         self.writable.set(if writable { 1.0 } else { 0.0 });
+    }
+
+    /// A segment was deleted.
+    pub fn deleted(&self, cause: &'static str, bytes: u64) {
+        counter!(DELETED_SEGMENTS, "cause" => cause).increment(1);
+        counter!(DELETED_BYTES, "cause" => cause).increment(bytes);
+    }
+
+    /// Retention has looked.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn retention(&self, status: &RetentionStatus) {
+        if let Some(at) = status.last_run {
+            gauge!(RETENTION_RUN).set(at.0 as f64 / 1e9);
+        }
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = status.held.as_ref();
+        if let Some(before) = holder.take().filter(|before| held.is_none_or(|held| held.who != *before)) {
+            gauge!(HELD_BYTES, "holder" => before.to_string()).set(0.0);
+        }
+        if let Some(held) = held {
+            gauge!(HELD_BYTES, "holder" => held.who.to_string()).set(held.bytes as f64);
+            gauge!(HELD_FROM, "holder" => held.who.to_string()).set(held.from.0 as f64);
+            *holder = Some(Arc::clone(&held.who));
+        }
     }
 
     /// Bytes that wait for the writer.
@@ -325,6 +398,37 @@ impl CheckpointMetrics {
     }
 }
 
+/// Figures of the views.
+#[derive(Debug)]
+pub struct ViewMetrics(());
+
+impl ViewMetrics {
+    /// None of them has been built anew yet.
+    pub fn new() -> Self {
+        counter!(VIEW_REBUILDS).absolute(0);
+        counter!(VIEW_SKIPPED).absolute(0);
+        Self(())
+    }
+
+    /// They were thrown away.
+    pub fn rebuilt(&self) {
+        counter!(VIEW_REBUILDS).increment(1);
+    }
+
+    /// So many events were passed over.
+    pub fn skipped(&self, events: u64) {
+        counter!(VIEW_SKIPPED).increment(events);
+    }
+
+    /// How far each is. Once a second.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, offsets: &[(&'static str, u64)]) {
+        for (view, offset) in offsets {
+            gauge!(VIEW_OFFSET, "view" => *view).set(*offset as f64);
+        }
+    }
+}
+
 /// Figures of the dedupe window.
 pub struct WindowMetrics {
     ids: Gauge,
@@ -358,16 +462,64 @@ impl WindowMetrics {
 /// Figures of one sink.
 pub struct SinkMetrics {
     transaction: Histogram,
+    states: Vec<(SinkState, Gauge)>,
+    breaker: Vec<(BreakerState, Gauge)>,
+    cursor: Gauge,
+    lag_events: Gauge,
+    lag: Gauge,
+    rows: Counter,
+    parked: Counter,
+    retries: Counter,
+    lost: Counter,
+    files: Gauge,
+    bytes: Gauge,
 }
 
 impl SinkMetrics {
     /// The handles of `sink`.
     pub fn new(sink: &str) -> Self {
-        Self { transaction: metrics::histogram!(SINK_TRANSACTION, "sink" => sink.to_owned()) }
+        let labels = [("sink", sink.to_owned())];
+        let state = |name, state| gauge!(name, "sink" => sink.to_owned(), "state" => state);
+        Self {
+            transaction: metrics::histogram!(SINK_TRANSACTION, &labels),
+            states: SinkState::ALL.map(|each| (each, state(SINK_STATE, each.as_str()))).into(),
+            breaker: BreakerState::ALL.map(|each| (each, state(SINK_BREAKER, each.as_str()))).into(),
+            cursor: gauge!(SINK_CURSOR, &labels),
+            lag_events: gauge!(SINK_LAG_EVENTS, &labels),
+            lag: gauge!(SINK_LAG, &labels),
+            rows: counter!(SINK_ROWS, &labels),
+            parked: counter!(SINK_PARKED, &labels),
+            retries: counter!(SINK_RETRIES, &labels),
+            lost: counter!(SINK_LOST, &labels),
+            files: gauge!(SINK_FILES, &labels),
+            bytes: gauge!(SINK_BYTES, &labels),
+        }
     }
 
     /// A transaction was confirmed.
     pub fn transaction(&self, took: Duration) {
         self.transaction.record(took.as_secs_f64());
+    }
+
+    /// Brings the metrics up to how the sink stands. What is not known is not a number.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, row: &SinkRow) {
+        let flag = |on| if on { 1.0 } else { 0.0 };
+        let known = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
+        for (state, gauge) in &self.states {
+            gauge.set(flag(*state == row.state));
+        }
+        for (state, gauge) in &self.breaker {
+            gauge.set(flag(*state == row.breaker));
+        }
+        self.cursor.set(known(row.cursor));
+        self.lag_events.set(known(row.lag_events));
+        self.lag.set(row.lag_seconds.unwrap_or(f64::NAN));
+        self.rows.absolute(row.rows);
+        self.parked.absolute(row.parked);
+        self.retries.absolute(row.retries);
+        self.lost.absolute(row.lost);
+        self.files.set(known(row.files));
+        self.bytes.set(known(row.bytes));
     }
 }

@@ -175,7 +175,9 @@ fn program(name: &str) -> PathBuf {
         let packaged = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut packaged: Vec<_> = packaged.map(|version| version.path().join("bin")).collect();
         packaged.sort();
-        let found = on_path.chain(packaged.into_iter().rev()).find(|folder| folder.join("initdb").exists());
+        let found = on_path
+            .chain(packaged.into_iter().rev())
+            .find(|folder| ["initdb", "postgres", "psql"].iter().all(|program| folder.join(program).exists()));
         found.expect("PostgreSQL's initdb, on the PATH or under /usr/lib/postgresql; `scripts/test` installs it")
     });
     folder.join(name)
