@@ -10,9 +10,11 @@ mod event_line;
 mod exit;
 mod health;
 mod journal;
+mod last;
 mod monitors;
 mod print;
 mod quarantine;
+mod quarantine_retry;
 mod query;
 mod replay;
 mod restore;
@@ -20,6 +22,7 @@ mod run;
 mod selection;
 mod simulate;
 mod sinks;
+mod stats;
 mod tail;
 mod walk;
 
@@ -62,10 +65,20 @@ enum Command {
     Restore(restore::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
+    /// Ask the running daemon what it has counted
+    Stats(stats::Args),
+    /// Ask the running daemon for the newest event of each monitor and key
+    Last(last::Args),
     /// Check or show the settings
     Config(config::Args),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
     Simulate(Box<simulate::Args>),
+    /// Try whether a folder of views can be opened: the daemon's own, as a process that may break
+    #[command(name = crate::views::PROBE_COMMAND, hide = true)]
+    ViewsProbe {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 impl Command {
@@ -86,6 +99,9 @@ impl Command {
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
+            Self::Stats(args) => args.run(context),
+            Self::Last(args) => args.run(context),
+            Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::figures::Commits;
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
+use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
@@ -25,7 +26,8 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
     self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
-    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
@@ -36,6 +38,7 @@ use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
+use crate::views::{Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,6 +88,7 @@ pub struct Daemon {
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
     history: Arc<History>,
+    views: Arc<Views>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
     sinks: RunningSinks,
@@ -165,6 +169,7 @@ impl Daemon {
         let own = OwnIdentities {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
+            retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
@@ -178,6 +183,18 @@ impl Daemon {
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+        };
+        let known = assembled
+            .iter()
+            .map(|(name, Assembled { dialect, roster })| (name.clone(), (Arc::clone(dialect), Arc::clone(roster))));
+        let retrier = Retrier {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::clone(&clock),
+            own: wiring.own.clone(),
+            batch: settings.batch.clone(),
+            upstreams: known.collect(),
+            at_work: Mutex::default(),
         };
         let mut upstreams = Vec::new();
         let mut watched = Vec::new();
@@ -233,11 +250,15 @@ impl Daemon {
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
+        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
+        let views = Arc::new(views.map_err(StartError::Runtime)?);
         let view = Arc::new(DaemonView::new(
             watched,
             Arc::clone(&journal),
             commits,
             window,
+            retrier,
+            Arc::clone(&views),
             sinks.sinks(),
             switch_log,
             Arc::clone(&works),
@@ -279,6 +300,7 @@ impl Daemon {
             journal,
             view,
             history,
+            views,
             ingest: Some(ingest),
             links,
             sinks,
@@ -345,6 +367,9 @@ impl Daemon {
             // Beside this thread, as above. A failure is told by the keeper.
             drop(tokio::task::spawn_blocking(move || works.keeper.write(Cause::Shutdown)).await);
         }
+        let views = Arc::clone(&self.views);
+        // It catches its own panics, and what it does not save is built again.
+        tokio::task::spawn_blocking(move || views.stop()).await.ok();
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::retry::Retrier;
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
 use super::works::Works;
@@ -17,11 +18,13 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Health, HealthState, JournalRow, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow, View,
+    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
+    RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -53,6 +56,8 @@ pub struct DaemonView {
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
+    retrier: Retrier,
+    views: Arc<Views>,
     sinks: Arc<Sinks>,
     works: Arc<Works>,
     /// Held while a change is made: one at a time.
@@ -74,6 +79,8 @@ impl DaemonView {
         journal: Arc<Journal>,
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
+        retrier: Retrier,
+        views: Arc<Views>,
         sinks: Arc<Sinks>,
         switch_log: SwitchLog,
         works: Arc<Works>,
@@ -100,6 +107,8 @@ impl DaemonView {
             journal,
             commits,
             window,
+            retrier,
+            views,
             sinks,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
@@ -275,6 +284,24 @@ impl View for DaemonView {
             memory: Memory::now(),
             reasons,
         }
+    }
+
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
+        self.retrier.run(request)
+    }
+
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError> {
+        let statistics = self.views.statistics(history)?;
+        let (bytes, capacity) = (self.journal.queued().0 as u64, Journal::QUEUE_BYTES_MAX as u64);
+        let [p50, p95, p99] = self.commits.latencies_ms([0.5, 0.95, 0.99]);
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let utilization_percent = 100.0 * bytes as f64 / capacity as f64;
+        let buffer = Buffer { bytes, capacity, utilization_percent };
+        Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
+    }
+
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
+        self.views.last_values(monitor, key, limit)
     }
 
     fn sinks(&self) -> Vec<SinkRow> {

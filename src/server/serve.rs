@@ -14,11 +14,14 @@ use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
+use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
+use crate::views::{LastValuesNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,21 @@ pub trait View: Send + Sync + 'static {
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its journal is.
     fn journal(&self) -> JournalRow;
+    /// Parses quarantined frames again. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or not now.
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
+    /// What was counted, and how the daemon runs. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Last values, at most so many, newest first. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -110,6 +128,9 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/last-values", get(views::last_values))
+        .route("/api/v1/quarantine/retry", post(quarantine::retry))
+        .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))

@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod checkpoints;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -20,13 +21,17 @@ mod pool;
 mod postgres;
 mod postgres_server;
 mod processes;
+mod quarantine_retry;
 mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod resume;
 mod settings;
 mod signals;
 mod simulated_dialects;
 mod simulator;
+mod sinks;
 mod support;
 mod torture;
+mod views;
