@@ -23,6 +23,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod scarcity;
 mod settings;
 mod signals;
 mod simulated_dialects;
