@@ -13,6 +13,7 @@
 //! | `sink`      | durable blocks        | a cursor              | storage clients, retries, breakers               |
 //! | `checkpoint` | where all stand     | a small file          | its folder                                       |
 //! | `recovery`  | checkpoint, journal | where to go on        | resume points, replay                            |
+//! | `views`     | durable blocks        | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
@@ -42,3 +43,4 @@ pub mod sink;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod views;

@@ -29,6 +29,17 @@ pub(super) fn get(context: &Context, path: &str) -> Result<Answer, CliError> {
 
 /// Tells the daemon to do something; `body` is JSON.
 pub(super) fn send(context: &Context, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer, CliError> {
+    send_patiently(context, method, path, body, STEP_MAX)
+}
+
+/// As [`send`], for what takes the daemon longer to answer.
+pub(super) fn send_patiently(
+    context: &Context,
+    method: &str,
+    path: &str,
+    body: Option<&[u8]>,
+    patience: Duration,
+) -> Result<Answer, CliError> {
     let settings = context.load()?.settings.server;
     let address = reachable(settings.listen);
     if address.port() == 0 {
@@ -36,11 +47,11 @@ pub(super) fn send(context: &Context, method: &str, path: &str, body: Option<&[u
         return Err(CliError::plain(Exit::Usage, reason));
     }
     let token = token(&settings)?;
-    let raw = exchange(address, &Request { method, path, body }, token.as_deref()).map_err(|error| {
+    let raw = exchange(address, &Request { method, path, body, patience }, token.as_deref()).map_err(|error| {
         let started =
             if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
         let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
-        CliError::new(Exit::Unreachable, message, said_plainly(error))
+        CliError::new(Exit::Unreachable, message, said_plainly(error, patience))
     })?;
     let foreign = || CliError::plain(Exit::No, format!("what answers at {address} is not a Sluice daemon"));
     let answer = parse(raw).ok_or_else(foreign)?;
@@ -100,14 +111,16 @@ struct Request<'a> {
     method: &'a str,
     path: &'a str,
     body: Option<&'a [u8]>,
+    /// The longest the daemon may take before it begins to answer.
+    patience: Duration,
 }
 
 fn exchange(address: SocketAddr, request: &Request<'_>, token: Option<&str>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
-    stream.set_read_timeout(Some(STEP_MAX))?;
+    stream.set_read_timeout(Some(request.patience))?;
     stream.set_write_timeout(Some(STEP_MAX))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let Request { method, path, body } = request;
+    let Request { method, path, body, patience: _ } = request;
     let content = match body {
         Some(body) => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
         None => String::new(),
@@ -123,10 +136,10 @@ fn exchange(address: SocketAddr, request: &Request<'_>, token: Option<&str>) -> 
 }
 
 /// A timeout of a blocking socket calls itself "resource temporarily unavailable", which tells nobody anything.
-fn said_plainly(error: io::Error) -> io::Error {
+fn said_plainly(error: io::Error, patience: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", STEP_MAX.as_secs()))
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", patience.as_secs()))
         }
         _ => error,
     }

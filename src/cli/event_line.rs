@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::Format;
-use crate::journal::{Event, EventObject};
+use crate::journal::{Event, EventObject, Offset};
+use crate::monitor::retry::RetryMarks;
 
 /// Prints events.
 pub(super) struct EventPrinter<W> {
@@ -12,19 +13,23 @@ pub(super) struct EventPrinter<W> {
     format: Format,
     width: usize,
     headed: bool,
+    /// Of the block that was printed from last, by its first offset.
+    marks: Option<(Offset, RetryMarks)>,
 }
 
 impl<W: Write> EventPrinter<W> {
     /// A printer onto `out`; lines of a table are cut to `width` columns.
     pub(super) fn new(out: W, format: Format, width: usize) -> Self {
-        Self { out, format, width, headed: false }
+        Self { out, format, width, headed: false, marks: None }
     }
 
     /// Prints one event.
     pub(super) fn print(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let retried_from = self.retried_from(event);
         match self.format {
             Format::Json => {
-                serde_json::to_writer(&mut self.out, &EventObject::from(event))?;
+                let object = EventObject::from(event).retried_from(retried_from);
+                serde_json::to_writer(&mut self.out, &object)?;
                 self.out.write_all(b"\n")
             }
             Format::Table => {
@@ -39,6 +44,14 @@ impl<W: Write> EventPrinter<W> {
                 self.line(&[&offset, &received, event.monitor, &key, &id, &payload])
             }
         }
+    }
+
+    fn retried_from(&mut self, event: &Event<'_>) -> Option<u64> {
+        let base = event.block().header().base();
+        if self.marks.as_ref().is_none_or(|(of, _)| *of != base) {
+            self.marks = Some((base, RetryMarks::of(event.block())));
+        }
+        self.marks.as_ref().and_then(|(_, marks)| marks.retried_from(event.offset))
     }
 
     /// Says that what was printed is on its way.

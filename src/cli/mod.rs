@@ -3,21 +3,26 @@
 
 mod api;
 mod backup;
+mod checkpoint;
 mod config;
 mod demo;
 mod event_line;
 mod exit;
 mod health;
 mod journal;
+mod last;
 mod monitors;
 mod print;
 mod quarantine;
+mod quarantine_retry;
 mod query;
+mod replay;
 mod restore;
 mod run;
 mod selection;
 mod simulate;
 mod sinks;
+mod stats;
 mod tail;
 mod walk;
 
@@ -50,16 +55,30 @@ enum Command {
     Tail(tail::Args),
     /// Look at the journal, check, repair and export it
     Journal(journal::Args),
+    /// Bookmarks of the journal: write one, list and show them
+    Checkpoint(checkpoint::Args),
+    /// Write a span of the journal into a sink anew
+    Replay(replay::Args),
     /// Copy the journal, consistent to one offset, while the daemon runs or not
     Backup(backup::Args),
     /// Make a new journal out of a backup
     Restore(restore::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
+    /// Ask the running daemon what it has counted
+    Stats(stats::Args),
+    /// Ask the running daemon for the newest event of each monitor and key
+    Last(last::Args),
     /// Check or show the settings
     Config(config::Args),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
     Simulate(Box<simulate::Args>),
+    /// Try whether a folder of views can be opened: the daemon's own, as a process that may break
+    #[command(name = crate::views::PROBE_COMMAND, hide = true)]
+    ViewsProbe {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 impl Command {
@@ -73,11 +92,16 @@ impl Command {
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
+            Self::Checkpoint(args) => args.run(context),
+            Self::Replay(args) => args.run(context),
             Self::Backup(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
+            Self::Stats(args) => args.run(context),
+            Self::Last(args) => args.run(context),
+            Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `sluice quarantine list|show`: frames that could not be read, raw, with the reason.
+//! `sluice quarantine list|show|retry`: frames that could not be read, raw, with the reason.
 
 use std::io::Write;
 
@@ -10,8 +10,9 @@ use super::query::open_journal;
 use super::run::journal_error;
 use super::selection::{Selection, Span};
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_table};
-use crate::journal::{Event, OWN_DOMAIN, Offset, QUARANTINE_MONITOR};
+use crate::journal::{Event, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR};
 use crate::monitor::quarantine::Quarantined;
+use crate::monitor::retry::RetryRecord;
 
 /// `sluice quarantine`
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,8 @@ enum Action {
         /// Its offset, as `list` has it
         offset: u64,
     },
+    /// Have the running daemon parse frames again, by the rules it has now
+    Retry(super::quarantine_retry::Args),
 }
 
 /// A quarantined frame for programs.
@@ -48,6 +51,8 @@ enum Action {
 struct Row {
     offset: u64,
     received_time: String,
+    /// Whether it was parsed again.
+    retried: bool,
     #[serde(flatten)]
     frame: Quarantined,
 }
@@ -60,6 +65,7 @@ impl Args {
                 list(context, monitor.as_deref(), &span, limit, output)
             }
             Action::Show { offset } => show(context, Offset(offset)),
+            Action::Retry(args) => args.run(context),
         }
     }
 }
@@ -73,7 +79,7 @@ fn list(
 ) -> Result<Exit, CliError> {
     let mut reader = open_journal(context)?;
     let selection = Selection {
-        monitor: vec![QUARANTINE_MONITOR.to_owned()],
+        monitor: vec![QUARANTINE_MONITOR.to_owned(), RETRIES_MONITOR.to_owned()],
         domain: vec![OWN_DOMAIN.to_owned()],
         key: monitor.map(str::to_owned).into_iter().collect(),
         ..Selection::default()
@@ -83,16 +89,24 @@ fn list(
         None => reader.seek(reader.earliest().map_err(journal_error)?),
     }
     let filter = selection.block_filter(span);
-    let mut rows = std::collections::VecDeque::new();
+    let mut rows = std::collections::VecDeque::<Row>::new();
     while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
         for event in block.events().filter(|event| selection.takes(event, span)) {
-            if let Some(mut frame) = read(&event) {
+            if event.monitor == RETRIES_MONITOR {
+                let record: Option<RetryRecord> = serde_json::from_slice(event.payload).ok();
+                let of_record =
+                    record.and_then(|record| rows.binary_search_by_key(&record.retried, |row| row.offset).ok());
+                if let Some(row) = of_record.and_then(|at| rows.get_mut(at)) {
+                    row.retried = true;
+                }
+            } else if let Some(mut frame) = read(&event) {
                 // Always somebody's, for programs: the upstream's own account where it was no monitor's.
                 frame.monitor.get_or_insert_with(|| format!("upstream:{}", frame.upstream));
                 if rows.len() == limit {
                     rows.pop_front();
                 }
-                rows.push_back(Row { offset: event.offset.0, received_time: event.received.to_string(), frame });
+                let received_time = event.received.to_string();
+                rows.push_back(Row { offset: event.offset.0, received_time, retried: false, frame });
             }
         }
     }
@@ -106,6 +120,7 @@ fn list(
                     row.received_time,
                     row.frame.monitor.unwrap_or_default(),
                     row.frame.reason,
+                    if row.retried { "yes" } else { "" }.to_owned(),
                     row.frame.bytes.to_string(),
                     raw.chars()
                         .take(60)
@@ -113,7 +128,7 @@ fn list(
                         .collect(),
                 ]
             });
-            print_table(["OFFSET", "RECEIVED", "MONITOR", "REASON", "BYTES", "FRAME"], shown)?;
+            print_table(["OFFSET", "RECEIVED", "MONITOR", "REASON", "RETRIED", "BYTES", "FRAME"], shown)?;
         }
     }
     Ok(Exit::Done)

@@ -52,6 +52,11 @@ impl Commits {
         self.written_bytes.fetch_add(report.bytes, Ordering::Relaxed);
     }
 
+    /// The time from socket to durable at these quantiles, in milliseconds.
+    pub(super) fn latencies_ms<const N: usize>(&self, quantiles: [f64; N]) -> [Option<f64>; N] {
+        quantiles.map(|quantile| self.latency.quantile(quantile).map(|latency| latency.as_secs_f64() * 1000.0))
+    }
+
     pub(super) fn figures(&self, durable: Offset) -> JournalFigures {
         JournalFigures {
             durable,

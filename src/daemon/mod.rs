@@ -4,7 +4,9 @@ mod assembly;
 mod figures;
 mod history;
 mod journal_events;
+mod operations;
 mod own_events;
+mod retry;
 mod snapshot;
 mod start;
 mod summary;
@@ -14,6 +16,7 @@ mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;
+mod works;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

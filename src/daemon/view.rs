@@ -7,16 +7,24 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::retry::Retrier;
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
+use super::works::Works;
+use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::server::{Health, HealthState, JournalRow, MonitorRow, RetentionRow, View};
+use crate::recovery::replay::ReplayRequest;
+use crate::server::{
+    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
+    RetryRefusal, RetryReport, RetryRequest, Running, View,
+};
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
 use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -48,7 +56,10 @@ pub struct DaemonView {
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
+    retrier: Retrier,
+    views: Arc<Views>,
     sinks: Arc<Sinks>,
+    works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
     /// As the sinks' rows.
@@ -68,8 +79,11 @@ impl DaemonView {
         journal: Arc<Journal>,
         commits: Arc<Commits>,
         window: Arc<DedupeWindow>,
+        retrier: Retrier,
+        views: Arc<Views>,
         sinks: Arc<Sinks>,
         switch_log: SwitchLog,
+        works: Arc<Works>,
     ) -> Self {
         let monitor_metrics = watched
             .iter()
@@ -93,9 +107,12 @@ impl DaemonView {
             journal,
             commits,
             window,
+            retrier,
+            views,
             sinks,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
+            works,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -174,6 +191,7 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        self.works.keeper.tend();
     }
 }
 
@@ -239,6 +257,9 @@ impl View for DaemonView {
             })
             .collect();
         let sinks = self.sinks_health(&mut reasons);
+        if let Some(problem) = self.works.keeper.problem() {
+            reasons.push(format!("no checkpoint could be written: {problem}"));
+        }
         if let Some(HeldBack { who, from, bytes, above_max_size: true, .. }) = self.journal.retention().held {
             reasons.push(format!(
                 "the journal is larger than `journal.max_size`: {who} needs events from {from} on, {bytes} bytes more"
@@ -265,6 +286,24 @@ impl View for DaemonView {
         }
     }
 
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal> {
+        self.retrier.run(request)
+    }
+
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError> {
+        let statistics = self.views.statistics(history)?;
+        let (bytes, capacity) = (self.journal.queued().0 as u64, Journal::QUEUE_BYTES_MAX as u64);
+        let [p50, p95, p99] = self.commits.latencies_ms([0.5, 0.95, 0.99]);
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let utilization_percent = 100.0 * bytes as f64 / capacity as f64;
+        let buffer = Buffer { bytes, capacity, utilization_percent };
+        Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
+    }
+
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
+        self.views.last_values(monitor, key, limit)
+    }
+
     fn sinks(&self) -> Vec<SinkRow> {
         self.sinks.rows()
     }
@@ -281,6 +320,26 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
+        self.works.checkpoints()
+    }
+
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal> {
+        self.works.create_checkpoint()
+    }
+
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
+        self.works.replay(request)
+    }
+
+    fn operations(&self) -> Vec<OperationRow> {
+        self.works.operations()
+    }
+
+    fn operation(&self, id: &str) -> Option<OperationRow> {
+        self.works.operations.row(id)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

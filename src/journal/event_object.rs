@@ -23,6 +23,8 @@ pub struct EventObject<'a> {
     conflict: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     handover: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retried_from: Option<u64>,
     #[serde(flatten)]
     payload: Payload<'a>,
 }
@@ -55,8 +57,17 @@ impl<'a> From<&Event<'a>> for EventObject<'a> {
             received_time: event.received.to_string(),
             conflict: event.conflict,
             handover: event.handover,
+            retried_from: None,
             payload: payload(event.payload),
         }
+    }
+}
+
+impl EventObject<'_> {
+    /// Marked as parsed again out of the quarantined frame at this offset.
+    #[must_use]
+    pub fn retried_from(self, frame: Option<u64>) -> Self {
+        Self { retried_from: frame, ..self }
     }
 }
 

@@ -11,6 +11,9 @@ pub const GAPS_MONITOR: &str = "gaps";
 /// The monitor name, in [`OWN_DOMAIN`], under which frames that could not be read are journaled.
 pub const QUARANTINE_MONITOR: &str = "quarantine";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a quarantined frame was parsed again.
+pub const RETRIES_MONITOR: &str = "retries";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which every segment begins with a snapshot of live state.
 pub const STATE_MONITOR: &str = "state";
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::block::EncodedBlock;
 
 /// The most that waits for the writer. A guess: at the highest rate measured it is a fifth of a second.
-const QUEUE_BYTES_MAX: usize = 8 << 20;
+pub(crate) const QUEUE_BYTES_MAX: usize = 8 << 20;
 const QUEUE_BLOCKS_MAX: usize = 256;
 /// The daemon's own blocks have a queue of their own, so that they get through when the other is full.
 const OWN_BYTES_MAX: usize = 1 << 20;

@@ -80,7 +80,7 @@ pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
     GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
-    QUARANTINE_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
@@ -291,6 +291,9 @@ impl Journal {
     pub async fn room(&self, bytes: usize) {
         self.shared.intake.room(bytes).await;
     }
+
+    /// The most bytes that wait for the writer.
+    pub const QUEUE_BYTES_MAX: usize = intake::QUEUE_BYTES_MAX;
 
     /// Bytes and blocks that wait for the writer.
     pub fn queued(&self) -> (usize, usize) {

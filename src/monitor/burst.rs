@@ -167,6 +167,12 @@ impl Burst {
         self.candidates.push(Candidate { route, payload_start, payload_end, event_time, id, key, dedupe });
     }
 
+    /// Messages that are no events and nothing else, of all monitors and of none.
+    pub fn control(&self) -> u32 {
+        let of_monitors = self.touched.iter().map(|monitor| self.counts[*monitor as usize].control);
+        of_monitors.sum::<u32>() + self.upstream_counts.control
+    }
+
     /// Counts of the monitors that had any, which are set back to zero.
     pub fn drain_counts(&mut self) -> impl Iterator<Item = (u32, Counts)> {
         self.touched.drain(..).map(|monitor| (monitor, std::mem::take(&mut self.counts[monitor as usize])))

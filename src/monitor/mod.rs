@@ -9,6 +9,7 @@ mod event_time;
 pub mod gap;
 pub mod quarantine;
 pub mod reading;
+pub mod retry;
 pub mod roster;
 mod rule;
 pub mod totals;

@@ -31,6 +31,10 @@ pub struct Quarantined {
     /// The raw bytes in base64, when they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_base64: Option<String>,
+    /// Of an element of an `each` rule: what stood before and behind it in its message, without the other elements. With
+    /// these around it, it is a message of its own again, in which `frame:` pointers find what they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<[String; 2]>,
 }
 
 impl Quarantined {
@@ -52,6 +56,31 @@ impl Quarantined {
             Err(_) => self.frame_base64 = Some(base64::engine::general_purpose::STANDARD.encode(kept)),
         }
         self
+    }
+
+    /// The message to be parsed again: the frame to the byte, within its envelope where it has one.
+    ///
+    /// # Errors
+    /// Why there is none, for people: it was not kept, or not all of it.
+    pub fn message(&self) -> Result<Vec<u8>, String> {
+        use base64::Engine as _;
+        let raw = match (&self.frame, &self.frame_base64) {
+            (Some(text), _) => text.clone().into_bytes(),
+            (None, Some(encoded)) => base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .map_err(|error| format!("what was kept of it cannot be decoded: {error}"))?,
+            (None, None) => Vec::new(),
+        };
+        if raw.is_empty() {
+            return Err("nothing of it was kept".to_owned());
+        }
+        if (raw.len() as u64) < self.bytes {
+            return Err(format!("cut: it had {} bytes, of which {} were kept", self.bytes, raw.len()));
+        }
+        Ok(match &self.envelope {
+            Some([before, behind]) => [before.as_bytes(), &raw, behind.as_bytes()].concat(),
+            None => raw,
+        })
     }
 
     /// The journal's payload.
@@ -110,6 +139,7 @@ mod tests {
             bytes: 0,
             frame: None,
             frame_base64: None,
+            envelope: None,
         };
         empty.with_frame(raw, keep)
     }
@@ -120,6 +150,16 @@ mod tests {
         assert_eq!(frame(&[0xff, 0x00], 100).frame_base64.as_deref(), Some("/wA="));
         assert_eq!(frame("aé".as_bytes(), 2).frame.as_deref(), Some("a"), "a cut never goes through a character");
         assert_eq!(frame(b"abcdef", 2).bytes, 6);
+    }
+
+    #[test]
+    fn what_was_kept_whole_can_be_parsed_again_and_what_was_cut_says_so() {
+        assert_eq!(frame(b"{\"a\":", 100).message().as_deref(), Ok(&b"{\"a\":"[..]));
+        assert_eq!(frame(&[0xff, 0x00], 100).message().as_deref(), Ok(&[0xff, 0x00][..]));
+        assert!(frame(b"abcdef", 2).message().unwrap_err().contains("6 bytes, of which 2"));
+        assert!(frame(b"", 2).message().unwrap_err().contains("nothing"));
+        let element = Quarantined { envelope: Some(["{\"data\":[".into(), "]}".into()]), ..frame(b"7", 100) };
+        assert_eq!(element.message().as_deref(), Ok(&b"{\"data\":[7]}"[..]));
     }
 
     #[test]

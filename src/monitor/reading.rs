@@ -47,11 +47,33 @@ struct State {
     id_text: IdText,
     live: Vec<bool>,
     news: Vec<SubscriptionNews>,
+    /// Whether frames for the quarantine are kept up to a rate only.
+    rationed: bool,
+}
+
+/// What could not be read.
+struct Unreadable<'a> {
+    monitor: Option<u32>,
+    topic: Option<TopicId>,
+    reason: &'a str,
+    raw: &'a [u8],
+    /// What is around an element.
+    envelope: Option<[&'a [u8]; 2]>,
 }
 
 impl Reading {
     /// A reading of `roster`'s messages.
     pub fn new(roster: Arc<Roster>) -> Self {
+        Self::with_ration(roster, true)
+    }
+
+    /// As [`Reading::new`], for frames that were kept before: those still unreadable take nothing from the rate at which new
+    /// ones are kept.
+    pub fn again(roster: Arc<Roster>) -> Self {
+        Self::with_ration(roster, false)
+    }
+
+    fn with_ration(roster: Arc<Roster>, rationed: bool) -> Self {
         let pointers: Vec<Pointer> =
             roster.plan.pointers.iter().filter_map(|pointer| Pointer::parse(pointer).ok()).collect();
         debug_assert_eq!(pointers.len(), roster.plan.pointers.len(), "a roster's pointers were parsed before");
@@ -63,6 +85,7 @@ impl Reading {
             id_text: IdText::default(),
             live: vec![false; roster.topics.len()],
             news: Vec::new(),
+            rationed,
         };
         Self { plan: PointerSet::new(&pointers), roster, state }
     }
@@ -81,6 +104,26 @@ impl Reading {
     /// What frames said about subscriptions since the last call.
     pub fn take_news(&mut self) -> Vec<SubscriptionNews> {
         std::mem::take(&mut self.state.news)
+    }
+
+    /// Reads a message of a topic for one monitor alone, since the others had it when it came. False if the monitor does not
+    /// watch the topic.
+    pub fn message_for(&mut self, monitor: u32, topic: TopicId, bytes: &[u8]) -> bool {
+        let Self { roster, plan, state } = self;
+        let Some(route) = roster.routes_of(topic).find(|route| roster.routes[*route as usize].monitor == monitor)
+        else {
+            return false;
+        };
+        let mut fields = std::mem::take(&mut state.fields);
+        match plan.scan(bytes, Utf8::Unchecked, &mut fields) {
+            Ok(()) => state.read(roster, route, Scanned { frame: bytes, frame_fields: &fields, element: None }),
+            Err(error) => {
+                state.burst.counts(monitor).messages += 1;
+                state.quarantine(roster, Some(monitor), Some(topic), &error.to_string(), bytes);
+            }
+        }
+        state.fields = fields;
+        true
     }
 
     /// Counts a frame that came and was none of the dialect's business, such as one beyond the size limit.
@@ -212,7 +255,13 @@ impl State {
             let outcome = self.read_element(roster, route_index, (each, rules), scanned, element, &mut fields);
             self.element_fields = fields;
             if let Err(reason) = outcome {
-                self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.text(element));
+                // With the list's brackets and without its elements.
+                let (before, behind) =
+                    (&scanned.frame[..=array.start as usize], &scanned.frame[array.end as usize - 1..]);
+                let (monitor, topic) = (Some(route.monitor), Some(route.topic));
+                let raw = scanned.text(element);
+                let envelope = Some([before, behind]);
+                self.keep(roster, &Unreadable { monitor, topic, reason: &reason, raw, envelope });
             }
         }
         if found == 0 {
@@ -326,15 +375,25 @@ impl State {
     }
 
     /// Counts an unreadable message (its `messages` has been counted) and keeps it within the monitor's budget.
-    #[cold]
     fn quarantine(&mut self, roster: &Roster, monitor: Option<u32>, topic: Option<TopicId>, reason: &str, raw: &[u8]) {
+        self.keep(roster, &Unreadable { monitor, topic, reason, raw, envelope: None });
+    }
+
+    #[cold]
+    fn keep(&mut self, roster: &Roster, unreadable: &Unreadable<'_>) {
+        let Unreadable { monitor, topic, reason, raw, envelope } = *unreadable;
         let (counts, budget) = match monitor {
             Some(monitor) => (self.burst.counts(monitor), &roster.monitors[monitor as usize].quarantine),
             None => (&mut self.burst.upstream_counts, &roster.upstream_quarantine),
         };
         counts.quarantined += 1;
         let keep = roster.quarantine_frame_bytes;
-        if !budget.take(raw.len().min(keep) as u64, self.now) {
+        // The message was checked to be UTF-8, but it is the upstream that says how long it is.
+        let envelope = envelope
+            .filter(|envelope| envelope.iter().map(|part| part.len()).sum::<usize>() + raw.len() <= keep)
+            .map(|envelope| envelope.map(|part| String::from_utf8_lossy(part).into_owned()));
+        let envelope_bytes = envelope.iter().flatten().map(String::len).sum::<usize>();
+        if self.rationed && !budget.take((raw.len().min(keep) + envelope_bytes) as u64, self.now) {
             return;
         }
         let frame = Quarantined {
@@ -345,6 +404,7 @@ impl State {
             bytes: 0,
             frame: None,
             frame_base64: None,
+            envelope,
         };
         let payload = frame.with_frame(raw, keep).to_payload();
         self.burst.quarantined.push(QuarantinedFrame { monitor, payload });

@@ -202,6 +202,17 @@ impl Roster {
         &self.topics[topic.0 as usize].name
     }
 
+    /// The place in [`Roster::monitors`] of a monitor.
+    pub fn monitor_named(&self, name: &str) -> Option<u32> {
+        let at = self.monitors.iter().position(|monitor| *monitor.identity.name == *name)?;
+        u32::try_from(at).ok()
+    }
+
+    /// A topic by its wording.
+    pub fn topic_named(&self, name: &str) -> Option<TopicId> {
+        self.topics.iter().find(|topic| *topic.name == *name).map(|topic| topic.id)
+    }
+
     /// Under whom a quarantined frame is filed.
     pub fn quarantine_key(&self, frame: &QuarantinedFrame) -> &str {
         match frame.monitor {

@@ -20,6 +20,7 @@ use crate::journal::{
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
 use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
+use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
 use crate::monitor::roster::{Monitor, Roster};
 
 /// The longest a count (of heartbeats, of repeats) waits to be journaled when no event comes to carry it.
@@ -42,6 +43,7 @@ pub struct Absorbed {
 enum Own {
     Quarantine = 0,
     Gap = 1,
+    Retry = 2,
 }
 
 /// What the journal calls the daemon's own events.
@@ -51,6 +53,8 @@ pub struct OwnIdentities {
     pub quarantine: Arc<MonitorIdentity>,
     /// Spans that were not seen.
     pub gaps: Arc<MonitorIdentity>,
+    /// Quarantined frames that were parsed again.
+    pub retries: Arc<MonitorIdentity>,
 }
 
 /// The batch of one link.
@@ -67,7 +71,7 @@ pub struct Batcher {
     verdicts: Vec<Verdict>,
     topics: Vec<Arc<str>>,
     /// By [`Own`].
-    own_topics: [Arc<str>; 2],
+    own_topics: [Arc<str>; 3],
     /// Where the upstream can be taken up again behind what is in the batch.
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
@@ -90,7 +94,7 @@ impl Batcher {
             order: BurstOrder::default(),
             verdicts: Vec::new(),
             topics,
-            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into()],
+            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into()],
             tokens: Vec::new(),
             link_topics: Vec::new(),
         }
@@ -217,6 +221,19 @@ impl Batcher {
         self.counted.get_or_insert(now);
     }
 
+    /// Records that a quarantined frame was parsed again, in the block and directly behind what came of it, so that one is
+    /// never without the other. `key` is whose frame it was.
+    pub fn record_retry(&mut self, record: &RetryRecord, key: &str, received: UnixNanos, now: Instant) {
+        self.push_own(Own::Retry, key, &record.to_payload(), received);
+        self.opened.get_or_insert(now);
+        self.counted.get_or_insert(now);
+    }
+
+    /// Events of the batch.
+    pub fn events(&self) -> u32 {
+        self.builder.events()
+    }
+
     /// When the batch wants to be closed, given when the writer can take one; none while there is nothing in it.
     pub fn due(&self, writer_takes_at: Instant) -> Option<Instant> {
         let Some(opened) = self.opened else {
@@ -333,6 +350,7 @@ impl Batcher {
         let own = match kind {
             Own::Quarantine => &self.own.quarantine,
             Own::Gap => &self.own.gaps,
+            Own::Retry => &self.own.retries,
         };
         let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
         self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });

@@ -5,11 +5,17 @@ mod health;
 mod journal;
 mod metrics;
 mod monitors;
+mod operations;
+mod quarantine;
 mod serve;
 mod sinks;
+mod views;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use journal::{JournalRow, RetentionRow};
 pub use monitors::MonitorRow;
+pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
+pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};
+pub use views::{Buffer, Latency, Running};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -13,9 +13,15 @@ use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
+use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
+use super::views::{self, Running};
+use crate::checkpoint::CheckpointRow;
+use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
+use crate::views::{LastValuesNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,21 @@ pub trait View: Send + Sync + 'static {
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its journal is.
     fn journal(&self) -> JournalRow;
+    /// Parses quarantined frames again. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or not now.
+    fn retry_quarantined(&self, request: &RetryRequest) -> Result<RetryReport, RetryRefusal>;
+    /// What was counted, and how the daemon runs. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Last values, at most so many, newest first. Blocking.
+    ///
+    /// # Errors
+    /// When the views are not to be had now.
+    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -53,6 +74,25 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// Every checkpoint in the folder. Blocking.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal>;
+    /// Writes a checkpoint now. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal>;
+    /// Begins a replay, or says what it would do. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be done as it is asked for.
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal>;
+    /// What is done once: what goes on, and what has ended lately.
+    fn operations(&self) -> Vec<OperationRow>;
+    /// One of these.
+    fn operation(&self, id: &str) -> Option<OperationRow>;
 }
 
 /// What handlers share.
@@ -88,9 +128,16 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/last-values", get(views::last_values))
+        .route("/api/v1/quarantine/retry", post(quarantine::retry))
+        .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
+        .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
+        .route("/api/v1/replay", post(operations::replay))
+        .route("/api/v1/operations", get(operations::operations))
+        .route("/api/v1/operations/{id}", get(operations::operation))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

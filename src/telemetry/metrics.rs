@@ -50,6 +50,9 @@ const CHECKPOINT_AGE: &str = "sluice_checkpoint_age_seconds";
 const CHECKPOINTS: &str = "sluice_checkpoints_written_total";
 const CHECKPOINT_FAILURES: &str = "sluice_checkpoint_failures_total";
 const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
+const VIEW_OFFSET: &str = "sluice_view_offset";
+const VIEW_REBUILDS: &str = "sluice_view_rebuilds_total";
+const VIEW_SKIPPED: &str = "sluice_view_skipped_events_total";
 const SINK_STATE: &str = "sluice_sink_state";
 const SINK_BREAKER: &str = "sluice_sink_breaker_state";
 const SINK_CURSOR: &str = "sluice_sink_cursor_offset";
@@ -156,6 +159,9 @@ fn describe() {
         OWN_REFUSED,
         "Events of the daemon's own that the journal had no room for, and that were dropped"
     );
+    describe_gauge!(VIEW_OFFSET, "Up to which offset a view is built");
+    describe_counter!(VIEW_REBUILDS, "Views thrown away and built anew from the journal");
+    describe_counter!(VIEW_SKIPPED, "Events that last values passed over to catch up");
     describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
@@ -389,6 +395,37 @@ impl CheckpointMetrics {
     /// How old the newest is; none while there is none.
     pub fn set_age(&self, age: Option<Duration>) {
         self.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
+    }
+}
+
+/// Figures of the views.
+#[derive(Debug)]
+pub struct ViewMetrics(());
+
+impl ViewMetrics {
+    /// None of them has been built anew yet.
+    pub fn new() -> Self {
+        counter!(VIEW_REBUILDS).absolute(0);
+        counter!(VIEW_SKIPPED).absolute(0);
+        Self(())
+    }
+
+    /// They were thrown away.
+    pub fn rebuilt(&self) {
+        counter!(VIEW_REBUILDS).increment(1);
+    }
+
+    /// So many events were passed over.
+    pub fn skipped(&self, events: u64) {
+        counter!(VIEW_SKIPPED).increment(events);
+    }
+
+    /// How far each is. Once a second.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, offsets: &[(&'static str, u64)]) {
+        for (view, offset) in offsets {
+            gauge!(VIEW_OFFSET, "view" => *view).set(*offset as f64);
+        }
     }
 }
 

@@ -85,8 +85,11 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
     let (journal, _) =
         Journal::open_on(Arc::new(storage.clone()), JournalOptions::new(JournalSettings::default())).unwrap();
     let mut identities = Identities::default();
-    let own =
-        OwnIdentities { quarantine: identities.of("quarantine", OWN_DOMAIN), gaps: identities.of("gaps", OWN_DOMAIN) };
+    let own = OwnIdentities {
+        quarantine: identities.of("quarantine", OWN_DOMAIN),
+        gaps: identities.of("gaps", OWN_DOMAIN),
+        retries: identities.of("retries", OWN_DOMAIN),
+    };
     let wiring = Wiring {
         journal: Arc::new(journal),
         window: Arc::new(DedupeWindow::new(Duration::from_secs(1), 1 << 20)),

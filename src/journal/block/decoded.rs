@@ -214,6 +214,11 @@ impl Block {
             + size_of_val(self.parts.as_slice())
     }
 
+    /// Whether a monitor of this domain has an event in it, without looking at the events.
+    pub fn has_monitor(&self, name: &str, domain: &str) -> bool {
+        self.sources.iter().any(|source| *source.monitor.name == *name && *source.monitor.domain == *domain)
+    }
+
     /// An event by its number in the whole block.
     ///
     /// # Panics

@@ -66,6 +66,11 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// The block that it is in.
+    pub fn block(&self) -> &'a Block {
+        self.block
+    }
+
     /// Its key: a string without its quotes, any other token as it stands.
     pub fn key(&self) -> Option<Cow<'a, str>> {
         self.parts().last().filter(|_| self.row.flags & columns::KEYED != 0).map(|part| self.text(*part))

@@ -236,6 +236,11 @@ impl BlockHeader {
         self.path
     }
 
+    /// The header's checksum, which tells it from every other of its journal.
+    pub fn checksum(&self) -> u32 {
+        self.crc
+    }
+
     /// The durable offset when the block was written.
     pub fn durable_before(&self) -> Offset {
         self.durable_before
