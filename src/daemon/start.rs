@@ -70,6 +70,16 @@ pub enum StartError {
     /// The HTTP port.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// File descriptors.
+    #[error(
+        "this process may open {allowed} files only, and needs {needed} and one a connection; raise `LimitNOFILE=` of the service, or `ulimit -n`"
+    )]
+    Files {
+        /// The limit.
+        allowed: u64,
+        /// What it should be at least.
+        needed: u64,
+    },
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),

@@ -26,6 +26,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod scarcity;
 mod resume;
 mod settings;
 mod signals;
