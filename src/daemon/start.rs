@@ -18,7 +18,7 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::Summary;
 use super::switches::{SwitchLog, Switches};
-use super::view::{DaemonView, Watched};
+use super::view::{DaemonView, ViewParts, Watched};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
@@ -225,17 +225,16 @@ impl Daemon {
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
         let views = Arc::new(views.map_err(StartError::Runtime)?);
-        let sinks_of = sinks.sinks();
-        let view = Arc::new(DaemonView::new(
+        let view = Arc::new(DaemonView::new(ViewParts {
             watched,
-            Arc::clone(&journal),
+            journal: Arc::clone(&journal),
             commits,
             window,
             retrier,
-            Arc::clone(&views),
-            sinks_of,
+            views: Arc::clone(&views),
+            sinks: sinks.sinks(),
             switch_log,
-        ));
+        }));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")

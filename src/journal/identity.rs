@@ -27,8 +27,15 @@ pub const SINKS_MONITOR: &str = "sinks";
 pub const SETTINGS_MONITOR: &str = "settings";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 6] =
-    [GAPS_MONITOR, QUARANTINE_MONITOR, STATE_MONITOR, METRICS_MONITOR, SINKS_MONITOR, SETTINGS_MONITOR];
+pub const OWN_MONITORS: [&str; 7] = [
+    GAPS_MONITOR,
+    QUARANTINE_MONITOR,
+    RETRIES_MONITOR,
+    STATE_MONITOR,
+    METRICS_MONITOR,
+    SINKS_MONITOR,
+    SETTINGS_MONITOR,
+];
 
 /// A monitor, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

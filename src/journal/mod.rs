@@ -79,9 +79,8 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
     GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path, QUARANTINE_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;

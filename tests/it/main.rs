@@ -28,5 +28,6 @@ mod signals;
 mod simulated_dialects;
 mod simulator;
 mod support;
-mod views;
 mod torture;
+mod verify;
+mod views;
