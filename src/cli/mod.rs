@@ -3,6 +3,7 @@
 
 mod api;
 mod backup;
+mod checkpoint;
 mod config;
 mod demo;
 mod event_line;
@@ -15,6 +16,7 @@ mod print;
 mod quarantine;
 mod quarantine_retry;
 mod query;
+mod replay;
 mod restore;
 mod run;
 mod selection;
@@ -54,6 +56,10 @@ enum Command {
     Tail(tail::Args),
     /// Look at the journal, check, repair and export it
     Journal(journal::Args),
+    /// Bookmarks of the journal: write one, list and show them
+    Checkpoint(checkpoint::Args),
+    /// Write a span of the journal into a sink anew
+    Replay(replay::Args),
     /// Copy the journal, consistent to one offset, while the daemon runs or not
     Backup(backup::Args),
     /// Make a new journal out of a backup
@@ -89,6 +95,8 @@ impl Command {
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
+            Self::Checkpoint(args) => args.run(context),
+            Self::Replay(args) => args.run(context),
             Self::Backup(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),

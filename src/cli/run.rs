@@ -1,5 +1,6 @@
 //! `sluice run`: the daemon.
 
+use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
 use crate::config::{KeyPath, Loaded, require_smart_path};
 use crate::daemon::{self, AssemblyError, Ending, StartError};
@@ -93,6 +94,7 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Journal(error) => journal_error(error),
+            StartError::Checkpoint(error) => checkpoint_error(error),
             StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
                 Self::from_error(Exit::BadSettings, error)
             }

@@ -132,6 +132,13 @@ impl Checker<'_> {
             );
         }
         self.journal(settings);
+        self.duration(&key("checkpoint", "interval"), settings.checkpoint.interval);
+        if settings.checkpoint.keep == 0 {
+            self.refuse(&key("checkpoint", "keep"), 0, "must be at least 1");
+        }
+        if settings.checkpoint.dir.as_os_str().is_empty() {
+            self.refuse(&key("checkpoint", "dir"), "\"\"", "must name a folder");
+        }
     }
 
     fn journal(&mut self, settings: &Settings) {

@@ -24,28 +24,44 @@ enum Unit {
     Milliseconds,
     /// A bare number is bytes.
     Bytes,
+    /// A text as it stands, also where it looks like a number.
+    Text,
 }
 
 /// A name that works as it is.
 struct Alias {
     name: &'static str,
-    setting: [&'static str; 2],
+    setting: &'static [&'static str],
     unit: Unit,
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 11] = [
-    Alias { name: "USE_SMART_STREAMING", setting: ["smart_streaming", "enabled"], unit: Unit::Flag },
-    Alias { name: "SMART_STREAMING_CANARY", setting: ["smart_streaming", "canary"], unit: Unit::Number },
-    Alias { name: "FAULT_TOLERANCE_ENABLED", setting: ["fault_tolerance", "enabled"], unit: Unit::Flag },
-    Alias { name: "POOL_MIN_CONNECTIONS", setting: ["pool", "min_connections"], unit: Unit::Number },
-    Alias { name: "POOL_MAX_CONNECTIONS", setting: ["pool", "max_connections"], unit: Unit::Number },
-    Alias { name: "POOL_HEALTH_CHECK_INTERVAL", setting: ["pool", "health_check_interval"], unit: Unit::Milliseconds },
-    Alias { name: "BATCH_MIN_SIZE", setting: ["batch", "min_size"], unit: Unit::Number },
-    Alias { name: "BATCH_MAX_SIZE", setting: ["batch", "max_size"], unit: Unit::Number },
-    Alias { name: "BATCH_TIMEOUT", setting: ["batch", "timeout"], unit: Unit::Milliseconds },
-    Alias { name: "CACHE_TTL_MULTIPLIER", setting: ["cache", "ttl_multiplier"], unit: Unit::Number },
-    Alias { name: "CACHE_COMPRESSION_THRESHOLD", setting: ["cache", "compression_threshold"], unit: Unit::Bytes },
+const NAMES: [Alias; 17] = [
+    Alias { name: "USE_SMART_STREAMING", setting: &["smart_streaming", "enabled"], unit: Unit::Flag },
+    Alias { name: "SMART_STREAMING_CANARY", setting: &["smart_streaming", "canary"], unit: Unit::Number },
+    Alias { name: "POOL_MIN_CONNECTIONS", setting: &["pool", "min_connections"], unit: Unit::Number },
+    Alias { name: "POOL_MAX_CONNECTIONS", setting: &["pool", "max_connections"], unit: Unit::Number },
+    Alias { name: "POOL_HEALTH_CHECK_INTERVAL", setting: &["pool", "health_check_interval"], unit: Unit::Milliseconds },
+    Alias { name: "BATCH_MIN_SIZE", setting: &["batch", "min_size"], unit: Unit::Number },
+    Alias { name: "BATCH_MAX_SIZE", setting: &["batch", "max_size"], unit: Unit::Number },
+    Alias { name: "BATCH_TIMEOUT", setting: &["batch", "timeout"], unit: Unit::Milliseconds },
+    Alias { name: "CACHE_TTL_MULTIPLIER", setting: &["cache", "ttl_multiplier"], unit: Unit::Number },
+    Alias { name: "CACHE_COMPRESSION_THRESHOLD", setting: &["cache", "compression_threshold"], unit: Unit::Bytes },
+    Alias { name: "CHECKPOINT_DIR", setting: &["checkpoint", "dir"], unit: Unit::Text },
+    Alias { name: "FAULT_TOLERANCE_ENABLED", setting: &["fault_tolerance", "enabled"], unit: Unit::Flag },
+    Alias { name: "EVENT_MONITORING_ENABLED", setting: &["sinks", "events", "enabled"], unit: Unit::Flag },
+    Alias { name: "EVENT_MONITORING_DB_PATH", setting: &["sinks", "events", "folder"], unit: Unit::Text },
+    Alias {
+        name: "EVENT_MONITORING_RETENTION_DAYS",
+        setting: &["sinks", "events", "retention_days"],
+        unit: Unit::Number,
+    },
+    Alias { name: "EVENT_MONITORING_BUFFER_SIZE", setting: &["sinks", "events", "batch_max"], unit: Unit::Number },
+    Alias {
+        name: "EVENT_MONITORING_FLUSH_INTERVAL",
+        setting: &["sinks", "events", "flush_interval"],
+        unit: Unit::Milliseconds,
+    },
 ];
 
 const PREFIX: &str = "SLUICE_";
@@ -75,6 +91,19 @@ pub(super) fn layer(variables: &[(OsString, OsString)], defaults: &Layer, proble
         }
     }
     apply(&mut found, "the environment", defaults, problems)
+}
+
+/// What a service manager says of folders: it counts less than anything that a person set.
+pub(super) fn service_layer(variables: &[(OsString, OsString)]) -> Option<Layer> {
+    const NAME: &str = "STATE_DIRECTORY";
+    let (_, value) = variables.iter().find(|(name, _)| name == NAME)?;
+    // There may be several, separated by colons; the first is the daemon's own.
+    let folder = value.to_str()?.split(':').next().filter(|folder| folder.starts_with('/'))?;
+    let origin = format!("environment variable {NAME}");
+    let mut layer = Layer::empty(&origin);
+    let dir = ValueKind::String(format!("{}/checkpoints", folder.trim_end_matches('/')));
+    layer.set(["checkpoint", "dir"], Value::new(Some(&origin), dir));
+    Some(layer)
 }
 
 /// The layer of a `.env` file. Names that are not ours are left alone: such files serve other programs too.
@@ -131,7 +160,7 @@ fn apply(found: &mut [Variable<'_>], origin: &str, defaults: &Layer, problems: &
     found.sort_by_key(|variable| variable.name.starts_with(PREFIX));
     for Variable { name, text, origin } in found {
         if let Some(known) = NAMES.iter().find(|known| known.name == *name) {
-            layer.set(known.setting, read(text, known.unit, origin));
+            layer.set(known.setting.iter().copied(), read(text, known.unit, origin));
         } else if let Some((_, keys)) = prefixed_names(defaults).into_iter().find(|(known, _)| known == name) {
             let default = find(defaults.root(), &keys.iter().collect()).map(|value| &value.kind);
             let value = from_text(text, default, origin);
@@ -164,7 +193,7 @@ fn read(text: &str, unit: Unit, origin: &str) -> Value {
         Unit::Number => return from_text(text, None, origin),
         Unit::Milliseconds if bare => ValueKind::String(format!("{text}ms")),
         Unit::Bytes if bare => ValueKind::String(format!("{text}B")),
-        Unit::Milliseconds | Unit::Bytes => ValueKind::String(text.to_owned()),
+        Unit::Milliseconds | Unit::Bytes | Unit::Text => ValueKind::String(text.to_owned()),
     };
     Value::new(Some(&origin.to_owned()), kind)
 }
@@ -190,5 +219,5 @@ fn prefixed_names(defaults: &Layer) -> Vec<(String, Vec<String>)> {
 
 /// The variable that sets a setting, for messages that say what to do.
 pub(super) fn variable_of(setting: &KeyPath) -> Option<&'static str> {
-    NAMES.iter().find(|known| KeyPath::from(known.setting) == *setting).map(|known| known.name)
+    NAMES.iter().find(|known| known.setting.iter().copied().collect::<KeyPath>() == *setting).map(|known| known.name)
 }

@@ -12,7 +12,8 @@ use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
 use super::settings::Settings;
-use super::{check, command_line, environment, file};
+use super::sink_settings::{SinkKind, SinkSettings};
+use super::{check, command_line, environment, events_sink, file};
 
 /// Where the layers come from. Nothing else of the process is looked at, but for `${NAME}` inside a `.env` file.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// The file that was read, if one was.
     pub file: Option<PathBuf>,
+    /// The sink `events` where nobody has switched it on, or declared it: it is there to be shown, and does not run.
+    pub off_sinks: BTreeMap<String, SinkSettings>,
 }
 
 /// Where each setting was set.
@@ -115,11 +118,14 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
 
     let defaults = Layer::defaults();
     let mut layers = vec![defaults.clone()];
+    layers.extend(environment::service_layer(&options.environment));
+    let mut events_declared = false;
     if let Some(path) = &chosen {
         let text = file::read(&options.current_dir.join(path), path)?;
         let text = text.ok_or_else(|| ConfigError::Missing { path: path.clone() })?;
         // What else is wrong cannot be told without knowing what the file would have said.
         let layer = file::parse(&text, path, &mut problems).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+        events_declared = events_sink::is_named_by(&layer);
         layers.push(layer);
     }
     let dot_env = folder.join(".env");
@@ -127,7 +133,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
         layers.push(environment::dot_env_layer(&text, &dot_env, &defaults, &mut problems));
     }
     layers.push(environment::layer(&options.environment, &defaults, &mut problems));
-    layers.push(command_line::layer(&options.set, &defaults, &mut problems));
+    let command_line = command_line::layer(&options.set, &defaults, &mut problems);
+    events_declared |= events_sink::is_named_by(&command_line);
+    layers.push(command_line);
 
     let mut merged = Config::default();
     for layer in &layers {
@@ -135,17 +143,30 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
             ConfigError::Invalid(vec![Problem::at("settings", format!("layers cannot be put together: {error}"))])
         })?;
     }
+    events_sink::complete(&mut merged.cache, events_declared);
     let origins = Origins::of(&merged.cache);
     let settings = read_all(&mut merged.cache, &mut problems);
     let Some(mut settings) = settings.filter(|_| problems.is_empty()) else {
         return Err(invalid(problems));
     };
+    let folder = options.current_dir.join(&folder);
+    let data_dir = base_of(&origins, &KeyPath::from(["daemon", "data_dir"]), &folder, &options.current_dir)
+        .join(&settings.daemon.data_dir);
+    if let Some(events) = settings.sinks.get_mut(events_sink::NAME)
+        && events.kind == SinkKind::Sqlite
+    {
+        events.folder.get_or_insert_with(|| data_dir.join(events_sink::NAME));
+    }
     problems = check::check(&settings, &origins);
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
-    make_paths_absolute(&mut settings, &origins, &options.current_dir.join(&folder), &options.current_dir);
-    Ok(Loaded { settings, origins, file: chosen })
+    make_paths_absolute(&mut settings, &origins, &folder, &options.current_dir);
+    let is_off = |name: &str, sink: &SinkSettings| name == events_sink::NAME && !events_declared && !sink.enabled;
+    let (off_sinks, sinks) =
+        std::mem::take(&mut settings.sinks).into_iter().partition(|(name, sink)| is_off(name, sink));
+    settings.sinks = sinks;
+    Ok(Loaded { settings, origins, file: chosen, off_sinks })
 }
 
 /// In the order of the file's lines.
@@ -194,14 +215,19 @@ fn read_all(root: &mut Value, problems: &mut Vec<Problem>) -> Option<Settings> {
 /// those typed on a command line are relative to where it was typed.
 fn make_paths_absolute(settings: &mut Settings, origins: &Origins, folder: &Path, current_dir: &Path) {
     for (key, path) in paths(settings) {
-        let base = if origins.of_setting(&key) == command_line::ORIGIN { current_dir } else { folder };
-        *path = without_dots(&base.join(&*path));
+        *path = without_dots(&base_of(origins, &key, folder, current_dir).join(&*path));
     }
+}
+
+/// Where a relative path of a setting begins.
+fn base_of<'p>(origins: &Origins, key: &KeyPath, folder: &'p Path, current_dir: &'p Path) -> &'p Path {
+    if origins.of_setting(key) == command_line::ORIGIN { current_dir } else { folder }
 }
 
 /// Every setting that is a path.
 pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
     let data_dir = (KeyPath::from(["daemon", "data_dir"]), &mut settings.daemon.data_dir);
+    let checkpoints = (KeyPath::from(["checkpoint", "dir"]), &mut settings.checkpoint.dir);
     let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
     let ca_files = settings.upstreams.iter_mut().filter_map(|(name, upstream)| {
         upstream.ca_file.as_mut().map(|path| (KeyPath::from(["upstreams", name, "ca_file"]), path))
@@ -214,7 +240,7 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
         ];
         paths.into_iter().filter_map(move |(key, path)| Some((KeyPath::from(["sinks", name, key]), path.as_mut()?)))
     });
-    std::iter::once(data_dir).chain(token_file).chain(ca_files).chain(sinks)
+    [data_dir, checkpoints].into_iter().chain(token_file).chain(ca_files).chain(sinks)
 }
 
 /// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.

@@ -8,6 +8,7 @@ mod check;
 mod command_line;
 mod endpoint;
 mod environment;
+mod events_sink;
 mod file;
 mod key;
 mod layer;

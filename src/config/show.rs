@@ -20,6 +20,7 @@ pub struct ShownSetting {
 /// All settings in force, by section and name.
 pub fn show(loaded: &Loaded) -> Vec<ShownSetting> {
     let mut settings = loaded.settings.clone();
+    settings.sinks.extend(loaded.off_sinks.clone());
     for (_, path) in paths(&mut settings) {
         // The folder that we are in may have any name; JSON has UTF-8 only.
         *path = path.to_string_lossy().into_owned().into();

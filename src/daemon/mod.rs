@@ -3,6 +3,8 @@
 mod assembly;
 mod figures;
 mod history;
+mod journal_events;
+mod operations;
 mod own_events;
 mod retry;
 mod snapshot;
@@ -14,6 +16,7 @@ mod troubles;
 mod view;
 #[cfg(test)]
 mod watching;
+mod works;
 
 pub use assembly::{AssemblyError, assemble};
 pub use figures::{JournalFigures, UpstreamFigures};

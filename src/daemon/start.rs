@@ -10,27 +10,32 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::{Assembled, AssemblyError, assemble};
+use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
 use super::figures::Commits;
 use super::history::{History, Sources};
+use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
-use super::summary::Summary;
+use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
 use super::view::{DaemonView, ViewParts, Watched};
+use super::works::Works;
+use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, GAPS_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN,
-    Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
+    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
-use crate::pipeline::dedupe::{DedupeWindow, TTL_MAX};
+use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
-use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
+use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
 use crate::upstream::{Upstream, UpstreamError, Wiring};
 use crate::views::{Probe, Views};
@@ -53,6 +58,9 @@ pub enum StartError {
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// The folder of checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -84,6 +92,7 @@ pub struct Daemon {
     ingest: Option<Runtime>,
     links: JoinSet<()>,
     sinks: RunningSinks,
+    works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
     stop_links: CancellationToken,
     stop_http: CancellationToken,
@@ -123,10 +132,15 @@ impl Daemon {
         // Filled when there is something to tell, which is before anything can be written.
         let live_state = Arc::new(OnceLock::<LiveState>::new());
         let told = Arc::clone(&live_state);
+        let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
+        let teller = Arc::clone(&drop_teller);
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
-        let known_durable = locked.id()?.map(|id| ready_sinks.ask(id)).unwrap_or_default();
+        let id = locked.id()?;
+        let bookmarks = Bookmarks::open(&settings.checkpoint.dir, id)?;
+        let answered = id.map(|id| ready_sinks.ask(id)).unwrap_or_default();
+        let known_durable = answered.iter().cloned().chain(bookmarks.known_durable()).collect();
         let (journal, recovered) = locked.open(JournalOptions {
             observer: Box::new(move |notice| {
                 observe(notice, &journal_metrics, &committed);
@@ -137,15 +151,17 @@ impl Daemon {
             known_durable,
             retention_waits: true,
             snapshot: Some(Box::new(move || told.get().map(LiveState::block))),
+            drop_record: Some(Box::new(move |span| teller.get().map(|teller| teller.block(span)))),
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         let hasher = IdHasher::new(journal.id().0.as_u128());
-        let ttl = settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier).min(TTL_MAX);
+        let ttl = dedupe_ttl(settings);
         let window = Arc::new(DedupeWindow::new(ttl, settings.dedupe.max_bytes.as_usize()));
         let remembered = remember(&journal, &window, ttl, recovered.last_received.unwrap_or_default())?;
 
@@ -158,6 +174,8 @@ impl Daemon {
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let assembled = assemble(settings, &hasher, &mut identities)?;
+        let resumable = assembled.values().filter(|assembled| assembled.dialect.resumption().is_some());
+        let resumed = find_tokens(&journal, checkpoint.as_ref(), resumable.map(|assembled| &assembled.roster))?;
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
@@ -195,18 +213,19 @@ impl Daemon {
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
-        let summary = Summary::new(settings, &recovered, remembered, &watched, address, began.elapsed());
+        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
         let watched: Arc<[Watched]> = watched.into();
         live_state.get_or_init(|| {
             LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
         });
+        let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
             ancestors: journal.ancestors(),
             last_received: recovered.last_received,
-            remembered: Vec::new(),
+            remembered: marks.clone(),
             switches: switches.sinks(),
             lost_log: Arc::new(move |span: &LostSpan| {
                 let block = event_block(&sinks_identity, LOST_TOPIC, span, lost_clock.stamp());
@@ -219,6 +238,14 @@ impl Daemon {
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
+        let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
+        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
+        let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
+        let keeper = bookmarks.keeper(&settings.checkpoint, gather);
+        let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
+        if settings.fault_tolerance.enabled {
+            works.write_periodically();
+        }
         let sources =
             Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
         let history =
@@ -234,6 +261,7 @@ impl Daemon {
             views: Arc::clone(&views),
             sinks: sinks.sinks(),
             switch_log,
+            works: Arc::clone(&works),
         }));
 
         let ingest = runtime::Builder::new_multi_thread()
@@ -276,6 +304,7 @@ impl Daemon {
             ingest: Some(ingest),
             links,
             sinks,
+            works,
             http: Some(http),
             stop_links,
             stop_http,
@@ -320,6 +349,9 @@ impl Daemon {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();
         }
+        if !self.works.operations.stop(deadline).await {
+            tracing::warn!("an operation did not end within `daemon.stop_timeout`");
+        }
         self.history.end();
         let journal = Arc::clone(&self.journal);
         // Beside this thread, so that a second signal is heard meanwhile.
@@ -329,6 +361,11 @@ impl Daemon {
             tracing::warn!(
                 "a sink did not take all that is durable within `daemon.stop_timeout`; it goes on at the next start"
             );
+        }
+        if matches!(closed, Ok(Ok(_))) {
+            let works = Arc::clone(&self.works);
+            // Beside this thread, as above. A failure is told by the keeper.
+            drop(tokio::task::spawn_blocking(move || works.keeper.write(Cause::Shutdown)).await);
         }
         let views = Arc::clone(&self.views);
         // It catches its own panics, and what it does not save is built again.
@@ -371,6 +408,41 @@ pub enum Fault {
     Sink(String),
 }
 
+/// What goes into checkpoints. Tokens and cursors are looked at before the durable offset, so that it covers them.
+fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, remembered: Vec<SinkMark>) -> Gather {
+    Box::new(move |cause| {
+        let tokens =
+            journal.resume_book().all().into_iter().map(|DurableToken { token, offset, received }| TokenMark {
+                upstream: token.upstream.to_string(),
+                topics: token.topics.iter().map(ToString::to_string).collect(),
+                token: token.token,
+                offset,
+                received,
+            });
+        let tokens = tokens.collect();
+        let mut marks = sinks.marks();
+        // Of one that has not said anything yet, what the last checkpoint knew.
+        let known = |name: &str| marks.iter().any(|mark| mark.name == name);
+        let silent: Vec<SinkMark> = remembered
+            .iter()
+            .filter(|mark| !known(&mark.name) && sinks.rows().iter().any(|row| row.name == mark.name))
+            .cloned()
+            .collect();
+        marks.extend(silent);
+        marks.sort_by(|one, other| one.name.cmp(&other.name));
+        Checkpoint {
+            journal: journal.id(),
+            durable: journal.durable(),
+            written: UnixNanos::now(),
+            cause,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            sinks: marks,
+            tokens,
+            settings: switches.for_checkpoint(),
+        }
+    })
+}
+
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
 /// Ages are counted from `newest`, the journal's last stamp.
 fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: UnixNanos) -> Result<u64, JournalError> {
@@ -400,8 +472,14 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
             tracing::info!("there is room on the disk again");
         }
         Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
-        Notice::Retired { from, to } => tracing::info!(%from, %to, "retention deleted a segment"),
-        Notice::Dropped { from, to } => {
+        Notice::Retired { from, to, bytes } => {
+            metrics.deleted("retention", *bytes);
+            tracing::info!(%from, %to, "retention deleted a segment");
+        }
+        Notice::Retention(status) => metrics.retention(status),
+        Notice::Dropping(span) => announce(span),
+        Notice::Dropped { from, to, bytes } => {
+            metrics.deleted("drop_oldest", *bytes);
             tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
         }
         Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),

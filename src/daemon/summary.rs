@@ -6,15 +6,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::view::Watched;
+use crate::clock::UnixNanos;
 use crate::config::Settings;
 use crate::config::units::show_duration;
-use crate::journal::RecoverySummary;
+use crate::journal::{KnownDurable, RecoverySummary};
+use crate::recovery::{Bookmarks, ResumeFound};
+use crate::sink::SinkMark;
 
 /// The start of a daemon.
 #[derive(Debug, Clone)]
 pub struct Summary {
     data_dir: PathBuf,
     recovery: Vec<String>,
+    checkpoint: Vec<String>,
+    sinks: Vec<String>,
+    resumed: Vec<String>,
     remembered: u64,
     ttl: Duration,
     upstreams: Vec<UpstreamLine>,
@@ -35,7 +41,7 @@ struct UpstreamLine {
 impl Summary {
     pub(super) fn new(
         settings: &Settings,
-        recovered: &RecoverySummary,
+        decided: &Decided<'_>,
         remembered: u64,
         watched: &[Watched],
         address: SocketAddr,
@@ -58,7 +64,10 @@ impl Summary {
             .collect();
         Self {
             data_dir: settings.daemon.data_dir.clone(),
-            recovery: recovery_lines(recovered),
+            recovery: recovery_lines(decided.recovered),
+            checkpoint: decided.bookmarks.lines(UnixNanos::now()),
+            sinks: decided.sink_lines(settings),
+            resumed: decided.resumed.iter().map(resumed_line).collect(),
             remembered,
             ttl: settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier),
             upstreams,
@@ -81,6 +90,17 @@ impl fmt::Display for Summary {
         for line in &self.recovery {
             writeln!(f, "            {line}")?;
         }
+        let labelled = [("checkpoint", &self.checkpoint), ("sinks", &self.sinks), ("resume", &self.resumed)];
+        for (label, lines) in labelled {
+            for (number, line) in lines.iter().enumerate() {
+                writeln!(
+                    f,
+                    "  {:<10}{}{line}",
+                    if number == 0 { label } else { "" },
+                    if label.len() < 10 { "" } else { " " }
+                )?;
+            }
+        }
         writeln!(f, "  dedupe    {} ids of the last {} remembered", self.remembered, show_duration(self.ttl))?;
         for upstream in &self.upstreams {
             writeln!(
@@ -99,6 +119,55 @@ impl fmt::Display for Summary {
         }
         write!(f, "  server    http://{}/metrics, /v1/health/ready", self.address)
     }
+}
+
+/// What a start has found, and decided by it.
+pub(super) struct Decided<'a> {
+    pub(super) recovered: &'a RecoverySummary,
+    pub(super) bookmarks: &'a Bookmarks,
+    /// What sinks' stores said of their cursors.
+    pub(super) answered: Vec<KnownDurable>,
+    /// What the checkpoint says of them.
+    pub(super) marks: &'a [SinkMark],
+    pub(super) resumed: Vec<ResumeFound>,
+}
+
+impl Decided<'_> {
+    /// A sink's word counts; the checkpoint's is shown beside it.
+    fn sink_lines(&self, settings: &Settings) -> Vec<String> {
+        let line = |name: &String| {
+            let said = self.answered.iter().find(|known| known.who == format!("sink {name}")).map(|known| known.offset);
+            let mark = self.marks.iter().find(|mark| mark.name == *name && mark.journal == self.recovered.journal);
+            let end = self.recovered.durable.0;
+            match (said, mark.map(|mark| mark.next)) {
+                (Some(said), mark) => {
+                    let aside = match mark {
+                        Some(mark) if mark != said => format!("; the checkpoint knew {mark}, its own word counts"),
+                        _ => String::new(),
+                    };
+                    format!("{name}: goes on at {said}, {} behind{aside}", end.saturating_sub(said.0))
+                }
+                (None, Some(mark)) => format!("{name}: its store does not say yet; the checkpoint knew {mark}"),
+                (None, None) => format!("{name}: its store does not say yet, or has nothing of this journal"),
+            }
+        };
+        settings.sinks.keys().map(line).collect()
+    }
+}
+
+fn resumed_line(found: &ResumeFound) -> String {
+    let ResumeFound { upstream, topics, with_token, from_checkpoint, oldest } = found;
+    let Some(oldest) = oldest else {
+        return format!("{upstream}: from now on, as nothing is known of its {}", counted(*topics, "topic"));
+    };
+    let checkpoint = match from_checkpoint {
+        0 => String::new(),
+        some => format!(", {some} of them out of the checkpoint"),
+    };
+    format!(
+        "{upstream}: {with_token} of {} by tokens{checkpoint}; the least is of an event received {oldest}",
+        counted(*topics, "topic")
+    )
 }
 
 fn recovery_lines(recovered: &RecoverySummary) -> Vec<String> {

@@ -74,6 +74,14 @@ impl Switches {
         Ok(Self { sinks: Mutex::new(found.sinks) })
     }
 
+    /// As checkpoints have it.
+    pub(super) fn for_checkpoint(&self) -> BTreeMap<String, serde_json::Value> {
+        let sinks: Vec<SinkSwitch> = self.lock().values().cloned().collect();
+        // Strings, numbers and truths: serialization has nothing to refuse.
+        let sinks = (!sinks.is_empty()).then(|| serde_json::to_value(sinks).unwrap_or_default());
+        sinks.map(|sinks| ("sinks".to_owned(), sinks)).into_iter().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SinkSwitch>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,12 +10,16 @@ use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::retry::Retrier;
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
+use super::works::Works;
+use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
-use crate::journal::{Journal, JournalState};
+use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Health, HealthState, Latency, MonitorRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
+    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
+    RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
@@ -55,6 +59,7 @@ pub struct DaemonView {
     retrier: Retrier,
     views: Arc<Views>,
     sinks: Arc<Sinks>,
+    works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
     /// As the sinks' rows.
@@ -78,11 +83,12 @@ pub(super) struct ViewParts {
     pub(super) views: Arc<Views>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) switch_log: SwitchLog,
+    pub(super) works: Arc<Works>,
 }
 
 impl DaemonView {
     pub(super) fn new(parts: ViewParts) -> Self {
-        let ViewParts { watched, journal, commits, window, retrier, views, sinks, switch_log } = parts;
+        let ViewParts { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = parts;
         let monitor_metrics = watched
             .iter()
             .map(|Watched { roster, .. }| {
@@ -110,6 +116,7 @@ impl DaemonView {
             sinks,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
+            works,
             started: Instant::now(),
             monitor_metrics,
             window_metrics: WindowMetrics::default(),
@@ -188,6 +195,7 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        self.works.keeper.tend();
     }
 }
 
@@ -202,7 +210,35 @@ fn idle_topics(topics: &[TopicState]) -> Vec<(&'static str, usize)> {
     counts.into_iter().collect()
 }
 
+/// The journal's state in a word, and whether it takes events.
+fn state_of(journal: &Journal) -> (&'static str, bool) {
+    match journal.state() {
+        JournalState::Writable => ("writable", true),
+        JournalState::Full { .. } => ("full", false),
+        JournalState::Failed(_) => ("failed", false),
+        JournalState::Closed => ("closed", false),
+    }
+}
+
 impl View for DaemonView {
+    fn journal(&self) -> JournalRow {
+        let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
+        JournalRow {
+            journal: self.journal.id().to_string(),
+            durable_offset: self.journal.durable().0,
+            state: state_of(&self.journal).0.to_owned(),
+            retention: RetentionRow {
+                last_run: last_run.map(|at| at.to_string()),
+                deleted_segments,
+                deleted_bytes,
+                held_by: held.as_ref().map(|held| held.who.to_string()),
+                held_from: held.as_ref().map(|held| held.from.0),
+                held_bytes: held.as_ref().map_or(0, |held| held.bytes),
+                above_max_size: held.is_some_and(|held| held.above_max_size),
+            },
+        }
+    }
+
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
         let upstreams: BTreeMap<String, &'static str> = self
@@ -225,12 +261,15 @@ impl View for DaemonView {
             })
             .collect();
         let sinks = self.sinks_health(&mut reasons);
-        let (journal, writable) = match self.journal.state() {
-            JournalState::Writable => ("writable", true),
-            JournalState::Full { .. } => ("full", false),
-            JournalState::Failed(_) => ("failed", false),
-            JournalState::Closed => ("closed", false),
-        };
+        if let Some(problem) = self.works.keeper.problem() {
+            reasons.push(format!("no checkpoint could be written: {problem}"));
+        }
+        if let Some(HeldBack { who, from, bytes, above_max_size: true, .. }) = self.journal.retention().held {
+            reasons.push(format!(
+                "the journal is larger than `journal.max_size`: {who} needs events from {from} on, {bytes} bytes more"
+            ));
+        }
+        let (journal, writable) = state_of(&self.journal);
         if !writable {
             reasons.insert(0, format!("the journal is {journal}: nothing becomes durable"));
         }
@@ -285,6 +324,26 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
+        self.works.checkpoints()
+    }
+
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal> {
+        self.works.create_checkpoint()
+    }
+
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
+        self.works.replay(request)
+    }
+
+    fn operations(&self) -> Vec<OperationRow> {
+        self.works.operations()
+    }
+
+    fn operation(&self, id: &str) -> Option<OperationRow> {
+        self.works.operations.row(id)
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

@@ -26,6 +26,8 @@ pub const SINKS_MONITOR: &str = "sinks";
 /// The monitor name, in [`OWN_DOMAIN`], under which settings that an operator made at run time are journaled.
 pub const SETTINGS_MONITOR: &str = "settings";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
+pub const JOURNAL_MONITOR: &str = "journal";
 /// Every monitor of [`OWN_DOMAIN`].
 pub const OWN_MONITORS: [&str; 7] = [
     GAPS_MONITOR,

@@ -79,8 +79,8 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path, QUARANTINE_MONITOR,
-    RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
@@ -89,7 +89,9 @@ pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::{JournalReader, Passage};
 pub use repair::{RepairReport, repair};
 pub use stat::{DomainStat, JournalStat, MonitorStat};
-pub use state::{CommitReport, Hold, JournalState, Notice, Observer, Snapshot};
+pub use state::{
+    CommitReport, DropRecord, DroppedSpan, HeldBack, Hold, JournalState, Notice, Observer, RetentionStatus, Snapshot,
+};
 pub use summary::{CutTail, KnownDurable, RecoverySummary, Rewritten};
 pub use tokens::{DurableToken, ResumeBook, TopicToken};
 
@@ -114,6 +116,8 @@ pub struct JournalOptions {
     /// Asked for what every new segment begins with, so that what is live outlives the segments that told how it came about.
     /// No segment is begun for it alone.
     pub snapshot: Option<Snapshot>,
+    /// Asked for a record of what `drop_oldest` has deleted.
+    pub drop_record: Option<DropRecord>,
     /// Retention waits for [`Journal::begin_retention`], so that readers that need old segments can say so first.
     pub retention_waits: bool,
 }
@@ -121,7 +125,14 @@ pub struct JournalOptions {
 impl JournalOptions {
     /// With these settings, nobody listening, and segments that begin with what is submitted.
     pub fn new(settings: JournalSettings) -> Self {
-        Self { settings, observer: Box::new(|_| {}), known_durable: Vec::new(), snapshot: None, retention_waits: false }
+        Self {
+            settings,
+            observer: Box::new(|_| {}),
+            known_durable: Vec::new(),
+            snapshot: None,
+            drop_record: None,
+            retention_waits: false,
+        }
     }
 }
 
@@ -343,6 +354,11 @@ impl Journal {
     /// Lets retention begin, where [`JournalOptions::retention_waits`]: whoever needs old segments holds them by now.
     pub fn begin_retention(&self) {
         self.held_at_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What retention did and does, as of its last look.
+    pub fn retention(&self) -> RetentionStatus {
+        self.shared.retention().clone()
     }
 
     /// A reader in this process. It knows what is durable without asking the disk; wait for more by

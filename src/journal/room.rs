@@ -33,6 +33,23 @@ struct Entry {
 pub(crate) struct Deleted {
     pub(crate) from: Offset,
     pub(crate) to: Offset,
+    pub(crate) bytes: u64,
+}
+
+/// Whether the oldest segment is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Yes,
+    No,
+    /// It would, but somebody holds it.
+    Held,
+}
+
+/// Segments that would have been deleted if nobody held them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Sealed {
@@ -44,6 +61,15 @@ impl Sealed {
         self.segments.push_back(Entry { name, bytes: Some(bytes) });
     }
 
+    /// What [`Sealed::delete_oldest`] would delete.
+    pub(crate) fn oldest(&self, active: bool, next: Offset) -> Option<(Offset, Offset)> {
+        if self.segments.len() < 2 && !(active && self.segments.len() == 1) {
+            return None;
+        }
+        let oldest = self.segments.front()?;
+        Some((oldest.name.base, self.segments.get(1).map_or(next, |entry| entry.name.base)))
+    }
+
     /// Deletes the oldest segment. `next` is the base of what follows the newest of these. None when there is but one file
     /// left in all: it says where the journal goes on.
     pub(crate) fn delete_oldest(
@@ -52,10 +78,9 @@ impl Sealed {
         active: bool,
         next: Offset,
     ) -> Result<Option<Deleted>, JournalError> {
-        if self.segments.len() < 2 && !(active && self.segments.len() == 1) {
-            return Ok(None);
-        }
-        let Some(oldest) = self.segments.front().copied() else { return Ok(None) };
+        let Some((from, to)) = self.oldest(active, next) else { return Ok(None) };
+        let Some(oldest) = self.segments.front_mut() else { return Ok(None) };
+        let bytes = oldest.bytes(storage)?;
         let name = oldest.name.to_string();
         let io = |source| JournalError::Io { action: "delete", path: storage.path(&name), source };
         storage.remove(&name).map_err(io)?;
@@ -64,51 +89,85 @@ impl Sealed {
         storage.sync_folder("").map_err(io)?;
         crash_point!("journal.deletion_synced");
         self.segments.pop_front();
-        let to = self.segments.front().map_or(next, |entry| entry.name.base);
-        Ok(Some(Deleted { from: oldest.name.base, to }))
+        Ok(Some(Deleted { from, to, bytes }))
     }
 
     /// Whether the oldest segment is to go: everything in it is older than `retention`, or all segments with `active_bytes` are
-    /// more than `bytes_max`, and nobody holds it.
-    pub(crate) fn oldest_is_due(&mut self, storage: &dyn Storage, limits: Limits) -> Result<bool, JournalError> {
-        let [oldest, second] = match (self.segments.front(), self.segments.get(1)) {
-            (Some(oldest), second) => [Some(*oldest), second.copied()],
-            (None, _) => return Ok(false),
-        };
-        let Some(oldest) = oldest else { return Ok(false) };
+    /// more than `bytes_max`; and whether nobody holds it.
+    pub(crate) fn oldest_is_due(&mut self, storage: &dyn Storage, limits: Limits) -> Result<Due, JournalError> {
+        let total = self.total_bytes(storage)?.saturating_add(limits.active_bytes);
+        let Some((to, due)) = self.is_due(0, total, storage, limits)? else { return Ok(Due::No) };
+        Ok(match due {
+            false => Due::No,
+            true if limits.held_from.is_some_and(|held| held < to) => Due::Held,
+            true => Due::Yes,
+        })
+    }
+
+    /// How much more is kept than if nobody held anything. The newest file is never counted.
+    pub(crate) fn kept_for_holds(&mut self, storage: &dyn Storage, limits: Limits) -> Result<Kept, JournalError> {
+        let mut total = self.total_bytes(storage)?.saturating_add(limits.active_bytes);
+        let mut kept = Kept::default();
+        let spare = usize::from(limits.active_bytes == 0);
+        for number in 0..self.segments.len().saturating_sub(spare) {
+            let Some((_, true)) = self.is_due(number, total, storage, limits)? else { break };
+            let bytes = self.segments[number].bytes(storage)?;
+            kept.segments += 1;
+            kept.bytes = kept.bytes.saturating_add(bytes);
+            total = total.saturating_sub(bytes);
+        }
+        Ok(kept)
+    }
+
+    /// Where a segment ends, and whether it is too old or there is too much.
+    fn is_due(
+        &self,
+        number: usize,
+        total: u64,
+        storage: &dyn Storage,
+        limits: Limits,
+    ) -> Result<Option<(Offset, bool)>, JournalError> {
+        let Some(&entry) = self.segments.get(number) else { return Ok(None) };
+        let second = self.segments.get(number + 1);
         let to = second.map_or(limits.next, |entry| entry.name.base);
-        if limits.held_from.is_some_and(|held| held < to) {
-            return Ok(false);
+        if total > limits.bytes_max {
+            return Ok(Some((to, true)));
         }
-        if self.total_bytes(storage)?.saturating_add(limits.active_bytes) > limits.bytes_max {
-            return Ok(true);
-        }
-        let segment = OpenSegment::open(storage, oldest.name)?;
+        let segment = OpenSegment::open(storage, entry.name)?;
         let last = match &segment.seal {
             Some(seal) => seal.received_up_to,
             None => match second {
                 Some(second) => OpenSegment::open(storage, second.name)?.header.received_before,
-                None => return Ok(false),
+                None => return Ok(Some((to, false))),
             },
         };
-        Ok(last < limits.now.saturating_sub(limits.retention))
+        Ok(Some((to, last < limits.now.saturating_sub(limits.retention))))
+    }
+
+    /// Bytes of all that was measured, which is all when anything was asked.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        self.segments.iter().filter_map(|entry| entry.bytes).fold(0, u64::saturating_add)
     }
 
     fn total_bytes(&mut self, storage: &dyn Storage) -> Result<u64, JournalError> {
         let mut total: u64 = 0;
         for entry in &mut self.segments {
-            let bytes = if let Some(bytes) = entry.bytes {
-                bytes
-            } else {
-                let name = entry.name.to_string();
-                let len = storage.open(&name, Access::Read).and_then(|file| file.len());
-                let len =
-                    len.map_err(|source| JournalError::Io { action: "measure", path: storage.path(&name), source })?;
-                *entry.bytes.insert(len)
-            };
+            let bytes = entry.bytes(storage)?;
             total = total.saturating_add(bytes);
         }
         Ok(total)
+    }
+}
+
+impl Entry {
+    fn bytes(&mut self, storage: &dyn Storage) -> Result<u64, JournalError> {
+        if let Some(bytes) = self.bytes {
+            return Ok(bytes);
+        }
+        let name = self.name.to_string();
+        let len = storage.open(&name, Access::Read).and_then(|file| file.len());
+        let len = len.map_err(|source| JournalError::Io { action: "measure", path: storage.path(&name), source })?;
+        Ok(*self.bytes.insert(len))
     }
 }
 

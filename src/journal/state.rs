@@ -83,14 +83,22 @@ pub enum Notice<'a> {
         from: Offset,
         /// The offset after its last.
         to: Offset,
+        /// Its length.
+        bytes: u64,
     },
+    /// A full disk makes `drop_oldest` delete a segment: said before it is done.
+    Dropping(&'a DroppedSpan),
     /// A full disk made `drop_oldest` delete a segment. Whoever had not read so far has lost these events.
     Dropped {
         /// Its first event.
         from: Offset,
         /// The offset after its last.
         to: Offset,
+        /// Its length.
+        bytes: u64,
     },
+    /// Retention has looked at all segments.
+    Retention(&'a RetentionStatus),
     /// A segment should have been deleted and could not be; it is tried again later.
     RetentionFailed(&'a JournalError),
     /// Nothing more will be written.
@@ -100,6 +108,49 @@ pub enum Notice<'a> {
 /// Tells what is live, as a block of the daemon's own events; none when there is nothing to tell. Asked on the writer's
 /// thread while others wait for it: answer quickly, and wait for nobody who may wait for the journal.
 pub type Snapshot = Box<dyn FnMut() -> Option<EncodedBlock> + Send>;
+
+/// Events that a full disk makes `drop_oldest` delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedSpan {
+    /// The first of them.
+    pub from: Offset,
+    /// The offset after the last.
+    pub to: Offset,
+    /// Who held some of them back, and from which on: by name, as in [`super::Journal::hold`].
+    pub holders: Vec<(Arc<str>, Offset)>,
+}
+
+/// Makes a record of what `drop_oldest` deleted, as a block of the daemon's own events. Asked on the writer's thread, as
+/// [`Snapshot`]; the writer appends it itself, ahead of what waits.
+pub type DropRecord = Box<dyn FnMut(&DroppedSpan) -> Option<EncodedBlock> + Send>;
+
+/// What retention did and does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetentionStatus {
+    /// When it last looked; none before the first time.
+    pub last_run: Option<UnixNanos>,
+    /// Segments that it deleted since the start, `drop_oldest` included.
+    pub deleted_segments: u64,
+    /// Bytes of them.
+    pub deleted_bytes: u64,
+    /// What keeps it from deleting more.
+    pub held: Option<HeldBack>,
+}
+
+/// Somebody needs what would be deleted by age or size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Who, as in [`super::Journal::hold`]: the one furthest behind.
+    pub who: Arc<str>,
+    /// From which event on.
+    pub from: Offset,
+    /// Segments kept beyond the limits for it.
+    pub segments: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Whether they make the journal larger than `max_size`.
+    pub above_max_size: bool,
+}
 
 /// Who listens to the writer.
 pub type Observer = Box<dyn Fn(&Notice<'_>) + Send>;
@@ -113,6 +164,7 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<JournalState>,
     pub(crate) resume: ResumeBook,
     holds: Mutex<Holds>,
+    retention: Mutex<RetentionStatus>,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +182,7 @@ impl Shared {
             state: watch::Sender::new(JournalState::Writable),
             resume: ResumeBook::default(),
             holds: Mutex::default(),
+            retention: Mutex::default(),
         }
     }
 
@@ -144,9 +197,18 @@ impl Shared {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Retention keeps what is at or after this.
-    pub(crate) fn held_from(&self) -> Option<Offset> {
-        self.holds().held.values().map(|(_, from)| *from).min()
+    /// Retention keeps what is at or after this, for this one.
+    pub(crate) fn held_from(&self) -> Option<(Arc<str>, Offset)> {
+        self.holds().held.values().min_by_key(|(_, from)| *from).cloned()
+    }
+
+    /// Who holds something before `to`.
+    pub(crate) fn holders_before(&self, to: Offset) -> Vec<(Arc<str>, Offset)> {
+        self.holds().held.values().filter(|(_, from)| *from < to).cloned().collect()
+    }
+
+    pub(crate) fn retention(&self) -> MutexGuard<'_, RetentionStatus> {
+        self.retention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn hold(self: &Arc<Self>, who: &str, from: Offset) -> Hold {

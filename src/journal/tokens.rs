@@ -38,8 +38,14 @@ pub struct TopicToken {
 /// The newest durable token of every topic. The writer keeps it true; links read it when they connect.
 #[derive(Debug, Default)]
 pub struct ResumeBook {
-    upstreams: Mutex<BTreeMap<Arc<str>, BTreeMap<Arc<str>, TopicToken>>>,
+    upstreams: Mutex<ByUpstream>,
 }
+
+/// By upstream, by topic.
+type ByUpstream = BTreeMap<Arc<str>, BTreeMap<Arc<str>, TopicToken>>;
+
+/// Topics that share a token, and when its event was received.
+type Sharing = (UnixNanos, Vec<Arc<str>>);
 
 impl ResumeBook {
     /// Takes a durable token over; of each topic the one that was journaled last counts.
@@ -66,7 +72,7 @@ impl ResumeBook {
     pub fn all(&self) -> Vec<DurableToken> {
         let mut all = Vec::new();
         for (upstream, topics) in &*self.lock() {
-            let mut shared: BTreeMap<(Offset, &[u8]), (UnixNanos, Vec<Arc<str>>)> = BTreeMap::new();
+            let mut shared: BTreeMap<(Offset, &[u8]), Sharing> = BTreeMap::new();
             for (topic, mark) in topics {
                 let entry = shared.entry((mark.offset, &mark.token)).or_insert((mark.received, Vec::new()));
                 entry.1.push(Arc::clone(topic));
@@ -81,7 +87,7 @@ impl ResumeBook {
     }
 
     /// Plain values, whole after every insertion: a panic elsewhere leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, BTreeMap<Arc<str>, TopicToken>>> {
+    fn lock(&self) -> MutexGuard<'_, ByUpstream> {
         self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,9 +15,9 @@ use super::error::JournalError;
 use super::intake::{Taken, Wanted};
 use super::offset::{JournalId, Offset};
 use super::recovery::Recovered;
-use super::room::{Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
+use super::room::{Due, Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
 use super::segment::{FooterBuilder, FooterEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
-use super::state::{CommitReport, JournalState, Notice, Observer, Shared, Snapshot};
+use super::state::{CommitReport, DropRecord, DroppedSpan, HeldBack, JournalState, Notice, Observer, Shared, Snapshot};
 use super::storage::{Access, Storage, StorageFile};
 use super::tokens::DurableToken;
 use super::watermark::{Watermark, WatermarkFile};
@@ -38,6 +38,7 @@ pub(crate) struct Writer {
     settings: JournalSettings,
     observer: Observer,
     snapshot: Option<Snapshot>,
+    drop_record: Option<DropRecord>,
     journal: JournalId,
     watermark_file: WatermarkFile,
     sealed: Sealed,
@@ -102,6 +103,7 @@ impl Writer {
             settings: options.settings,
             observer: options.observer,
             snapshot: options.snapshot,
+            drop_record: options.drop_record,
             journal: recovered.journal,
             watermark_file: recovered.watermark_file,
             sealed: Sealed::new(&recovered.segments),
@@ -151,13 +153,11 @@ impl Writer {
             let mut taken = self.shared.intake.take(wanted);
             self.waiting.own.append(&mut taken.own);
             self.waiting.blocks.append(&mut taken.blocks);
-            let own = std::mem::take(&mut self.waiting.own);
-            if self.has_room_for_own(&own)? {
-                self.write(own, Giver::Own)?;
-            } else {
-                self.waiting.own = own;
-            }
-            if !self.waiting.blocks.is_empty() && self.has_room()? {
+            self.write_own()?;
+            let room = !self.waiting.blocks.is_empty() && self.has_room()?;
+            // What was dropped to make room is told ahead of what the room is for.
+            self.write_own()?;
+            if room {
                 let blocks = std::mem::take(&mut self.waiting.blocks);
                 self.write(blocks, Giver::Links)?;
             }
@@ -165,6 +165,16 @@ impl Writer {
             if taken.closing {
                 return self.close();
             }
+        }
+    }
+
+    fn write_own(&mut self) -> Result<(), JournalError> {
+        let own = std::mem::take(&mut self.waiting.own);
+        if self.has_room_for_own(&own)? {
+            self.write(own, Giver::Own)
+        } else {
+            self.waiting.own = own;
+            Ok(())
         }
     }
 
@@ -198,9 +208,16 @@ impl Writer {
         let mut free = self.free_bytes()?;
         while free < needed && self.settings.when_full == WhenFull::DropOldest {
             let next = self.active.as_ref().map_or(self.next_offset, |active| active.name.base);
+            let Some((from, to)) = self.sealed.oldest(self.active.is_some(), next) else { break };
+            let span = DroppedSpan { from, to, holders: self.shared.holders_before(to) };
+            (self.observer)(&Notice::Dropping(&span));
             match self.sealed.delete_oldest(self.storage.as_ref(), self.active.is_some(), next) {
                 Ok(Some(dropped)) => {
-                    (self.observer)(&Notice::Dropped { from: dropped.from, to: dropped.to });
+                    self.note_deleted(dropped.bytes);
+                    (self.observer)(&Notice::Dropped { from: dropped.from, to: dropped.to, bytes: dropped.bytes });
+                    if let Some(record) = self.drop_record.as_mut().and_then(|record| record(&span)) {
+                        self.waiting.own.push_back(record);
+                    }
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -227,29 +244,71 @@ impl Writer {
     /// Deletes segments that are too old or too many. A failure is told and tried again: nothing depends on it.
     fn retire(&mut self) {
         self.retention_due = Instant::now() + RETENTION_INTERVAL;
+        let held = self.shared.held_from();
         let limits = Limits {
             now: UnixNanos::now(),
             retention: self.settings.retention,
             bytes_max: self.settings.max_size.0,
             active_bytes: self.active.as_ref().map_or(0, |active| active.position),
             next: self.active.as_ref().map_or(self.next_offset, |active| active.name.base),
-            held_from: self.shared.held_from(),
+            held_from: held.as_ref().map(|(_, from)| *from),
         };
+        let (mut is_held, mut failure) = (false, None);
         loop {
             let deleted = match self.sealed.oldest_is_due(self.storage.as_ref(), limits) {
-                Ok(true) => self.sealed.delete_oldest(self.storage.as_ref(), self.active.is_some(), limits.next),
-                Ok(false) => return,
+                Ok(Due::Yes) => self.sealed.delete_oldest(self.storage.as_ref(), self.active.is_some(), limits.next),
+                Ok(Due::Held) => {
+                    is_held = true;
+                    break;
+                }
+                Ok(Due::No) => break,
                 Err(error) => Err(error),
             };
             match deleted {
-                Ok(Some(deleted)) => (self.observer)(&Notice::Retired { from: deleted.from, to: deleted.to }),
-                Ok(None) => return,
+                Ok(Some(deleted)) => {
+                    self.note_deleted(deleted.bytes);
+                    let (from, to, bytes) = (deleted.from, deleted.to, deleted.bytes);
+                    (self.observer)(&Notice::Retired { from, to, bytes });
+                }
+                Ok(None) => break,
                 Err(error) => {
-                    (self.observer)(&Notice::RetentionFailed(&error));
-                    return;
+                    failure = Some(error);
+                    break;
                 }
             }
         }
+        let kept = match (is_held, held) {
+            (true, Some(held)) => {
+                self.sealed.kept_for_holds(self.storage.as_ref(), limits).map(|kept| Some((held, kept)))
+            }
+            _ => Ok(None),
+        };
+        let status = {
+            let mut status = self.shared.retention();
+            status.last_run = Some(limits.now);
+            status.held = None;
+            match kept {
+                Ok(Some(((who, from), kept))) => {
+                    let above_max_size =
+                        self.sealed.known_bytes().saturating_add(limits.active_bytes) > limits.bytes_max;
+                    let (segments, bytes) = (kept.segments, kept.bytes);
+                    status.held = Some(HeldBack { who, from, segments, bytes, above_max_size });
+                }
+                Ok(None) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+            status.clone()
+        };
+        (self.observer)(&Notice::Retention(&status));
+        if let Some(error) = failure {
+            (self.observer)(&Notice::RetentionFailed(&error));
+        }
+    }
+
+    fn note_deleted(&self, bytes: u64) {
+        let mut status = self.shared.retention();
+        status.deleted_segments += 1;
+        status.deleted_bytes = status.deleted_bytes.saturating_add(bytes);
     }
 
     // --- appending ---

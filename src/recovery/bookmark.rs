@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{CheckpointError, CheckpointFolder, Found, Gather, Keeper};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Found, Gather, Keeper};
 use crate::clock::UnixNanos;
 use crate::config::CheckpointSettings;
 use crate::journal::{JournalId, KnownDurable};
@@ -41,6 +41,11 @@ impl Bookmarks {
         let path =
             self.folder.as_ref().map_or_else(|_| name.clone(), |folder| folder.dir().join(&name).display().to_string());
         Some(KnownDurable { who: format!("checkpoint {path}"), journal: newest.journal, offset: newest.durable })
+    }
+
+    /// The newest good checkpoint, if it is of this journal. Where there was no journal it may be of another, which had nothing.
+    pub fn of_journal(&self, journal: JournalId) -> Option<Checkpoint> {
+        self.found.newest.as_deref().filter(|newest| newest.journal == journal).cloned()
     }
 
     /// What is written from now on; `gather` says what goes into it.

@@ -2,8 +2,10 @@
 
 mod guard;
 mod health;
+mod journal;
 mod metrics;
 mod monitors;
+mod operations;
 mod quarantine;
 mod serve;
 mod sinks;
@@ -11,7 +13,9 @@ mod views;
 
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
+pub use journal::{JournalRow, RetentionRow};
 pub use monitors::MonitorRow;
+pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};
 pub use views::{Buffer, Latency, Running};

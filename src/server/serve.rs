@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::{self, Access};
 use super::health::{self, Health};
+use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
+use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
 use super::views::{self, Running};
+use crate::checkpoint::CheckpointRow;
+use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
 use crate::views::{LastValuesNow, StatisticsNow, ViewError};
@@ -41,6 +45,8 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// How its journal is.
+    fn journal(&self) -> JournalRow;
     /// Parses quarantined frames again. Blocking.
     ///
     /// # Errors
@@ -68,6 +74,25 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// Every checkpoint in the folder. Blocking.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal>;
+    /// Writes a checkpoint now. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn create_checkpoint(&self) -> Result<CheckpointRow, Refusal>;
+    /// Begins a replay, or says what it would do. Blocking.
+    ///
+    /// # Errors
+    /// When it cannot be done as it is asked for.
+    fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal>;
+    /// What is done once: what goes on, and what has ended lately.
+    fn operations(&self) -> Vec<OperationRow>;
+    /// One of these.
+    fn operation(&self, id: &str) -> Option<OperationRow>;
 }
 
 /// What handlers share.
@@ -101,6 +126,7 @@ pub async fn serve(
         .route("/v1/health/live", get(health::live))
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
+        .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
@@ -108,6 +134,10 @@ pub async fn serve(
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
+        .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
+        .route("/api/v1/replay", post(operations::replay))
+        .route("/api/v1/operations", get(operations::operations))
+        .route("/api/v1/operations/{id}", get(operations::operation))
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

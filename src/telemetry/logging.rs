@@ -24,7 +24,9 @@ pub fn init_to<W>(settings: &LogSettings, writer: W, terminal: bool) -> Result<(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter: EnvFilter = settings.level.parse()?;
+    // The NATS client tells of every connection at every level, and at `trace` the password too. What goes wrong with it is
+    // told by the sink.
+    let filter = settings.level.parse::<EnvFilter>()?.add_directive("async_nats=off".parse()?);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // Tests and embedders may have installed their own before; that one stays.
     match settings.format {

@@ -2,14 +2,14 @@
 //!
 //! Handles are looked up once and kept; nothing here is called for a single message.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::latency::LatencyHistogram;
-use crate::journal::{CommitReport, OWN_DOMAIN};
+use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{BreakerState, SinkRow, SinkState};
@@ -36,6 +36,11 @@ const SYNC: &str = "sluice_journal_sync_seconds";
 const DURABLE: &str = "sluice_journal_durable_offset";
 const QUEUE: &str = "sluice_journal_queue_bytes";
 const JOURNAL_WRITABLE: &str = "sluice_journal_writable";
+const RETENTION_RUN: &str = "sluice_journal_retention_last_run_seconds";
+const DELETED_SEGMENTS: &str = "sluice_journal_deleted_segments_total";
+const DELETED_BYTES: &str = "sluice_journal_deleted_bytes_total";
+const HELD_BYTES: &str = "sluice_journal_held_bytes";
+const HELD_FROM: &str = "sluice_journal_held_from_offset";
 const WINDOW_IDS: &str = "sluice_dedupe_ids";
 const WINDOW_BYTES: &str = "sluice_dedupe_bytes";
 const WINDOW_REACH: &str = "sluice_dedupe_window_seconds";
@@ -133,6 +138,15 @@ fn describe() {
     describe_gauge!(DURABLE, "Events below this offset are durable");
     describe_gauge!(QUEUE, Unit::Bytes, "Bytes of blocks waiting for the journal's writer");
     describe_gauge!(JOURNAL_WRITABLE, "1 while the journal takes events, 0 while it is full or has failed");
+    describe_gauge!(RETENTION_RUN, Unit::Seconds, "When retention last looked at the journal, seconds since 1970");
+    describe_counter!(DELETED_SEGMENTS, "Segments deleted, by cause");
+    describe_counter!(DELETED_BYTES, Unit::Bytes, "Bytes of segments deleted, by cause");
+    describe_gauge!(
+        HELD_BYTES,
+        Unit::Bytes,
+        "Bytes that the journal keeps beyond its limits because a reader needs them"
+    );
+    describe_gauge!(HELD_FROM, "The first event that this reader needs, where it holds retention back");
     describe_gauge!(WINDOW_IDS, "Ids remembered");
     describe_gauge!(WINDOW_BYTES, Unit::Bytes, "Memory of remembered ids");
     describe_gauge!(
@@ -281,6 +295,8 @@ pub struct JournalMetrics {
     sync: Histogram,
     durable: Gauge,
     writable: Gauge,
+    /// Who held retention back when it last looked.
+    holder: Mutex<Option<Arc<str>>>,
 }
 
 impl JournalMetrics {
@@ -294,6 +310,7 @@ impl JournalMetrics {
             sync: metrics::histogram!(SYNC),
             durable: gauge!(DURABLE),
             writable,
+            holder: Mutex::default(),
         }
     }
 
@@ -312,6 +329,30 @@ impl JournalMetrics {
     /// Whether the journal takes events.
     pub fn set_writable(&self, writable: bool) {
         self.writable.set(if writable { 1.0 } else { 0.0 });
+    }
+
+    /// A segment was deleted.
+    pub fn deleted(&self, cause: &'static str, bytes: u64) {
+        counter!(DELETED_SEGMENTS, "cause" => cause).increment(1);
+        counter!(DELETED_BYTES, "cause" => cause).increment(bytes);
+    }
+
+    /// Retention has looked.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn retention(&self, status: &RetentionStatus) {
+        if let Some(at) = status.last_run {
+            gauge!(RETENTION_RUN).set(at.0 as f64 / 1e9);
+        }
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = status.held.as_ref();
+        if let Some(before) = holder.take().filter(|before| held.is_none_or(|held| held.who != *before)) {
+            gauge!(HELD_BYTES, "holder" => before.to_string()).set(0.0);
+        }
+        if let Some(held) = held {
+            gauge!(HELD_BYTES, "holder" => held.who.to_string()).set(held.bytes as f64);
+            gauge!(HELD_FROM, "holder" => held.who.to_string()).set(held.from.0 as f64);
+            *holder = Some(Arc::clone(&held.who));
+        }
     }
 
     /// Bytes that wait for the writer.

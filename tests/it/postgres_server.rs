@@ -113,6 +113,12 @@ impl PostgresServer {
         }
     }
 
+    /// Runs one statement or command of psql's own, however long it takes.
+    pub(crate) fn psql_command(&self, command: &str) {
+        let status = self.psql().args(["-c", command]).status().expect("psql starts");
+        assert!(status.success(), "{command}");
+    }
+
     /// `psql` of this server, quiet, stopping at errors.
     pub(crate) fn psql(&self) -> Command {
         let mut command = Command::new(program("psql"));
@@ -175,7 +181,9 @@ fn program(name: &str) -> PathBuf {
         let packaged = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         let mut packaged: Vec<_> = packaged.map(|version| version.path().join("bin")).collect();
         packaged.sort();
-        let found = on_path.chain(packaged.into_iter().rev()).find(|folder| folder.join("initdb").exists());
+        let found = on_path
+            .chain(packaged.into_iter().rev())
+            .find(|folder| ["initdb", "postgres", "psql"].iter().all(|program| folder.join(program).exists()));
         found.expect("PostgreSQL's initdb, on the PATH or under /usr/lib/postgresql; `scripts/test` installs it")
     });
     folder.join(name)

@@ -83,6 +83,13 @@ fn each_environment_name_works_as_it_is() {
         ("BATCH_TIMEOUT", "250", "batch.timeout", json!("250ms")),
         ("CACHE_TTL_MULTIPLIER", "2", "cache.ttl_multiplier", json!(2.0)),
         ("CACHE_COMPRESSION_THRESHOLD", "6001", "cache.compression_threshold", json!("6001B")),
+        ("FAULT_TOLERANCE_ENABLED", "false", "fault_tolerance.enabled", json!(false)),
+        ("CHECKPOINT_DIR", "/srv/2026", "checkpoint.dir", json!("/srv/2026")),
+        ("EVENT_MONITORING_ENABLED", "true", "sinks.events.enabled", json!(true)),
+        ("EVENT_MONITORING_DB_PATH", "/srv/events", "sinks.events.folder", json!("/srv/events")),
+        ("EVENT_MONITORING_RETENTION_DAYS", "7", "sinks.events.retention_days", json!(7)),
+        ("EVENT_MONITORING_BUFFER_SIZE", "250", "sinks.events.batch_max", json!(250)),
+        ("EVENT_MONITORING_FLUSH_INTERVAL", "50", "sinks.events.flush_interval", json!("50ms")),
     ];
     for (name, text, setting, value) in names {
         let rows = shown(&Workplace::new().with_variable(name, text), &[]);
@@ -95,11 +102,67 @@ fn each_environment_name_works_as_it_is() {
 #[test]
 fn every_setting_of_a_fixed_section_has_a_variable() {
     for (setting, (value, _)) in shown(&Workplace::new(), &[]) {
+        if setting.starts_with("sinks.") {
+            continue;
+        }
         let name = format!("SLUICE_{}", setting.replace('.', "__").to_uppercase());
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", "/token");
         let rows = shown(&Workplace::new().with_variable(&name, &text), &[]);
         assert_eq!(rows[&setting].1, format!("environment variable {name}"));
     }
+}
+
+#[test]
+fn the_sink_events_is_off_until_it_is_switched_on_or_declared() {
+    let sinks = |place: &Workplace, set: &[&str]| {
+        let environment = place.environment().iter().map(|(name, text)| (name.into(), text.into())).collect();
+        let set = set.iter().map(|&text| text.to_owned()).collect();
+        load(&LoadOptions { file: None, set, environment, current_dir: place.path("") }).unwrap().settings.sinks
+    };
+    // There, with all its keys, and neither run nor listed.
+    let place = Workplace::new().with_variable("EVENT_MONITORING_RETENTION_DAYS", "3");
+    let rows = shown(&place, &[]);
+    for (key, value) in [
+        ("kind", json!("sqlite")),
+        ("enabled", json!(false)),
+        ("retention_days", json!(3)),
+        ("batch_max", json!(1000)),
+        ("flush_interval", json!("100ms")),
+        ("folder", json!(place.path("data/events"))),
+    ] {
+        assert_eq!(rows[&format!("sinks.events.{key}")].0, value, "{key}");
+    }
+    assert!(sinks(&place, &[]).is_empty());
+
+    let place = Workplace::new().with_variable("EVENT_MONITORING_ENABLED", "true");
+    place.write("config/sluice.toml", "[daemon]\ndata_dir = \"../here\"\n");
+    assert_eq!(sinks(&place, &[])["events"].folder, Some(place.path("here/events")));
+    assert_eq!(sinks(&place, &["daemon.data_dir=there"])["events"].folder, Some(place.path("there/events")));
+
+    // Declared, it runs like any other, unless a later layer says otherwise.
+    let place = Workplace::new().with_file("config/sluice.toml", "[sinks.events]\nretention_days = 5\n");
+    let events = &sinks(&place, &[])["events"];
+    assert_eq!((events.enabled, events.kind.as_str(), events.batch_max), (true, "sqlite", 1000));
+    let place = place.with_variable("EVENT_MONITORING_ENABLED", "false");
+    assert!(!sinks(&place, &[])["events"].enabled);
+
+    // Of another kind, it has nothing of ours.
+    let place = Workplace::new();
+    place.write("config/sluice.toml", "[sinks.events]\nkind = \"jsonl\"\nfolder = \"/srv/lines\"\n");
+    let events = &sinks(&place, &[])["events"];
+    assert_eq!((events.kind.as_str(), events.enabled, events.retention_days), ("jsonl", true, None));
+    assert_eq!(events.batch_max, 5000);
+}
+
+#[test]
+fn checkpoints_are_in_the_state_folder_of_a_service_unless_somebody_says_otherwise() {
+    let dir = |place: &Workplace| shown(place, &[])["checkpoint.dir"].clone();
+    let place = Workplace::new();
+    assert_eq!(dir(&place), (json!(place.path("checkpoints")), "built-in default".into()));
+    let place = place.with_variable("STATE_DIRECTORY", "/var/lib/sluice:/var/lib/other");
+    assert_eq!(dir(&place), (json!("/var/lib/sluice/checkpoints"), "environment variable STATE_DIRECTORY".into()));
+    place.write("config/sluice.toml", "[checkpoint]\ndir = \"../kept\"\n");
+    assert_eq!(dir(&place), (json!(place.path("kept")), "config/sluice.toml:2".into()));
 }
 
 #[test]
@@ -454,12 +517,12 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     let bare = Workplace::new();
     // Each is said in the file not to be the default.
-    let differ = ["daemon.data_dir", "smart_streaming.enabled"];
+    let differ = ["daemon.data_dir", "smart_streaming.enabled", "checkpoint.dir", "sinks.events.folder"];
     let defaults = shown(&bare, &[]);
     let given = shown(&place, &[]);
     assert_eq!(given.keys().collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
     for (key, (value, origin)) in &given {
-        if defaults[key].0.is_null() {
+        if defaults[key].0.is_null() || key.starts_with("sinks.") {
             let name = key.rsplit('.').next().unwrap();
             assert!(text.contains(&format!("\n#{name} = ")), "{key} is not mentioned");
         } else {
@@ -471,6 +534,8 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     }
     // The file keeps the data beside the folder it is in, where the default without a file has it.
     assert_eq!(given["daemon.data_dir"].0, json!(place.path("data")));
+    assert_eq!(given["checkpoint.dir"].0, json!(place.path("checkpoints")));
+    assert_eq!(given["sinks.events.folder"].0, json!(place.path("data/events")));
 
     let place = Workplace::new().with_file("config/sluice.toml", shipped_with_its_examples());
     place.write("config/token", "0123456789abcdef");
@@ -595,7 +660,8 @@ fn settings_survive_being_written_and_read_again() {
     let place = Workplace::new().with_file("s.toml", text);
     let rows = shown(&place, &["--config", "s.toml"]);
     for (key, (value, _)) in shown(&Workplace::new(), &[]) {
-        if key != "daemon.data_dir" {
+        // Of a folder each.
+        if !["daemon.data_dir", "checkpoint.dir", "sinks.events.folder"].contains(&key.as_str()) {
             assert_eq!(rows[&key].0, value, "{key}");
         }
     }

@@ -41,6 +41,11 @@ impl Workplace {
         self
     }
 
+    /// What the program finds in its environment.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// Writes a file, with the folders above it.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);

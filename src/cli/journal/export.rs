@@ -24,7 +24,7 @@ pub(super) struct Args {
     span: Span,
     /// Into a file in this folder, which is made if there is none; the file has its name when it is whole
     #[arg(long, value_name = "DIR")]
-    to: Option<PathBuf>,
+    into: Option<PathBuf>,
     /// Compress by zstd
     #[arg(long)]
     zstd: bool,
@@ -33,7 +33,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let mut reader = open_journal(context)?;
-        let Some(dir) = &self.to else {
+        let Some(dir) = &self.into else {
             self.write(&mut reader, io::stdout().lock())?;
             return Ok(Exit::Done);
         };

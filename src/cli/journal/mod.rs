@@ -7,11 +7,13 @@ mod repair;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::api;
 use super::query::open_journal;
 use super::run::journal_error;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{ByteSize, Settings};
 use crate::journal::{Hole, JournalId, JournalStat, KnownDurable, Offset};
+use crate::server::{JournalRow, RetentionRow};
 
 /// `sluice journal`
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,8 @@ struct StatObject<'a> {
     gaps: u64,
     lost: u64,
     holes: Vec<HoleObject>,
+    /// As the running daemon says; null where none answers, or another journal's.
+    retention: Option<RetentionRow>,
     domains: Vec<DomainObject<'a>>,
     monitors: Vec<AccountObject<'a>>,
 }
@@ -97,13 +101,20 @@ fn stat(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
     let reader = open_journal(context)?;
     let stat = reader.stat().map_err(journal_error)?;
     match args.output {
-        Format::Json => print_json(&object(&stat))?,
-        Format::Table => print(&stat)?,
+        Format::Json => print_json(&object(&stat, retention_of(context, &stat)))?,
+        Format::Table => print(&stat, retention_of(context, &stat))?,
     }
     Ok(Exit::Done)
 }
 
-fn object(stat: &JournalStat) -> StatObject<'_> {
+/// What retention did and does, if a daemon runs on this journal.
+fn retention_of(context: &Context, stat: &JournalStat) -> Option<RetentionRow> {
+    let answer = api::get(context, "/api/v1/journal").ok()?;
+    let row: JournalRow = serde_json::from_slice(&answer.body).ok()?;
+    (row.journal == stat.journal?.to_string()).then_some(row.retention)
+}
+
+fn object(stat: &JournalStat, retention: Option<RetentionRow>) -> StatObject<'_> {
     let domains = stat.domains.iter().map(|(domain, stat)| DomainObject { domain, events: stat.events }).collect();
     let monitors = stat
         .monitors
@@ -130,12 +141,13 @@ fn object(stat: &JournalStat) -> StatObject<'_> {
         gaps: stat.gaps,
         lost: lost(&stat.holes),
         holes: HoleObject::all(&stat.holes),
+        retention,
         domains,
         monitors,
     }
 }
 
-fn print(stat: &JournalStat) -> Result<(), CliError> {
+fn print(stat: &JournalStat, retention: Option<RetentionRow>) -> Result<(), CliError> {
     let rows = [
         ("journal", stat.journal.map_or("-".into(), |id| id.to_string())),
         ("events", stat.events.to_string()),
@@ -148,7 +160,21 @@ fn print(stat: &JournalStat) -> Result<(), CliError> {
         ("gaps", stat.gaps.to_string()),
         ("lost", lost_in(&stat.holes)),
     ];
-    print_table(["WHAT", "FIGURE"], rows.map(|(name, figure)| [name.to_owned(), figure]))?;
+    let mut rows: Vec<_> = rows.map(|(name, figure)| [name.to_owned(), figure]).into();
+    if let Some(RetentionRow { last_run, deleted_segments, deleted_bytes, held_by, held_from, held_bytes, .. }) =
+        retention
+    {
+        let deleted = format!("{deleted_segments} segments, {} since the daemon's start", human(deleted_bytes));
+        rows.push(["deleted".into(), deleted]);
+        rows.push(["retention looked".into(), last_run.unwrap_or_else(|| "not yet".into())]);
+        if let (Some(who), Some(from)) = (held_by, held_from) {
+            rows.push([
+                "held back".into(),
+                format!("{} by {who}, which needs events from {from} on", human(held_bytes)),
+            ]);
+        }
+    }
+    print_table(["WHAT", "FIGURE"], rows)?;
     println!();
     let accounts = stat.monitors.iter().map(|((domain, monitor), stat)| {
         [

@@ -47,9 +47,10 @@ impl SourceState {
         Self { time: None, length: 0 }
     }
 
-    /// The first time of a source is relative to the block's first receipt, to the millisecond.
+    /// The first time of a source is relative to the block's first receipt, to the millisecond. A header that lies may have any
+    /// receipt, so this wraps as all else here does.
     fn time_before(&self, block_first: UnixNanos) -> i64 {
-        self.time.unwrap_or(block_first.0 - block_first.0.rem_euclid(NANOS_PER_MILLI))
+        self.time.unwrap_or(block_first.0.wrapping_sub(block_first.0.rem_euclid(NANOS_PER_MILLI)))
     }
 
     pub(super) fn read_time(

@@ -131,3 +131,12 @@ fn a_header_cannot_make_a_reader_allocate_more_than_zstd_says_is_there() {
     vouch(&mut header);
     assert!(!walk(&header, &body));
 }
+
+/// The fuzzer found it: to the millisecond, the least of all times is below the least of all numbers.
+#[test]
+fn a_header_may_lie_about_its_first_receipt() {
+    let (mut header, body, _) = block(None);
+    header[48..56].copy_from_slice(&(i64::MIN + 1).to_le_bytes());
+    vouch(&mut header);
+    walk(&header, &body);
+}

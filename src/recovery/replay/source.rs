@@ -11,11 +11,14 @@ use crate::sink::{Batch, BatchBuilder, BatchLimits, Interest};
 /// A job ends after so many blocks, wanted or not, so that there is progress to tell. Source: a guess, some milliseconds.
 const JOB_BLOCKS_MAX: usize = 256;
 
+/// What a job brings: a batch, which may have no events.
+type Read = Result<Batch, JournalError>;
+
 /// The batches of a span, in order.
 pub(super) struct Source {
     /// None while a job has it.
     at: Option<Place>,
-    job: Option<JoinHandle<(Place, Result<Option<Batch>, JournalError>)>>,
+    job: Option<JoinHandle<(Place, Read)>>,
 }
 
 struct Place {
@@ -66,7 +69,7 @@ impl Source {
         let (place, read) = finished(job).await;
         self.at = Some(place);
         self.read_ahead();
-        read
+        read.map(Some)
     }
 
     /// Lost offsets that were passed over.
@@ -99,7 +102,7 @@ async fn finished<T>(job: JoinHandle<T>) -> T {
 }
 
 impl Place {
-    fn read(&mut self) -> Result<Option<Batch>, JournalError> {
+    fn read(&mut self) -> Read {
         let end = Offset(self.plan.to);
         let mut batch = BatchBuilder::new(self.next).ending_at(end);
         let wants = |plan: &Plan, interest: &Interest, event: &crate::journal::Event<'_>| {
@@ -131,6 +134,6 @@ impl Place {
         }
         self.holes += self.reader.take_holes().iter().map(|hole| hole.len()).sum::<u64>();
         self.next = batch.to();
-        Ok(Some(batch.finish()))
+        Ok(batch.finish())
     }
 }

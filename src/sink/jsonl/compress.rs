@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +102,7 @@ fn compress(
     let target = folder.join(stem.name(form));
     let temporary = folder.join(format!("{}.tmp", stem.name(form)));
     let input = File::open(source)?;
+    let inode = input.metadata()?.ino();
     let output = File::create(&temporary)?;
     let written = match form {
         Form::Closed | Form::Plain => copy(input, output, stop),
@@ -117,8 +119,8 @@ fn compress(
     let placed = written.and_then(|file| {
         file.sync_all()?;
         let _lock = SwapLock::take(folder)?;
-        // A replay's set of files may have taken its place.
-        if !source.exists() {
+        // A replay's set of files may have taken its place, under the same name even.
+        if std::fs::metadata(source).map_or(true, |found| found.ino() != inode) {
             return Ok(());
         }
         std::fs::rename(&temporary, &target)?;

@@ -7,6 +7,7 @@
 //! | `state`     | whose offsets they are, and how far the journal was taken                            |
 //! | `writer`    | the folder: opening, writing, finishing, deleting                                     |
 //! | `compress`  | finished files are compressed                                                        |
+//! | `replay`    | writing a span anew                                                                  |
 //! | `swap`      | a replay's files take the place of those that were there                             |
 //! | `read`      | reading back                                                                        |
 //!
@@ -28,11 +29,12 @@ mod compress;
 mod names;
 mod open_file;
 mod read;
+mod replay;
 mod state;
 mod swap;
 mod writer;
 
-use state::State;
+use replay::Replay;
 use writer::{Figures, Plan, Writer};
 
 /// Size at which a file is finished when nobody said. A guess: quick to compress and to send, and not too many.
@@ -50,7 +52,14 @@ pub struct JsonlStore {
     name: String,
     plan: Plan,
     figures: Arc<Figures>,
-    worker: Option<Worker<Writer>>,
+    open: Option<Open>,
+}
+
+/// What it is open for.
+#[derive(Debug)]
+enum Open {
+    Live(Worker<Writer>),
+    Replay(Worker<Replay>),
 }
 
 impl JsonlStore {
@@ -70,51 +79,65 @@ impl JsonlStore {
             retention: sink.retention_days.map(|days| Duration::from_hours(u64::from(days) * 24)),
             compression: sink.compression.unwrap_or(FileCompression::None),
         };
-        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), worker: None })
-    }
-
-    fn inspect(&self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        let Some(state) = State::read(&self.plan.folder)? else { return Ok(None) };
-        if !read::is_ours(state.journal.0, opening) {
-            return Err(StoreError::Stop(format!(
-                "{} has events of the journal {}, and this one is {}",
-                self.plan.folder.display(),
-                state.journal.0,
-                opening.journal
-            )));
-        }
-        Ok(Some(Offset(state.reached)))
+        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), open: None })
     }
 }
 
 impl Store for JsonlStore {
     async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        match &opening.purpose {
-            Purpose::Inspect => return self.inspect(opening),
-            Purpose::Replay { .. } => return Err(StoreError::Stop("not built yet".into())),
-            Purpose::Live => {}
-        }
-        let worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => {
-                let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
-                Worker::start(&self.name, writer, PAUSE, Writer::tick)?
-            }
-        };
-        let worker = self.worker.insert(worker);
         let opening = opening.clone();
-        worker.call(move |writer| writer.open(&opening)).await?
+        match opening.purpose {
+            Purpose::Live => {
+                let worker = match &mut self.open {
+                    Some(Open::Live(worker)) => worker,
+                    other => {
+                        let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
+                        let started = Worker::start(&self.name, writer, PAUSE, Writer::tick)?;
+                        let Open::Live(worker) = other.insert(Open::Live(started)) else {
+                            unreachable!("just put there")
+                        };
+                        worker
+                    }
+                };
+                worker.call(move |writer| writer.open(&opening)).await?
+            }
+            Purpose::Replay { .. } => {
+                let worker = match &mut self.open {
+                    Some(Open::Replay(worker)) => worker,
+                    other => {
+                        let started = Worker::start(&self.name, Replay::new(self.plan.clone()), PAUSE, |_| {})?;
+                        let Open::Replay(worker) = other.insert(Open::Replay(started)) else {
+                            unreachable!("just put there")
+                        };
+                        worker
+                    }
+                };
+                worker.call(move |replay| replay.open(&opening)).await?
+            }
+            Purpose::Inspect => {
+                let folder = self.plan.folder.clone();
+                let look = move || writer::inspect(&folder, &opening);
+                let looked = tokio::task::spawn_blocking(look).await;
+                looked.map_err(|_| super::worker::gone())?
+            }
+        }
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let Some(worker) = &self.worker else { return Err(StoreError::Moved("the folder is not open".into())) };
         let batch = batch.clone();
-        worker.call(move |writer| writer.write(&batch)).await?
+        match &self.open {
+            Some(Open::Live(worker)) => worker.call(move |writer| writer.write(&batch)).await?,
+            Some(Open::Replay(worker)) => worker.call(move |replay| replay.write(&batch)).await?,
+            None => Err(StoreError::Moved("the folder is not open".into())),
+        }
     }
 
-    async fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
-        let Some(worker) = self.worker.take() else { return Ok(()) };
-        worker.call(Writer::close).await?
+    async fn close(&mut self, complete: bool) -> Result<(), StoreError> {
+        match self.open.take() {
+            Some(Open::Live(worker)) => worker.call(Writer::close).await?,
+            Some(Open::Replay(worker)) => worker.call(move |replay| replay.close(complete)).await?,
+            None => Ok(()),
+        }
     }
 
     async fn read_back(

@@ -105,7 +105,7 @@ impl Name {
     /// What a name says; none for files that are not ours.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (stem, ending) = name.strip_prefix(PREFIX)?.split_once('.')?;
-        if ending.ends_with(".tmp") {
+        if ending.rsplit('.').next() == Some("tmp") {
             return Some(Self::Temporary);
         }
         let mut parts = stem.split('-');

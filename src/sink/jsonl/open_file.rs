@@ -123,6 +123,20 @@ impl OpenFile {
         Ok(Found::Lines { file: Self { file, path, inode, journal, len, first, last, since }, cut })
     }
 
+    /// The last whole line of a file that another may be writing.
+    pub(super) fn last_line(path: &Path) -> Result<Option<Line>, StoreError> {
+        let read = || {
+            let file = File::open(path)?;
+            scan(&file, file.metadata()?.len())
+        };
+        match read() {
+            Ok(scanned) => Ok(scanned.lines.map(|(_, last)| last)),
+            // It was finished just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable("read", path, &error)),
+        }
+    }
+
     /// Appends lines and makes them durable, or leaves the file as it was.
     pub(super) fn append(&mut self, last: Line, lines: &[u8]) -> Result<(), StoreError> {
         self.append_bytes(lines).map_err(|error| unavailable("write", &self.path, &error))?;

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::names::{Form, Name, Tag, list};
 use super::state::unavailable;
 use crate::clock::UnixNanos;
-use crate::journal::{JournalId, Offset};
+use crate::journal::Offset;
 use crate::sink::store::{Opening, StoreError};
 use crate::sink::worker::{ReadRow, RowSender};
 
@@ -92,11 +92,6 @@ pub(super) fn lines(path: &Path, form: Option<Form>) -> io::Result<Box<dyn BufRe
         Some(Form::Gzip) => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(file))),
         Some(Form::Zstd) => Box::new(BufReader::with_capacity(BUFFER, zstd::stream::read::Decoder::with_buffer(file)?)),
     })
-}
-
-/// Whether a folder is of this journal or of one that it was restored from.
-pub(super) fn is_ours(journal: JournalId, opening: &Opening) -> bool {
-    journal == opening.journal || opening.ancestors.iter().any(|ancestor| ancestor.journal == journal)
 }
 
 /// Reads a span.

@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) journal: JournalText,
     /// Journals that it was restored from, whose lines are here too, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) before: Vec<JournalText>,
+    pub(super) before: Vec<Before>,
     /// Everything below this offset was taken, or was of no interest, and is durable.
     pub(super) reached: u64,
     /// The last line that was durable when this was written.
@@ -34,6 +34,14 @@ pub(super) struct State {
     /// Of a replay: the offset that it began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) replay_from: Option<u64>,
+}
+
+/// A journal whose lines come before those of the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Before {
+    pub(super) journal: JournalText,
+    /// From this offset on, lines of the next journal count.
+    pub(super) next: u64,
 }
 
 /// A journal's id as text.
@@ -78,7 +86,7 @@ impl State {
         };
         let damaged = |why: String| {
             StoreError::Stop(format!(
-                "{} {why}; move the folder {} away, and `sluice replay` writes its events anew as far as the journal has them",
+                "{} {why}; move the folder {} away, and the sink takes all events anew, as far as the journal has them",
                 path.display(),
                 folder.display()
             ))

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::compress::Compressor;
 use super::names::{Form, Name, Stem, Tag, list};
 use super::open_file::{Found, Line, OpenFile};
-use super::state::{State, sync_folder, unavailable};
-use super::swap::SwapLock;
+use super::state::{Before, State, sync_folder, unavailable};
+use super::swap::{self, SwapLock};
 use crate::clock::UnixNanos;
 use crate::config::FileCompression;
 use crate::journal::{EventObject, Offset};
@@ -71,6 +71,8 @@ struct Opened {
     retention_at: Instant,
     /// Files and bytes of those that are whole.
     whole: (u64, u64),
+    /// Some of them are to be compressed.
+    waiting: bool,
     /// Released last.
     _lock: File,
 }
@@ -86,6 +88,7 @@ impl Writer {
         let folder = &self.plan.folder;
         make_folder(folder)?;
         let lock = lock(folder)?;
+        swap::finish(folder)?;
         let mut saved = settle(folder, opening, self.plan.compression)?;
         let journal = Tag::of(opening.journal);
         let (file, last) = settle_lines(folder, journal, &saved, self.plan.compression)?;
@@ -104,7 +107,6 @@ impl Writer {
             ),
         };
         let retention_at = Instant::now();
-        let whole = (0, 0);
         self.opened = Some(Opened {
             cursor,
             saved,
@@ -113,7 +115,8 @@ impl Writer {
             file,
             compressor,
             retention_at,
-            whole,
+            whole: (0, 0),
+            waiting: false,
             _lock: lock,
         });
         self.tick();
@@ -165,6 +168,12 @@ impl Writer {
         }
         if let Some(opened) = &mut self.opened {
             opened.measure(&self.plan.folder);
+            // A replay may have left some.
+            if opened.waiting
+                && let Some(compressor) = &opened.compressor
+            {
+                compressor.wake();
+            }
         }
         self.tend();
     }
@@ -235,10 +244,13 @@ impl Opened {
     }
 
     fn measure(&mut self, folder: &Path) {
-        let whole = list(folder).unwrap_or_default().into_iter().filter(|(name, _)| matches!(name, Name::Whole(..)));
-        self.whole = whole.fold((0, 0), |(files, bytes), (_, path)| {
-            (files + 1, bytes + std::fs::metadata(path).map_or(0, |metadata| metadata.len()))
-        });
+        (self.whole, self.waiting) = ((0, 0), false);
+        for (name, path) in list(folder).unwrap_or_default() {
+            let Name::Whole(_, form) = name else { continue };
+            self.whole.0 += 1;
+            self.whole.1 += std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            self.waiting |= form == Form::Closed;
+        }
     }
 }
 
@@ -306,7 +318,8 @@ fn settle(folder: &Path, opening: &Opening, compression: FileCompression) -> Res
     if state.journal.0 == wanted {
         return Ok(state);
     }
-    let Some(ancestor) = opening.ancestors.iter().find(|ancestor| ancestor.journal == state.journal.0) else {
+    let ancestor = opening.ancestors.iter().find(|ancestor| ancestor.journal == state.journal.0);
+    let Some(end) = ancestor.map(|ancestor| ancestor.end).or(opening.anew.then_some(Offset::ZERO)) else {
         return Err(StoreError::Stop(format!(
             "{} has events of the journal {}, and this one is {wanted}; give this sink another `folder`, or move the files of \
              that one away",
@@ -324,8 +337,8 @@ fn settle(folder: &Path, opening: &Opening, compression: FileCompression) -> Res
     let reached = last.map_or(0, |last| last.0 + 1).max(state.reached);
     let mut taken = State::new(wanted);
     taken.before = state.before;
-    taken.before.push(state.journal);
-    taken.reached = reached.min(ancestor.end.0);
+    taken.reached = reached.min(end.0);
+    taken.before.push(Before { journal: state.journal, next: taken.reached });
     taken.write(folder)?;
     Ok(taken)
 }
@@ -388,4 +401,38 @@ fn delete_old(folder: &Path, limit: UnixNanos) {
             }
         }
     }
+}
+
+/// How far a folder has the journal, without changing anything.
+pub(super) fn inspect(folder: &Path, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+    let Some(state) = State::read(folder)? else { return Ok(None) };
+    if swap::is_begun(folder) {
+        return Err(StoreError::Unavailable(format!(
+            "a replay into {} was interrupted while its files were put in place; switch the sink on, which finishes it",
+            folder.display()
+        )));
+    }
+    let ancestor = || opening.ancestors.iter().find(|ancestor| ancestor.journal == state.journal.0);
+    let end =
+        if state.journal.0 == opening.journal { Some(Offset(u64::MAX)) } else { ancestor().map(|found| found.end) };
+    let Some(end) = end else {
+        return Err(StoreError::Stop(format!(
+            "{} has events of the journal {}, and this one is {}",
+            folder.display(),
+            state.journal.0,
+            opening.journal
+        )));
+    };
+    let mut reached = Offset(state.reached);
+    for (name, path) in list(folder).map_err(|error| unavailable("list", folder, &error))? {
+        let last = match name {
+            Name::Whole(stem, _) if stem.journal == Tag::of(state.journal.0) => Some(stem.last),
+            Name::Open(tag, _) if tag == Tag::of(state.journal.0) => {
+                OpenFile::last_line(&path)?.map(|line| line.offset)
+            }
+            _ => None,
+        };
+        reached = reached.max(last.map_or(Offset::ZERO, |last| last.plus(1)));
+    }
+    Ok((reached > Offset::ZERO).then_some(reached.min(end)))
 }

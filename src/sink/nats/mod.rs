@@ -150,7 +150,7 @@ impl Store for NatsStore {
         let found = target.look(&connection, &context).await?;
         // What this process knows is newer than any checkpoint.
         let checkpoint = opening.known_sequence.zip(opening.known_next);
-        let known = self.position.or(checkpoint.map(|(sequence, next)| Position { sequence, next }));
+        let known = self.position.or(checkpoint.map(|(sequence, next)| Position { sequence, next: Some(next) }));
         let settled = stream::settle(&target.stream, opening, found.as_ref(), known)?;
         if opening.purpose == Purpose::Inspect {
             return Ok(settled.cursor);
@@ -170,7 +170,7 @@ impl Store for NatsStore {
         }
         let next = settled.cursor.unwrap_or(Offset::ZERO);
         self.bytes = Some(found.bytes);
-        self.position = settled.cursor.map(|next| Position { sequence: found.last_sequence, next });
+        self.position = Some(Position { sequence: found.last_sequence, next: settled.cursor });
         self.open = Some(Open {
             journal: opening.journal,
             author: Author::new(opening, target.subjects.clone()),
@@ -208,7 +208,7 @@ impl Store for NatsStore {
         open.park(&self.parked, batch.parked()).await?;
         open.sequence = open.pipeline.publish(&open.author, batch, open.sequence).await?;
         open.next = batch.to();
-        self.position = Some(Position { sequence: open.sequence, next: open.next });
+        self.position = Some(Position { sequence: open.sequence, next: Some(open.next) });
         if open.size_asked.elapsed() >= SIZE_INTERVAL {
             self.bytes = open.size().await.or(self.bytes);
         }

@@ -64,8 +64,8 @@ pub(super) enum Last {
 pub(super) struct Position {
     /// The stream's sequence number of the last message.
     pub(super) sequence: u64,
-    /// The cursor.
-    pub(super) next: Offset,
+    /// The cursor; none as long as it had nothing.
+    pub(super) next: Option<Offset>,
 }
 
 impl Target {
@@ -204,39 +204,40 @@ pub(super) fn settle(
     // Nothing that was known counts where a person has decided so.
     let known = known.filter(|_| !opening.anew);
     let choice = format!(
-        "`sluice sinks enable {sink} --catch-up` publishes everything from the earliest event on that the journal keeps, \
-         `--start-now` only what comes from now on"
+        "`sluice sinks enable {sink} --anew` goes on all the same: it creates what is missing, and publishes everything from the \
+         earliest event on that the journal keeps"
     );
     let Some(found) = found else {
         return match known {
             Some(known) if known.sequence > 0 => stop(format!(
-                "stream {stream} is gone, although {} messages up to offset {} were published to it; {choice}",
-                known.sequence, known.next
+                "stream {stream} is gone, although {} messages were published to it{}; {choice}",
+                known.sequence,
+                known.next.map(|next| format!(", of events below offset {next}")).unwrap_or_default(),
             )),
-            _ => Ok(Settled { create: true, sequence: 0, cursor: known.map(|known| known.next) }),
+            _ => Ok(Settled { create: true, sequence: 0, cursor: known.and_then(|known| known.next) }),
         };
     };
     let settled = |cursor| Ok(Settled { create: false, sequence: found.last_sequence, cursor });
-    let here = known.filter(|known| known.sequence == found.last_sequence).map(|known| known.next);
+    let here = known.filter(|known| known.sequence == found.last_sequence);
     match &found.last {
         Last::Ours(stamp) => {
             own(stream, opening, stamp)?;
             let cursor = cursor_of(opening, stamp).ok_or_else(|| {
                 StoreError::Stop(format!(
                     "stream {stream} has events of another journal ({}), not of this one ({}): give the sink another `stream`, or \
-                     remove that one with `nats stream rm {stream}` and then `sluice sinks enable {sink} --catch-up`",
+                     remove that one with `nats stream rm {stream}` and then `sluice sinks enable {sink} --anew`",
                     stamp.journal, opening.journal
                 ))
             })?;
             // Behind the last message there may be events that were not wanted, or put aside.
-            settled(Some(here.map_or(cursor, |next| next.max(cursor))))
+            settled(Some(here.and_then(|here| here.next).map_or(cursor, |next| next.max(cursor))))
         }
         Last::Strange => stop(format!(
             "stream {stream} has messages that this sink has not published, and it must have the stream for itself: give the sink \
-             another `stream` or `subject`, or remove that stream with `nats stream rm {stream}`, then `sluice sinks enable {sink}`"
+             another `stream` or `subject`, or remove that stream with `nats stream rm {stream}`, then `sluice sinks enable {sink} --anew`"
         )),
         Last::Gone => match here {
-            Some(next) => settled(Some(next)),
+            Some(here) => settled(here.next),
             None if known.is_none() && (found.last_sequence == 0 || opening.anew) => settled(None),
             None if found.last_sequence == 0 => {
                 let known = known.map_or(0, |known| known.sequence);

@@ -46,6 +46,13 @@ pub(super) async fn find(
         return Ok(Some(offset(next)));
     }
     let Some(ancestor) = opening.ancestors.iter().find(|ancestor| ancestor.journal.0 == journal) else {
+        if opening.anew && !looks_only {
+            // A person has read what `foreign` says, and decided. The other journal's rows stay.
+            let delete = format!("DELETE FROM {} WHERE sink = $1 AND journal = $2 AND next = $3", names.cursors());
+            client.execute(&delete, &[&key, &journal, &next]).await?;
+            tracing::warn!(sink = key, %journal, next, "forgot the cursor of a foreign journal, as told");
+            return Ok(None);
+        }
         return Err(foreign(&key, JournalId(journal), offset(next), names, opening, server).into());
     };
     let taken = offset(next).min(ancestor.end);

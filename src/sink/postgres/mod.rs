@@ -142,8 +142,8 @@ impl PostgresStore {
         }
         self.measured = Some(Instant::now());
         // With its indexes, and the parts of a partitioned one.
-        let size = "SELECT coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree($1)), \
-                    pg_total_relation_size($1))::bigint";
+        let size = "SELECT coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree($1::oid)), \
+                    pg_total_relation_size($1::oid))::bigint";
         match writing.session.client().query_one(size, &[&writing.tables.oid]).await {
             Ok(row) => self.figures.bytes = row.get::<_, Option<i64>>(0).and_then(|bytes| u64::try_from(bytes).ok()),
             Err(error) => tracing::debug!(%error, "the table's size is not known"),

@@ -76,7 +76,10 @@ pub(super) async fn read_back(
             )
         })
         .collect();
-    let copy = format!("COPY ({} ORDER BY number) TO STDOUT (FORMAT binary)", parts.join(" UNION ALL "));
+    let copy = format!(
+        "COPY (SELECT * FROM ({}) AS held ORDER BY number) TO STDOUT (FORMAT binary)",
+        parts.join(" UNION ALL ")
+    );
     // A long look may take its time; what is bounded is the wait for each row.
     client.batch_execute("BEGIN READ ONLY; SET LOCAL statement_timeout = 0").await?;
     let types = [Type::INT8, Type::TEXT, Type::TIMESTAMPTZ, if jsonb { Type::JSONB } else { Type::TEXT }];

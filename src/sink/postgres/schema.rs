@@ -35,7 +35,7 @@ pub(super) async fn ready(client: &Client, setting: &TableSetting, columns: &[Co
             if let Err(error) = client.batch_execute(statement).await {
                 return Err(not_made(error, &survey.missing));
             }
-            tracing::info!(statement, "made what was missing in the database");
+            tracing::info!("PostgreSQL: {}", statement.split(" (").next().unwrap_or(statement));
         }
         client.batch_execute("COMMIT").await?;
         survey = Survey::of(client, setting, columns).await?;

@@ -107,8 +107,10 @@ pub(super) enum Move<'a> {
         id: &'a str,
         /// Where to.
         to: Offset,
-        /// The file holds no offset above; where it is new, its own cursor becomes this.
+        /// The file ends before this, at least.
         next: Offset,
+        /// Journals that this one was restored from: their rows of the same offsets are the same events.
+        before: &'a [Ancestor],
     },
 }
 
@@ -242,14 +244,15 @@ impl DayFile {
     }
 
     /// Whether it has this event.
-    pub(super) fn has(&self, journal: JournalId, offset: Offset) -> Result<bool, StoreError> {
-        if !self.made {
-            return Ok(false);
+    pub(super) fn has(&self, journal: JournalId, before: &[Ancestor], offset: Offset) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM events WHERE journal = ?1 AND offset = ?2)";
+        for (number, end) in self.lineage(journal, before)? {
+            let found = self.connection.query_row(query, params![number, signed(offset)], |row| row.get(0));
+            if offset < end && found.map_err(|error| self.sort(&error))? {
+                return Ok(true);
+            }
         }
-        let query = "SELECT EXISTS (SELECT 1 FROM events WHERE journal = (SELECT number FROM journals WHERE id = ?1) \
-                     AND offset = ?2)";
-        let found = self.connection.query_row(query, params![journal.to_string(), signed(offset)], |row| row.get(0));
-        found.map_err(|error| self.sort(&error))
+        Ok(false)
     }
 
     /// Numbers of the journals whose rows count, each with the offset from which on they do not, in the order of offsets.
@@ -324,7 +327,7 @@ fn write(
             let Some(number) = moved.optional()? else { return Ok(false) };
             number
         }
-        Move::Replay { id: replay, to, next } => {
+        Move::Replay { id: replay, to, next, before } => {
             // A file made by a replay has a cursor too: it says which offsets are in it.
             let insert = "INSERT INTO journals (id, next) VALUES (?1, ?2) \
                           ON CONFLICT (id) DO UPDATE SET next = max(next, excluded.next) RETURNING number";
@@ -333,6 +336,14 @@ fn write(
                 "INSERT INTO replays (id, journal, next) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET next = ?3",
                 params![replay, number, signed(to)],
             )?;
+            for ancestor in before {
+                let delete =
+                    "DELETE FROM events WHERE journal = (SELECT number FROM journals WHERE id = ?1) AND offset = ?2";
+                let mut delete = transaction.prepare(delete)?;
+                for event in batch.events().take_while(|event| event.offset < ancestor.end) {
+                    delete.execute(params![ancestor.journal.to_string(), signed(event.offset)])?;
+                }
+            }
             number
         }
     };

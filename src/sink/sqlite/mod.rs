@@ -5,6 +5,7 @@
 //! | `day`      | days and the names of their files                                         |
 //! | `day_file` | a file's tables, and the transaction that writes rows and moves the cursor |
 //! | `writer`   | the folder: which file's cursor counts, the turn of the day, deleting      |
+//! | `replay`   | writing a span anew                                                        |
 //! | `read`     | reading back                                                              |
 //! | `error`    | what SQLite says, sorted by what is done about it                         |
 //!
@@ -25,8 +26,10 @@ mod day;
 mod day_file;
 mod error;
 mod read;
+mod replay;
 mod writer;
 
+use replay::Replay;
 use writer::{Figures, Plan, Writer};
 
 /// Days that files are kept when nobody said.
@@ -41,7 +44,14 @@ pub struct SqliteStore {
     name: String,
     plan: Plan,
     figures: Arc<Figures>,
-    worker: Option<Worker<Writer>>,
+    open: Option<Open>,
+}
+
+/// What it is open for.
+#[derive(Debug)]
+enum Open {
+    Live(Worker<Writer>),
+    Replay(Worker<Replay>),
 }
 
 impl SqliteStore {
@@ -55,7 +65,7 @@ impl SqliteStore {
             .clone()
             .ok_or_else(|| StoreError::Stop(format!("sink {name} has no `folder`; set `sinks.{name}.folder`")))?;
         let plan = Plan { folder, retention_days: sink.retention_days.unwrap_or(RETENTION_DAYS) };
-        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), worker: None })
+        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), open: None })
     }
 }
 
@@ -63,35 +73,57 @@ impl Store for SqliteStore {
     async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
         let opening = opening.clone();
         match opening.purpose {
-            Purpose::Live => {}
-            Purpose::Replay { .. } => return Err(StoreError::Stop("not built yet".into())),
+            Purpose::Live => {
+                let worker = match &mut self.open {
+                    Some(Open::Live(worker)) => worker,
+                    other => {
+                        let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
+                        let started = Worker::start(&self.name, writer, PAUSE, Writer::tick)?;
+                        let Open::Live(worker) = other.insert(Open::Live(started)) else {
+                            unreachable!("just put there")
+                        };
+                        worker
+                    }
+                };
+                worker.call(move |writer| writer.open(&opening)).await?
+            }
+            Purpose::Replay { .. } => {
+                let worker = match &mut self.open {
+                    Some(Open::Replay(worker)) => worker,
+                    other => {
+                        let started = Worker::start(&self.name, Replay::new(self.plan.clone()), PAUSE, |_| {})?;
+                        let Open::Replay(worker) = other.insert(Open::Replay(started)) else {
+                            unreachable!("just put there")
+                        };
+                        worker
+                    }
+                };
+                worker.call(move |replay| replay.open(&opening)).await?
+            }
             Purpose::Inspect => {
                 let folder = self.plan.folder.clone();
                 let look = move || writer::standing(&folder, &opening, false);
                 let looked = tokio::task::spawn_blocking(look).await;
-                return Ok(looked.map_err(|_| super::worker::gone())??.cursor);
+                Ok(looked.map_err(|_| super::worker::gone())??.cursor)
             }
         }
-        let worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => {
-                let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
-                Worker::start(&self.name, writer, PAUSE, Writer::tick)?
-            }
-        };
-        let worker = self.worker.insert(worker);
-        worker.call(move |writer| writer.open(&opening)).await?
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let Some(worker) = &self.worker else { return Err(StoreError::Moved("the folder is not open".into())) };
         let batch = batch.clone();
-        worker.call(move |writer| writer.write(&batch)).await?
+        match &self.open {
+            Some(Open::Live(worker)) => worker.call(move |writer| writer.write(&batch)).await?,
+            Some(Open::Replay(worker)) => worker.call(move |replay| replay.write(&batch)).await?,
+            None => Err(StoreError::Moved("the folder is not open".into())),
+        }
     }
 
-    async fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
-        let Some(worker) = self.worker.take() else { return Ok(()) };
-        worker.call(Writer::close).await?
+    async fn close(&mut self, complete: bool) -> Result<(), StoreError> {
+        match self.open.take() {
+            Some(Open::Live(worker)) => worker.call(Writer::close).await?,
+            Some(Open::Replay(worker)) => worker.call(move |replay| replay.close(complete)).await?,
+            None => Ok(()),
+        }
     }
 
     async fn read_back(

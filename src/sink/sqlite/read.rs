@@ -25,37 +25,47 @@ pub(super) fn read_back(
     for day in list(folder)? {
         let file = DayFile::read(folder, day)?;
         file.check_all("integrity_check")?;
-        for (number, end) in file.lineage(opening.journal, &opening.ancestors)? {
-            let query = "SELECT offset, monitor, received_time, payload FROM events \
-                         WHERE journal = ?1 AND offset >= ?2 AND offset < ?3 ORDER BY offset";
-            let read = |out: &mut RowSender| {
-                let mut statement = file.connection().prepare(query)?;
-                let mut rows = statement.query(params![number, signed(span.start), signed(span.end.min(end))])?;
-                while let Some(row) = rows.next()? {
-                    let payload = match row.get_ref(3)? {
-                        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
-                        other => {
-                            let kind = other.data_type();
-                            return Err(rusqlite::Error::InvalidColumnType(3, "payload".into(), kind));
-                        }
-                    };
-                    let read = ReadRow {
-                        offset: Offset(row.get::<_, i64>(0)?.cast_unsigned()),
-                        monitor: row.get(1)?,
-                        received: UnixNanos(row.get(2)?),
-                        payload,
-                        rewritten: false,
-                    };
-                    if !out.push(read) {
-                        break;
-                    }
+        let lineage = file.lineage(opening.journal, &opening.ancestors)?;
+        // A replay may have written rows of an ancestor's span anew, among those that the ancestor wrote.
+        let whose: Vec<String> =
+            lineage.iter().map(|(number, end)| format!("(journal = {number} AND offset < {})", signed(*end))).collect();
+        if whose.is_empty() {
+            continue;
+        }
+        let query = format!(
+            "SELECT offset, monitor, received_time, payload FROM events WHERE ({}) AND offset >= ?1 AND offset < ?2 \
+             ORDER BY offset",
+            whose.join(" OR ")
+        );
+        let read = |out: &mut RowSender| {
+            let mut statement = file.connection().prepare(&query)?;
+            let mut rows = statement.query(params![signed(span.start), signed(span.end)])?;
+            while let Some(row) = rows.next()? {
+                if !out.push(read_row(row)?) {
+                    return Ok(false);
                 }
-                Ok(())
-            };
-            read(out).map_err(|error| error::sort(&file.path, &error, None))?;
+            }
+            Ok(true)
+        };
+        if !read(out).map_err(|error| error::sort(&file.path, &error, None))? {
+            break;
         }
     }
     Ok(())
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> Result<ReadRow, rusqlite::Error> {
+    let payload = match row.get_ref(3)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+        other => return Err(rusqlite::Error::InvalidColumnType(3, "payload".into(), other.data_type())),
+    };
+    Ok(ReadRow {
+        offset: Offset(row.get::<_, i64>(0)?.cast_unsigned()),
+        monitor: row.get(1)?,
+        received: UnixNanos(row.get(2)?),
+        payload,
+        rewritten: false,
+    })
 }
 
 /// Parked rows, oldest first.

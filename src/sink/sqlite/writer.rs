@@ -263,6 +263,9 @@ pub(super) fn standing(folder: &Path, opening: &Opening, write: bool) -> Result<
             ends.max()
         };
         let Some(cursor) = ours.or_else(taken_over) else {
+            if opening.anew {
+                break;
+            }
             let (other, _) = cursors[0];
             return Err(StoreError::Stop(format!(
                 "{} has events of the journal {other}, and this one is {}; give this sink another `folder`, or move the files \

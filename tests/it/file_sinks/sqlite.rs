@@ -187,8 +187,8 @@ async fn a_refused_row_is_named_and_parked_with_the_cursor() {
     assert_eq!(offset, Some(Offset(5)));
     assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(2)));
     let (before, from_five) = rest.split_at(3);
-    let (five, behind) = from_five.split_at(1);
-    for batch in [&before, &five.park(&reason), &behind] {
+    let (bad, behind) = from_five.split_at(1);
+    for batch in [&before, &bad.park(&reason), &behind] {
         sink.write(batch).await.unwrap();
     }
     assert_eq!(offsets(&file), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
@@ -253,4 +253,46 @@ async fn what_is_of_no_interest_moves_the_cursor_too() {
     sink.close(true).await.unwrap();
     assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(13)));
     assert_eq!(read_back(&mut sink, &live, 0, 100).await, feed.events(&["monitor-0"]));
+}
+
+#[tokio::test]
+async fn a_replay_mends_rows_in_the_files_that_have_them_and_leaves_the_cursor() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut feed = Feed::new();
+    feed.trades(0, NEW_YEAR, 30);
+    feed.trades(1, NEW_YEAR + 2 * DAY, 30);
+    feed.trades(0, NEW_YEAR + 3 * DAY, 30);
+    let live = feed.opening(Purpose::Live);
+    let mut sink = store("sqlite", folder.path(), KEYS);
+    sink.open(&live).await.unwrap();
+    write_in_pieces(&mut sink, feed.batch(Offset::ZERO, &[]), 1000).await.unwrap();
+    sink.close(true).await.unwrap();
+
+    // Rows were spoilt, a day's file is gone, and another monitor's rows are none of the replay's business.
+    let first = folder.path().join("events-2026-01-01.db");
+    let spoil = "DELETE FROM events WHERE offset BETWEEN 5 AND 9; UPDATE events SET payload = 'x' WHERE offset = 12";
+    Connection::open(&first).unwrap().execute_batch(spoil).unwrap();
+    fs::remove_file(folder.path().join("events-2026-01-03.db")).unwrap();
+    let replay = Purpose::Replay { id: "r1".into(), to: None };
+    let replay = feed.opening(replay);
+    let mut anew = store("sqlite", folder.path(), KEYS);
+    assert_eq!(anew.open(&replay).await.unwrap(), None);
+    let (some, rest) = feed.batch(Offset(3), &[]).split_at(40);
+    write_in_pieces(&mut anew, some, 7).await.unwrap();
+    anew.close(false).await.unwrap();
+    assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(90)));
+
+    // Interrupted and resumed, while the live sink goes on.
+    feed.trades(0, NEW_YEAR + 4 * DAY, 5);
+    sink.write(&feed.batch(Offset(90), &[])).await.unwrap();
+    let mut anew = store("sqlite", folder.path(), KEYS);
+    assert_eq!(anew.open(&replay).await.unwrap(), Some(Offset(43)));
+    write_in_pieces(&mut anew, rest, 11).await.unwrap();
+    assert!(matches!(anew.write(&feed.batch(Offset(43), &[])).await, Err(StoreError::Moved(_))));
+    anew.close(true).await.unwrap();
+    assert_eq!(read_back(&mut sink, &live, 0, 1000).await, feed.events(&[]));
+    assert_eq!(offsets(&folder.path().join("events-2026-01-03.db")), (30..60).collect::<Vec<_>>());
+    sink.close(true).await.unwrap();
+    assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(95)));
+    assert_eq!(anew.open(&replay).await.unwrap(), None, "a replay that is over is forgotten");
 }

@@ -4,6 +4,7 @@ mod blocks;
 mod crashes;
 mod damage;
 mod following;
+mod model;
 mod repair;
 mod room;
 pub(crate) mod sim_storage;

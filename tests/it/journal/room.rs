@@ -16,8 +16,8 @@ fn open(storage: &SimStorage, settings: JournalSettings) -> (Journal, Notices) {
     let heard = Arc::clone(&notices);
     let mut options = JournalOptions::new(settings);
     options.observer = Box::new(move |notice| match notice {
-        Notice::Dropped { from, to } => heard.lock().unwrap().push(format!("dropped {from} {to}")),
-        Notice::Retired { from, to } => heard.lock().unwrap().push(format!("retired {from} {to}")),
+        Notice::Dropped { from, to, .. } => heard.lock().unwrap().push(format!("dropped {from} {to}")),
+        Notice::Retired { from, to, .. } => heard.lock().unwrap().push(format!("retired {from} {to}")),
         Notice::Full { .. } => heard.lock().unwrap().push("full".into()),
         Notice::Room => heard.lock().unwrap().push("room".into()),
         _ => {}
@@ -157,4 +157,83 @@ fn restarts_without_events_leave_no_segments_behind() {
     assert_eq!(storage.segments().len(), 1);
     let reader = JournalReader::open_on(Arc::new(storage)).unwrap();
     assert_eq!(reader.stat().unwrap().events, 3);
+}
+
+#[test]
+fn drop_oldest_says_which_sink_loses_what_before_it_does_and_records_it() {
+    let storage = SimStorage::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let mut options = JournalOptions::new(JournalSettings { when_full: WhenFull::DropOldest, ..small_segments() });
+    let disk = storage.clone();
+    options.observer = Box::new(move |notice| {
+        if let Notice::Dropping(span) = notice {
+            // It is still there when it is said.
+            let oldest = disk.segments().first().cloned().unwrap();
+            assert!(oldest.starts_with(&format!("{:020}-", span.from.0)), "{oldest}");
+            heard.lock().unwrap().push((**span).clone());
+        }
+    });
+    options.drop_record = Some(Box::new(|span| {
+        let text = format!("{} {} {:?}", span.from, span.to, span.holders);
+        Some(super::snapshots::own(&text))
+    }));
+    let journal = Journal::open_on(Arc::new(storage.clone()), options).unwrap().0;
+    let mut feed = Feed::new(2);
+    for _ in 0..4 {
+        append(&journal, feed.block(8));
+    }
+    let behind = journal.hold("sink warehouse", Offset(5));
+    let _far = journal.hold("sink events", Offset(16));
+    // Room for the daemon's own events, and no more.
+    storage.set_free(32 << 20);
+    journal.try_submit(feed.block(8)).unwrap();
+    wait_for(|| matches!(journal.state(), JournalState::Full { .. }));
+    storage.set_free(1 << 40);
+    wait_for(|| journal.queued().1 == 0 && journal.pace().idle);
+    let told = told.lock().unwrap().clone();
+    let spans: Vec<_> = told.iter().map(|span| (span.from.0, span.to.0)).collect();
+    assert_eq!(spans[..2], [(0, 8), (8, 16)]);
+    assert_eq!(told[0].holders, [("sink warehouse".into(), Offset(5))]);
+    assert_eq!(told[2].holders, [("sink warehouse".into(), Offset(5)), ("sink events".into(), Offset(16))]);
+    // Each is in the journal, ahead of what the room was for.
+    let blocks = read_all(&mut journal.reader());
+    let own: Vec<_> = blocks.iter().flat_map(sluice::journal::Block::events).collect();
+    let records: Vec<_> = own
+        .iter()
+        .filter(|event| event.domain == sluice::journal::OWN_DOMAIN)
+        .map(|event| String::from_utf8_lossy(event.payload).into_owned())
+        .collect();
+    let expected: Vec<_> = told.iter().map(|span| format!("{} {} {:?}", span.from, span.to, span.holders)).collect();
+    // Those that were written first may have been dropped again themselves.
+    assert!(!records.is_empty() && expected.ends_with(&records), "{records:?} of {expected:?}");
+    assert_eq!(own.last().unwrap().domain, "liquidity", "the feed's block comes last");
+    let status = journal.retention();
+    assert_eq!(status.deleted_segments, told.len() as u64);
+    assert!(status.deleted_bytes > 500 * told.len() as u64, "{status:?}");
+    drop(behind);
+}
+
+#[test]
+fn retention_says_who_holds_it_back_and_how_much_is_kept_for_that() {
+    let storage = SimStorage::new();
+    let settings = JournalSettings { max_size: ByteSize(3000), ..small_segments() };
+    let (journal, _) = open(&storage, settings);
+    let hold = journal.hold("sink warehouse", Offset(12));
+    let mut feed = Feed::new(2);
+    for _ in 0..12 {
+        append(&journal, feed.block(8));
+    }
+    wait_for(|| journal.retention().held.is_some_and(|held| held.segments > 5));
+    let status = journal.retention();
+    let held = status.held.clone().unwrap();
+    assert_eq!((&*held.who, held.from, held.above_max_size), ("sink warehouse", Offset(12), true));
+    assert_eq!((status.deleted_segments, status.last_run.is_some()), (1, true), "{status:?}");
+    let size = storage.bytes_of_segments() as u64;
+    assert!(size - held.bytes <= 3000 && size > 5000, "{held:?} of {size}");
+    drop(hold);
+    append(&journal, feed.block(8));
+    wait_for(|| journal.retention().held.is_none());
+    assert!(journal.retention().deleted_segments > 5);
+    assert!(storage.bytes_of_segments() < 4000);
 }

@@ -15,7 +15,7 @@ use super::sim_storage::{Crash, SimStorage};
 use super::support::{Feed, START, payload, read_all, settings, wait_for};
 
 /// An event of the daemon's own.
-fn own(text: &str) -> EncodedBlock {
+pub(super) fn own(text: &str) -> EncodedBlock {
     // Apart from those of the feed.
     let monitor = Arc::new(MonitorIdentity { index: 50, name: STATE_MONITOR.into(), domain: OWN_DOMAIN.into() });
     let mut builder = BlockBuilder::new(Way::Smart);

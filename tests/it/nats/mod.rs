@@ -1,6 +1,7 @@
 //! What a sink of kind `nats` promises, against a real nats-server.
 
 mod bus;
+mod daemon;
 mod faults;
 mod ownership;
 mod proxy;

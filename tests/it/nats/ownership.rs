@@ -118,7 +118,7 @@ async fn a_deleted_stream_stops_the_sink_until_a_person_decides() {
     let error = bus.write(10..20).await.unwrap_err();
     assert!(matches!(error, StoreError::Moved(_)), "{error}");
     let reason = stop_of(&mut bus).await;
-    for part in ["is gone", "10 messages", "sluice sinks enable bus --catch-up", "--start-now"] {
+    for part in ["is gone", "10 messages", "below offset 10", "sluice sinks enable bus --anew"] {
         assert!(reason.contains(part), "{reason}");
     }
     // A restart does not forget it, as long as there is a checkpoint.
@@ -134,6 +134,7 @@ async fn a_deleted_stream_stops_the_sink_until_a_person_decides() {
     bus.opening.anew = true;
     assert_eq!(bus.open().await, Ok(None));
     bus.opening.anew = false;
+    assert_eq!(bus.open().await, Ok(None), "decided once for all");
     bus.write(0..20).await.unwrap();
     assert_eq!(bus.open().await, Ok(Some(Offset(20))));
     assert_holds(&server, "SLUICE_BUS", 0..20).await;
@@ -151,7 +152,7 @@ async fn a_stream_whose_last_message_has_expired_is_gone_on_with_by_the_checkpoi
 
     bus.restart();
     let reason = stop_of(&mut bus).await;
-    for part in ["expired or was removed", "no checkpoint remembers", "--catch-up"] {
+    for part in ["expired or was removed", "no checkpoint remembers", "--anew"] {
         assert!(reason.contains(part), "{reason}");
     }
     (bus.opening.known_sequence, bus.opening.known_next) = (Some(9), Some(Offset(9)));

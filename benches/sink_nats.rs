@@ -1,0 +1,240 @@
+//! What the `nats` sink costs beside a bare loop: `cargo bench --bench sink_nats`. Needs `nats-server`.
+//!
+//! Both publish the same payloads to a stream of the same settings on the same server, with as many acknowledgements in flight. The
+//! loop has them in memory, sends no headers, and expects nothing. The sink is the daemon's own: its runner reads them from a
+//! journal, and each message carries all that is known of its event and what it expects of the one before. They take turns, and
+//! the middle one of the ratios counts.
+
+use std::collections::VecDeque;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path as FilePath;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::stream::Config;
+use sluice::clock::UnixNanos;
+use sluice::config::{Endpoint, JournalSettings, Settings, SinkSettings};
+use sluice::journal::{
+    BlockBuilder, DedupeHash, Encoder, EventId, Journal, JournalOptions, MonitorIdentity, NewEvent, Offset, Part, Path,
+    SourceSlot,
+};
+use sluice::sink::{LostCause, ReadySinks, SinkStart};
+use tokio::time::Instant;
+
+/// Events of a round.
+const EVENTS: u64 = 300_000;
+
+/// Rounds of both.
+const ROUNDS: usize = 7;
+
+/// Messages in flight, as the sink has them.
+const IN_FLIGHT: usize = 4096;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// nats-server, until this is dropped.
+struct Server {
+    process: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let process = Command::new("nats-server")
+            .args(["-a", "127.0.0.1", "-p", &address.port().to_string(), "-js", "-sd"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Self { process, url: format!("nats://{address}"), _folder: folder };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            if Instant::now() > deadline {
+                return Err("nats-server does not answer".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// Messages like those of an exchange, about 165 bytes each.
+fn payload(number: u64) -> String {
+    let symbol = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"][usize::try_from(number % 4).unwrap_or(0)];
+    let (time, id) = (1_767_225_600_000 + number, 4_000_000_000 + number);
+    format!(
+        r#"{{"stream":"{}@trade","data":{{"e":"trade","E":{time},"s":"{symbol}","t":{id},"p":"{}.{:02}000000","q":"0.{:05}000","T":{time},"m":{},"M":true}}}}"#,
+        symbol.to_lowercase(),
+        60_000 + number % 200,
+        number % 100,
+        number * 7 % 100_000,
+        number.is_multiple_of(2),
+    )
+}
+
+/// A journal with all events.
+fn fill(dir: &FilePath) -> Result<Journal, Failure> {
+    let (journal, _) = Journal::open(dir, JournalOptions::new(JournalSettings::default()))?;
+    let (mut builder, mut encoder) = (BlockBuilder::new(Path::Smart), Encoder::new());
+    let monitor = Arc::new(MonitorIdentity { index: 0, name: "spot-trades".into(), domain: "trading".into() });
+    let now = UnixNanos::now().0;
+    for first in (0..EVENTS).step_by(1000) {
+        for number in first..(first + 1000).min(EVENTS) {
+            let text = payload(number);
+            let at = |needle: &str| u32::try_from(text.find(needle).map_or(0, |at| at + needle.len())).unwrap_or(0);
+            let (id, key) = (at(r#""t":"#), at(r#""s":"#));
+            let source = builder.source(&monitor, "btcusdt@trade", SourceSlot(0));
+            let received = now + i64::try_from(number).unwrap_or(0);
+            builder.push(&NewEvent {
+                source,
+                received: UnixNanos(received),
+                event_time: Some(UnixNanos((received - 50_000_000) / 1_000_000 * 1_000_000)),
+                payload: text.as_bytes(),
+                id: EventId::Parts(&[Part::Span { start: id, end: id + 10 }]),
+                key: Some(Part::Span { start: key, end: key + 9 }),
+                hash: Some(DedupeHash { hash: u128::from(number), payload_check: 1 }),
+                conflict: false,
+                handover: false,
+            });
+        }
+        let mut block = builder.finish(&mut encoder);
+        while let Err(back) = journal.try_submit(block) {
+            block = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    while journal.durable() < Offset(EVENTS) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(journal)
+}
+
+/// What a round took: wall clock, and CPU of this process.
+struct Took {
+    wall: Duration,
+    cpu: Duration,
+}
+
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The bare loop.
+async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
+    let client = async_nats::connect(url).await?;
+    let context = ContextBuilder::new().max_ack_inflight(IN_FLIGHT).build(client);
+    let config = Config {
+        name: "BARE".into(),
+        subjects: vec!["sluice.bare.>".into()],
+        duplicate_window: Duration::from_secs(1),
+        ..Config::default()
+    };
+    context.create_stream(config).await?;
+    let (started, before) = (Instant::now(), cpu());
+    let mut acks = VecDeque::with_capacity(IN_FLIGHT);
+    for payload in payloads {
+        if acks.len() == IN_FLIGHT
+            && let Some(ack) = acks.pop_front()
+        {
+            ack.await?;
+        }
+        acks.push_back(context.publish("sluice.bare.trading.spot-trades", payload.clone().into()).await?);
+    }
+    for ack in acks {
+        ack.await?;
+    }
+    let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
+    context.delete_stream("BARE").await?;
+    Ok(took)
+}
+
+/// The sink, from its start until it has everything.
+fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, Failure> {
+    let sink: SinkSettings = toml::from_str(r#"kind = "nats""#)?;
+    let sink = SinkSettings { url: Some(Endpoint::from(url::Url::parse(url)?)), ..sink };
+    let mut settings = Settings::default();
+    settings.daemon.data_dir = data_dir.to_owned();
+    settings.sinks.insert("bench".into(), sink);
+    let ready = ReadySinks::new(&settings)?;
+    let (started, before) = (Instant::now(), cpu());
+    let running = ready.start(&SinkStart {
+        journal: Arc::clone(journal),
+        ancestors: Arc::new([]),
+        last_received: None,
+        remembered: Vec::new(),
+        switches: Vec::new(),
+        lost_log: Arc::new(|_| false),
+        lost_why: Arc::new(|_| LostCause::Retention),
+    });
+    let sinks = running.sinks();
+    while sinks.rows().first().and_then(|row| row.cursor) < Some(EVENTS) {
+        if started.elapsed() > Duration::from_mins(2) {
+            return Err(format!("the sink did not come to its end: {:?}", sinks.rows()).into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
+    drop(running);
+    Ok(took)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn main() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let server = Server::start()?;
+    let folder = tempfile::tempdir()?;
+    let journal = Arc::new(fill(&folder.path().join("journal"))?);
+    let payloads: Vec<Vec<u8>> = (0..EVENTS).map(|number| payload(number).into_bytes()).collect();
+    let bytes: usize = payloads.iter().map(Vec::len).sum();
+    println!("{EVENTS} events of {} bytes; per second, and CPU of this process for each", bytes as u64 / EVENTS);
+    println!("round  bare/s   sink/s   ratio  bare µs  sink µs");
+    let mut ratios = Vec::new();
+    for round in 0..ROUNDS {
+        let one = |loop_first: bool| -> Result<Took, Failure> {
+            if loop_first {
+                return runtime.block_on(bare(&server.url, &payloads));
+            }
+            let took = sink(&server.url, &journal, folder.path())?;
+            runtime.block_on(async {
+                let client = async_nats::connect(&server.url).await?;
+                let context = async_nats::jetstream::new(client);
+                let messages = context.get_stream("SLUICE_BENCH").await?.cached_info().state.messages;
+                assert_eq!(messages, EVENTS);
+                context.delete_stream("SLUICE_BENCH").await?;
+                Ok::<_, Failure>(())
+            })?;
+            Ok(took)
+        };
+        let first = one(round % 2 == 0)?;
+        let second = one(round % 2 != 0)?;
+        let (bare, sink) = if round % 2 == 0 { (first, second) } else { (second, first) };
+        let rate = |took: &Took| EVENTS as f64 / took.wall.as_secs_f64();
+        let each = |took: &Took| took.cpu.as_secs_f64() * 1e6 / EVENTS as f64;
+        let ratio = rate(&sink) / rate(&bare);
+        println!(
+            "{:5}  {:7.0}  {:7.0}  {ratio:5.2}  {:7.2}  {:7.2}",
+            round + 1,
+            rate(&bare),
+            rate(&sink),
+            each(&bare),
+            each(&sink)
+        );
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("the middle one: {:.2}", ratios[ratios.len() / 2]);
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! `/api/v1/operations`, `/api/v1/checkpoints`, `/api/v1/replay`: things that are done once, and how far they are.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::serve::Shown;
+use crate::recovery::replay::{Counted, Plan, ReplayRequest};
+
+/// Something that is done once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationRow {
+    /// Its id.
+    pub id: String,
+    /// `replay`, `checkpoint`.
+    pub kind: String,
+    /// What it is about: a sink's name.
+    pub subject: String,
+    /// In a word.
+    pub state: OperationState,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// How long it took, or takes so far.
+    pub duration_seconds: f64,
+    /// How much of `total` is done.
+    pub done: u64,
+    /// The whole; of a replay, offsets.
+    pub total: u64,
+    /// Events that it has dealt with.
+    pub events: u64,
+    /// Events a second.
+    pub rate: f64,
+    /// What it waits for.
+    pub waiting: Option<String>,
+    /// What it did.
+    pub outcome: Option<Value>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// How something stands that is done once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    /// It goes on.
+    Running,
+    /// It is complete.
+    Done,
+    /// It could not be done.
+    Failed,
+}
+
+/// What becomes of a replay that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayAnswer {
+    /// The span.
+    pub plan: Plan,
+    /// Whether it was begun before, and goes on.
+    pub resumed: bool,
+    /// What the store would get, where that was all that was asked.
+    pub would_write: Option<Counted>,
+    /// What does it.
+    pub operation: Option<OperationRow>,
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// For people.
+    pub error: String,
+}
+
+pub(super) async fn operations(State(shown): State<Shown>) -> Json<Vec<OperationRow>> {
+    Json(shown.view.operations())
+}
+
+pub(super) async fn operation(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
+    match shown.view.operation(&id) {
+        Some(row) => Json(row).into_response(),
+        None => refused(StatusCode::NOT_FOUND, &format!("there is no operation `{id}`; it may have been forgotten")),
+    }
+}
+
+pub(super) async fn checkpoints(State(shown): State<Shown>) -> Response {
+    blocking(StatusCode::OK, move || shown.view.checkpoints()).await
+}
+
+pub(super) async fn create_checkpoint(State(shown): State<Shown>) -> Response {
+    blocking(StatusCode::CREATED, move || shown.view.create_checkpoint()).await
+}
+
+pub(super) async fn replay(State(shown): State<Shown>, body: Bytes) -> Response {
+    let request: ReplayRequest = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("this is no request for a replay: {error}")),
+    };
+    let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    blocking(status, move || shown.view.replay(&request)).await
+}
+
+/// Off the thread that serves everybody.
+async fn blocking<T: Serialize + Send + 'static>(
+    status: StatusCode,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => (status, Json(done)).into_response(),
+        Ok(Err(Refusal { status, error })) => {
+            refused(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &error)
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug of Sluice: {error}")),
+    }
+}
+
+fn refused(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
