@@ -382,7 +382,7 @@ impl<S: Store> Runner<S> {
                 continue;
             }
             let now = Instant::now();
-            let due = following.due(self.pacing.size(), self.parts.settings.flush_interval, draining);
+            let due = following.due(now, self.pacing.size(), self.parts.settings.flush_interval, draining);
             if due.is_some_and(|at| at <= now) {
                 let limits = BatchLimits { rows: self.pacing.size(), bytes: self.parts.settings.read_ahead.as_usize() };
                 let batch = following.ahead.take(following.cursor, limits);
@@ -703,8 +703,7 @@ impl Following {
     }
 
     /// When the next batch is due; none as long as there is nothing for one.
-    fn due(&self, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
-        let now = Instant::now();
+    fn due(&self, now: Instant, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
         let rows = self.ahead.rows();
         if let Some(since) = self.ahead.waiting_since() {
             let at_once = draining || rows >= size || self.ahead.is_full();
