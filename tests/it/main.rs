@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod checkpoints;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -25,6 +26,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod resume;
 mod settings;
 mod signals;
 mod simulated_dialects;

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::super::nats_server::NatsServer;
 use super::super::postgres_server::PostgresServer;
 use super::super::processes::get;
 use super::super::support::Workplace;
@@ -49,7 +52,8 @@ impl Stores {
     /// Every kind that there is, with servers of their own.
     pub(super) fn start(place: &Workplace) -> Self {
         let mut stores = Self::of_files(&place.path("data"));
-        stores.stores.push(Box::new(Table::start()));
+        stores.stores.push(Box::new(Table { server: PostgresServer::start() }));
+        stores.stores.push(Box::new(Stream { server: NatsServer::start() }));
         stores
     }
 
@@ -179,12 +183,6 @@ struct Table {
     server: PostgresServer,
 }
 
-impl Table {
-    fn start() -> Self {
-        Self { server: PostgresServer::start() }
-    }
-}
-
 impl StoreUnderTest for Table {
     fn name(&self) -> &'static str {
         "postgres"
@@ -223,5 +221,52 @@ impl StoreUnderTest for Table {
 
     fn start_again(&mut self) {
         self.server.restart();
+    }
+}
+
+/// `nats`: messages in the order of their stream.
+struct Stream {
+    server: NatsServer,
+}
+
+impl StoreUnderTest for Stream {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn settings(&self) -> String {
+        format!("[sinks.stream]\nkind = \"nats\"\nurl = {:?}\nstream = \"EVENTS\"\n", self.server.url())
+    }
+
+    fn rows(&self) -> Vec<StoredRow> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut stream = self.server.jetstream().await.get_stream("EVENTS").await.expect("a stream");
+            let count = stream.info().await.expect("it tells of itself").state.messages;
+            let all = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+            let consumer = stream.create_consumer(all).await.expect("a consumer");
+            let mut messages = consumer.messages().await.expect("messages");
+            let mut rows = Vec::new();
+            for _ in 0..count {
+                let message = messages.next().await.expect("as many as it told").expect("a message");
+                let headers = message.headers.as_ref().expect("headers");
+                let offset = headers.get("Sluice-Offset").and_then(|offset| offset.as_str().parse().ok());
+                let crc = crc32c::crc32c(&message.payload);
+                rows.push(StoredRow { offset: offset.expect("an offset"), crc });
+            }
+            rows
+        })
+    }
+
+    fn is_server(&self) -> bool {
+        true
+    }
+
+    fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    fn start_again(&mut self) {
+        self.server.begin();
     }
 }
