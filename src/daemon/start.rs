@@ -19,7 +19,7 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::view::{DaemonView, Watched};
+use super::view::{DaemonView, ViewParts, Watched};
 use super::works::Works;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -262,17 +262,17 @@ impl Daemon {
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
         let views = Arc::new(views.map_err(StartError::Runtime)?);
-        let view = Arc::new(DaemonView::new(
+        let view = Arc::new(DaemonView::new(ViewParts {
             watched,
-            Arc::clone(&journal),
+            journal: Arc::clone(&journal),
             commits,
             window,
             retrier,
-            Arc::clone(&views),
-            sinks.sinks(),
+            views: Arc::clone(&views),
+            sinks: sinks.sinks(),
             switch_log,
-            Arc::clone(&works),
-        ));
+            works: Arc::clone(&works),
+        }));
 
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")

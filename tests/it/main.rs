@@ -35,4 +35,5 @@ mod simulator;
 mod sinks;
 mod support;
 mod torture;
+mod verify;
 mod views;
