@@ -73,18 +73,22 @@ pub struct DaemonView {
     window_warned: Mutex<Option<Instant>>,
 }
 
+/// What there is to look at, and to ask.
+pub(super) struct ViewParts {
+    pub(super) watched: Arc<[Watched]>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) commits: Arc<Commits>,
+    pub(super) window: Arc<DedupeWindow>,
+    pub(super) retrier: Retrier,
+    pub(super) views: Arc<Views>,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) switch_log: SwitchLog,
+    pub(super) works: Arc<Works>,
+}
+
 impl DaemonView {
-    pub(super) fn new(
-        watched: Arc<[Watched]>,
-        journal: Arc<Journal>,
-        commits: Arc<Commits>,
-        window: Arc<DedupeWindow>,
-        retrier: Retrier,
-        views: Arc<Views>,
-        sinks: Arc<Sinks>,
-        switch_log: SwitchLog,
-        works: Arc<Works>,
-    ) -> Self {
+    pub(super) fn new(parts: ViewParts) -> Self {
+        let ViewParts { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = parts;
         let monitor_metrics = watched
             .iter()
             .map(|Watched { roster, .. }| {

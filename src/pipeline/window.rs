@@ -28,6 +28,9 @@ struct Entry {
     stamp_ms: u32,
 }
 
+/// In the place of the hash of an entry that a later one has taken the place of. No id has it but by a chance of 2^-128.
+const SUPERSEDED: [u64; 2] = [0; 2];
+
 /// What is known of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
@@ -148,6 +151,33 @@ impl Shard {
         Known::New
     }
 
+    /// As `admit`, but one that is there counts as having come now, and is forgotten last.
+    pub(super) fn renew(&mut self, hash: u128, payload_check: u32, now_ms: u32) -> Known {
+        let known = self.admit(hash, payload_check, now_ms);
+        if let Known::Seen(first) = known {
+            let parts = split(hash);
+            let number = self.number_of(parts);
+            self.remove_slot(parts, number);
+            let position = self.head as usize % CHUNK_ENTRIES + number.wrapping_sub(self.head) as usize;
+            self.chunks[position / CHUNK_ENTRIES][position % CHUNK_ENTRIES].hash = SUPERSEDED;
+            self.admit(hash, first, now_ms);
+        }
+        known
+    }
+
+    /// The number of an entry that is there.
+    fn number_of(&self, hash: [u64; 2]) -> u32 {
+        let mut at = self.home(hash);
+        loop {
+            let slot = self.slots[at];
+            debug_assert!(slot != 0, "the caller has found it");
+            if slot & TAG_MASK == tag(hash) && self.entry(number(slot)).hash == hash {
+                return number(slot);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
     fn push(&mut self, entry: Entry) -> u32 {
         let position = self.head as usize % CHUNK_ENTRIES + self.len;
         if position / CHUNK_ENTRIES == self.chunks.len() {
@@ -166,7 +196,9 @@ impl Shard {
 
     fn forget_oldest(&mut self) {
         let hash = self.entry(self.head).hash;
-        self.remove_slot(hash, self.head);
+        if hash != SUPERSEDED {
+            self.remove_slot(hash, self.head);
+        }
         self.head = self.head.wrapping_add(1);
         self.len -= 1;
         if (self.head as usize).is_multiple_of(CHUNK_ENTRIES) {

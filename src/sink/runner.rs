@@ -390,7 +390,7 @@ impl<S: Store> Runner<S> {
                 following.work.push_back(batch);
                 continue;
             }
-            if draining && following.ahead.reached() >= self.parts.journal.durable() {
+            if draining && due.is_none() && following.ahead.reached() >= self.parts.journal.durable() {
                 return Ok(Pause::Drained);
             }
             // The store answered, and there is nothing for it to do.

@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod checkpoints;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -25,10 +26,14 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod scarcity;
+mod resume;
 mod settings;
 mod signals;
 mod simulated_dialects;
 mod simulator;
+mod sinks;
 mod support;
 mod torture;
+mod verify;
 mod views;
