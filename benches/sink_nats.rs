@@ -170,7 +170,7 @@ fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, 
     settings.sinks.insert("bench".into(), sink);
     let ready = ReadySinks::new(&settings)?;
     let (started, before) = (Instant::now(), cpu());
-    let mut running = ready.start(&SinkStart {
+    let running = ready.start(&SinkStart {
         journal: Arc::clone(journal),
         ancestors: Arc::new([]),
         last_received: None,
@@ -187,7 +187,7 @@ fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, 
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
-    running.shut_down();
+    drop(running);
     Ok(took)
 }
 

@@ -40,3 +40,20 @@ need_anvil() {
     mkdir -p "$tools/anvil"
     npm install --silent --no-audit --no-fund --prefix "$tools/anvil" "@foundry-rs/anvil@1.7.1"
 }
+
+# need_postgresql: the server, whose programs the distribution keeps off the PATH.
+need_postgresql() {
+    local programs
+    for programs in /usr/lib/postgresql/*/bin; do
+        if [ -x "$programs/initdb" ]; then
+            return
+        fi
+    done
+    if command -v initdb >/dev/null && command -v postgres >/dev/null && command -v psql >/dev/null; then
+        return
+    fi
+    echo "installing the package postgresql"
+    local as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root apt-get update -qq && $as_root apt-get install -qq -y --no-install-recommends postgresql
+}

@@ -117,7 +117,7 @@ pub fn check(
     let absent = survey.watermark.sequence.saturating_sub(place.sequence);
     match report.flaws.iter_mut().rfind(of_newest) {
         // The newest ends in what cannot be read: that is where they were.
-        Some(last) if absent == 0 && !lost.is_empty() && last.lost.is_empty() => last.lost = lost,
+        Some(flaw) if absent == 0 && !lost.is_empty() && flaw.lost.is_empty() => flaw.lost = lost,
         _ if !lost.is_empty() || absent > 0 => report.flaws.push(missing(place, lost, absent)),
         _ => {}
     }

@@ -114,11 +114,11 @@ impl Survey {
 }
 
 fn candidates(storage: &dyn Storage) -> Result<Vec<Candidate>, JournalError> {
-    let mut names =
+    let mut files =
         storage.names().map_err(|source| JournalError::Io { action: "list", path: storage.path(""), source })?;
-    names.sort_unstable();
+    files.sort_unstable();
     let mut candidates = Vec::new();
-    for file in names {
+    for file in files {
         let Some(named) = SegmentName::parse(file.strip_suffix(FOUND).unwrap_or(&file)) else { continue };
         let header = match header_of(storage, &file) {
             Ok(HeaderFound::Whole(header)) => Some(header),

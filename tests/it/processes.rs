@@ -376,7 +376,7 @@ pub(crate) fn stat(place: &Workplace) -> Value {
 }
 
 /// What the daemon journals of itself, by monitor.
-pub(crate) const OWN_MONITORS: [&str; 5] = ["gaps", "quarantine", "retries", "state", "metrics"];
+pub(crate) const OWN_MONITORS: [&str; 4] = ["gaps", "quarantine", "state", "metrics"];
 
 /// The accounts of `sluice journal stat`, by monitor.
 pub(crate) fn accounts(place: &Workplace) -> BTreeMap<String, Account> {

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::day::Day;
 use super::error;
+use crate::crash_point::crash_point;
 use crate::journal::{Ancestor, Event, JournalId, Offset};
 use crate::sink::batch::{Batch, Parked};
 use crate::sink::store::StoreError;
@@ -164,7 +165,10 @@ impl DayFile {
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
         }
-        transaction.commit()
+        crash_point!("sqlite.tables_made");
+        transaction.commit()?;
+        crash_point!("sqlite.file_made");
+        Ok(())
     }
 
     /// Whether its name still leads to it: a person may have moved it away.
@@ -358,7 +362,9 @@ fn write(
     for parked in batch.parked() {
         write_parked(&transaction, number, parked)?;
     }
+    crash_point!("sqlite.inserted");
     transaction.commit()?;
+    crash_point!("sqlite.committed");
     Ok(true)
 }
 
