@@ -6,6 +6,8 @@ mod account;
 mod backpressure;
 mod bad_input;
 mod checkpoints;
+#[cfg(feature = "failpoints")]
+mod clock_jumps;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -26,6 +28,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod replay;
 mod resume;
 mod scarcity;
 mod settings;
