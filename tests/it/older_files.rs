@@ -31,6 +31,7 @@ fn left_behind() -> Workplace {
     copy(&fixture.join("journal"), &place.path("data/journal"));
     copy(&fixture.join("checkpoints"), &place.path("checkpoints"));
     Settings::new()
+        .with("[journal]\nretention = \"36500d\"")
         .upstream("feed", "binance", "ws://127.0.0.1:9/")
         .monitor("trades", "spot", "feed", &["btcusdt@trade"], "")
         .write(&place);
