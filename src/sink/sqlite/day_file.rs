@@ -340,6 +340,7 @@ fn write(
                 "INSERT INTO replays (id, journal, next) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET next = ?3",
                 params![replay, number, signed(to)],
             )?;
+            forget_parked(&transaction, number, batch)?;
             for ancestor in before {
                 let delete =
                     "DELETE FROM events WHERE journal = (SELECT number FROM journals WHERE id = ?1) AND offset = ?2";
@@ -366,6 +367,19 @@ fn write(
     transaction.commit()?;
     crash_point!("sqlite.committed");
     Ok(true)
+}
+
+/// What is written now is put aside no longer.
+fn forget_parked(connection: &Connection, number: i64, batch: &Batch) -> Result<(), rusqlite::Error> {
+    let any = "SELECT EXISTS (SELECT 1 FROM parked WHERE journal = ?1 AND offset >= ?2 AND offset < ?3)";
+    let span = params![number, signed(batch.from()), signed(batch.to())];
+    if connection.query_row(any, span, |row| row.get(0))? {
+        let mut delete = connection.prepare("DELETE FROM parked WHERE journal = ?1 AND offset = ?2")?;
+        for event in batch.events() {
+            delete.execute(params![number, signed(event.offset)])?;
+        }
+    }
+    Ok(())
 }
 
 fn write_row(insert: &mut rusqlite::Statement<'_>, number: i64, event: &Event<'_>) -> Result<(), rusqlite::Error> {
