@@ -129,7 +129,7 @@ fn checkpoints_are_written_from_time_to_time_on_demand_and_at_the_stop_and_the_n
     let table = place.run(["checkpoint", "list", "--config", "sluice.toml"]);
     assert!(table.stdout.contains("DURABLE") && table.stdout.contains("shutdown"), "{}", table.stdout);
     let log = Daemon::again(&place).stop();
-    assert!(log.contains("(shutdown), with 0 cursors"), "the choice is told: {log}");
+    assert!(log.contains("(shutdown); cursors of sinks: 0"), "the choice is told: {log}");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_damaged_or_missing_checkpoint_does_not_keep_the_daemon_from_starting_and_is
     let durable = stat(&place)["durable_offset"].as_u64().unwrap();
     let log = Daemon::again(&place).stop();
     assert!(log.contains("passed over") && log.contains("its checksum does not fit"), "{log}");
-    assert!(log.contains("(periodic), with 0 cursors"), "the one before is used: {log}");
+    assert!(log.contains("(periodic); cursors of sinks: 0"), "the one before is used: {log}");
     assert!(stat(&place)["durable_offset"].as_u64().unwrap() >= durable);
 
     fs::remove_dir_all(place.path("checkpoints")).unwrap();
@@ -321,6 +321,7 @@ fn a_journal_that_is_behind_its_checkpoint_is_not_written_to() {
     let outcome = refused(&place);
     assert_eq!(outcome.code, Some(65), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("but the journal ends at 0"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("to give up what is missing, move the checkpoints away"), "{}", outcome.stderr);
 
     // Put back.
     fs::remove_dir_all(place.path("data/journal")).unwrap();

@@ -19,6 +19,7 @@ mod journal_tools;
 mod ledger;
 mod nats;
 mod nats_server;
+mod older_files;
 mod pool;
 mod postgres;
 mod postgres_server;
