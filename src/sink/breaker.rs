@@ -229,14 +229,7 @@ struct Policy {
 
 impl Policy {
     fn new(open_for: Arc<Mutex<Option<Duration>>>) -> Self {
-        Self {
-            in_a_row: 0,
-            calls: 0,
-            counted: 0,
-            waits: Backoff::new(OPEN_MIN, OPEN_MAX),
-            since_open: CALLS,
-            open_for,
-        }
+        Self { in_a_row: 0, calls: 0, counted: 0, waits: Backoff::new(OPEN_MIN, OPEN_MAX), since_open: CALLS, open_for }
     }
 
     fn note(&mut self, failure: bool) {
