@@ -11,6 +11,7 @@ use super::support::Workplace;
 /// A namespace with one link to the outside. Addresses are of the block for benchmarks, which nobody else uses.
 struct Namespace {
     name: String,
+    link: String,
     outside: String,
     inside: String,
 }
@@ -23,9 +24,9 @@ impl Namespace {
             Self { name: format!("sluice{id}"), outside: format!("{block}.1"), inside: format!("{block}.2") };
         let (name, link, peer) = (&namespace.name, format!("slo{id}"), format!("sli{id}"));
         ip(&["netns", "add", name])?;
-        ip(&["link", "add", &link, "type", "veth", "peer", "name", &peer, "netns", name])?;
-        ip(&["addr", "add", &format!("{}/30", namespace.outside), "dev", &link])?;
-        ip(&["link", "set", &link, "up"])?;
+        ip(&["link", "add", link, "type", "veth", "peer", "name", &peer, "netns", name])?;
+        ip(&["addr", "add", &format!("{}/30", namespace.outside), "dev", link])?;
+        ip(&["link", "set", link, "up"])?;
         namespace.ip(&["addr", "add", &format!("{}/30", namespace.inside), "dev", &peer])?;
         namespace.ip(&["link", "set", &peer, "up"])?;
         Ok(namespace)
@@ -47,7 +48,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The link ends with it.
+        // The namespace ends when the last process in it has; its link would end with it, and may at once.
+        ip(&["link", "del", &self.link]).ok();
         ip(&["netns", "del", &self.name]).ok();
     }
 }
@@ -87,7 +89,7 @@ fn a_link_whose_route_is_gone_is_given_up_by_its_ping_and_replaced() {
     let failures =
         |cause| daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed"), ("cause", cause)]);
     assert_eq!(failures("pong"), 1, "{}", daemon.log());
-    until("it is tried again, and nobody answers", || (failures("connect") > 0).then_some(()));
+    until("it is tried again, and nobody answers", || (failures("timeout") > 0).then_some(()));
     let before = daemon.frames("feed");
 
     namespace.restore_the_way_out();
