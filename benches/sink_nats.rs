@@ -162,12 +162,7 @@ async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
 }
 
 /// The sink, from its start until it has everything.
-fn sink(
-    runtime: &tokio::runtime::Runtime,
-    url: &str,
-    journal: &Arc<Journal>,
-    data_dir: &FilePath,
-) -> Result<Took, Failure> {
+fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, Failure> {
     let sink: SinkSettings = toml::from_str(r#"kind = "nats""#)?;
     let sink = SinkSettings { url: Some(Endpoint::from(url::Url::parse(url)?)), ..sink };
     let mut settings = Settings::default();
@@ -175,7 +170,7 @@ fn sink(
     settings.sinks.insert("bench".into(), sink);
     let ready = ReadySinks::new(&settings)?;
     let (started, before) = (Instant::now(), cpu());
-    let mut running = ready.start(&SinkStart {
+    let running = ready.start(&SinkStart {
         journal: Arc::clone(journal),
         ancestors: Arc::new([]),
         last_received: None,
@@ -192,7 +187,7 @@ fn sink(
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
-    runtime.block_on(running.stop(Instant::now() + Duration::from_secs(10)));
+    drop(running);
     Ok(took)
 }
 
@@ -212,7 +207,7 @@ fn main() -> Result<(), Failure> {
             if loop_first {
                 return runtime.block_on(bare(&server.url, &payloads));
             }
-            let took = sink(&runtime, &server.url, &journal, folder.path())?;
+            let took = sink(&server.url, &journal, folder.path())?;
             runtime.block_on(async {
                 let client = async_nats::connect(&server.url).await?;
                 let context = async_nats::jetstream::new(client);

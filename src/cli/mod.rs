@@ -24,6 +24,7 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+mod verify;
 mod walk;
 
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ enum Command {
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
     Last(last::Args),
+    /// Compare what sinks hold with the journal
+    Verify(verify::Args),
     /// Check or show the settings
     Config(config::Args),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
@@ -101,6 +104,7 @@ impl Command {
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Last(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
             Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }
     }

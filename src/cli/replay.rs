@@ -143,6 +143,7 @@ fn here(context: &Context, request: &ReplayRequest, output: Format) -> Result<Ex
         AnyStore::new(&plan.sink, sink, &settings).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     let plan = Arc::new(plan);
     let opening = Opening {
+        ancestors: reader.ancestors().map_err(journal_error)?.into(),
         purpose: Purpose::Replay { id: plan.id.clone(), to: plan.target.clone() },
         ..Opening::live(&plan.sink, journal)
     };

@@ -98,7 +98,9 @@ impl Works {
         let mut store = AnyStore::new(&plan.sink, &sink, &self.settings)
             .map_err(|reason| Refusal { status: 422, error: reason.to_string() })?;
         let plan = Arc::new(plan);
+        let ancestors = reader.ancestors().map_err(|error| refusal(&error.into()))?;
         let opening = Opening {
+            ancestors: ancestors.into(),
             purpose: Purpose::Replay { id: plan.id.clone(), to: plan.target.clone() },
             ..Opening::live(&plan.sink, self.journal.id())
         };

@@ -128,6 +128,20 @@ impl JournalReader {
         Self { storage, tail, journal, next: Offset::ZERO, at: None, holes: Vec::new(), zstd }
     }
 
+    /// Whose events these are.
+    ///
+    /// # Errors
+    /// What the system refused, or damage in the newest segment's header.
+    pub fn journal_id(&self) -> Result<JournalId, JournalError> {
+        if let Some(journal) = self.journal {
+            return Ok(journal);
+        }
+        match list_segments(self.storage.as_ref())?.last() {
+            Some(&newest) => Ok(OpenSegment::open(self.storage.as_ref(), newest)?.header.journal),
+            None => Err(JournalError::NoJournal { dir: self.storage.path("") }),
+        }
+    }
+
     /// Holes that were passed over since this was last asked: offsets between what was read that no event has. What a seek
     /// leaps over is not in it.
     pub fn take_holes(&mut self) -> Vec<Hole> {

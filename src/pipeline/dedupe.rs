@@ -95,6 +95,15 @@ impl DedupeWindow {
         judge_one(&mut lock(&self.shards[shard_of(key.hash)]), key, then_ms);
     }
 
+    /// Remembers an id that the journal holds as if it had come now, however long ago that was: its upstream is about to send
+    /// it again.
+    pub fn remember_anew(&self, now: Instant, key: DedupeKey) {
+        let now_ms = self.milliseconds(now);
+        judge_by(&mut lock(&self.shards[shard_of(key.hash)]), key, |shard, hash, check| {
+            shard.renew(hash, check, now_ms)
+        });
+    }
+
     /// Ids remembered.
     pub fn ids(&self) -> u64 {
         self.shards.iter().map(|shard| lock(shard).len() as u64).sum()
@@ -129,14 +138,19 @@ impl DedupeWindow {
 }
 
 fn judge_one(shard: &mut Shard, key: DedupeKey, now_ms: u32) -> Verdict {
-    match shard.admit(key.hash, key.payload_check, now_ms) {
+    judge_by(shard, key, |shard, hash, check| shard.admit(hash, check, now_ms))
+}
+
+#[inline]
+fn judge_by(shard: &mut Shard, key: DedupeKey, mut look: impl FnMut(&mut Shard, u128, u32) -> Known) -> Verdict {
+    match look(shard, key.hash, key.payload_check) {
         Known::New => Verdict::New,
         Known::Seen(payload_check) if payload_check == key.payload_check => Verdict::Repeat,
         // The pair of id and payload is remembered too, so that a conflicting payload sent twice is one conflict. The
         // upper bits choose the shard: only lower ones are changed.
         Known::Seen(_) => {
             let pair = key.hash ^ (u128::from(key.payload_check) << 16 | 1);
-            match shard.admit(pair, key.payload_check, now_ms) {
+            match look(shard, pair, key.payload_check) {
                 Known::New => Verdict::Conflict,
                 Known::Seen(_) => Verdict::Repeat,
             }
@@ -214,6 +228,19 @@ mod tests {
             text.part(part.as_bytes());
         }
         DedupeKey { hash: hasher.hash(&text), payload_check }
+    }
+
+    #[test]
+    fn an_id_that_is_remembered_anew_is_forgotten_a_ttl_later() {
+        let window = DedupeWindow::new(Duration::from_secs(10), 1 << 20);
+        let hasher = IdHasher::new(7);
+        let [old, new, unknown] = ["old", "new", "unknown"].map(|id| key(&hasher, 1, &[id], 1));
+        judge(&window, 0, &[old, new]);
+        window.remember_anew(at(&window, 9), old);
+        window.remember_anew(at(&window, 9), unknown);
+        assert_eq!(judge(&window, 15, &[old, new, unknown]), [Verdict::Repeat, Verdict::New, Verdict::Repeat]);
+        assert_eq!(window.ids(), 3);
+        assert_eq!(judge(&window, 30, &[old]), [Verdict::New]);
     }
 
     #[test]

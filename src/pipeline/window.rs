@@ -148,6 +148,32 @@ impl Shard {
         Known::New
     }
 
+    /// As `admit`, but one that is there counts as having come now, and is forgotten last.
+    pub(super) fn renew(&mut self, hash: u128, payload_check: u32, now_ms: u32) -> Known {
+        let known = self.admit(hash, payload_check, now_ms);
+        if let Known::Seen(first) = known {
+            let parts = split(hash);
+            let number = self.number_of(parts);
+            // An entry without a slot: it is found by nobody, and goes when it is the oldest.
+            self.remove_slot(parts, number);
+            self.admit(hash, first, now_ms);
+        }
+        known
+    }
+
+    /// The number of an entry that is there.
+    fn number_of(&self, hash: [u64; 2]) -> u32 {
+        let mut at = self.home(hash);
+        loop {
+            let slot = self.slots[at];
+            debug_assert!(slot != 0, "the caller has found it");
+            if slot & TAG_MASK == tag(hash) && self.entry(number(slot)).hash == hash {
+                return number(slot);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
     fn push(&mut self, entry: Entry) -> u32 {
         let position = self.head as usize % CHUNK_ENTRIES + self.len;
         if position / CHUNK_ENTRIES == self.chunks.len() {
@@ -174,13 +200,16 @@ impl Shard {
         }
     }
 
-    /// Empties the slot of an entry and moves those behind it up, so that no probe meets a hole before its goal.
+    /// Empties the slot of an entry, if it has one, and moves those behind it up, so that no probe meets a hole before its goal.
+    /// One that was renewed has none any more: its id's slot says the newer entry.
     fn remove_slot(&mut self, hash: [u64; 2], number: u32) {
         let mask = self.slots.len() - 1;
         let wanted = tag(hash) | u64::from(number.wrapping_add(1));
         let mut hole = self.home(hash);
         while self.slots[hole] != wanted {
-            debug_assert!(self.slots[hole] != 0, "every entry has a slot");
+            if self.slots[hole] == 0 {
+                return;
+            }
             hole = (hole + 1) & mask;
         }
         let mut next = (hole + 1) & mask;

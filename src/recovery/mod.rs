@@ -5,10 +5,12 @@
 //! | `bookmark` | the newest good checkpoint at a start, and what it says                  |
 //! | `resume`   | where upstreams are taken up again after a start                         |
 //! | `replay/`  | writing a span of the journal into a sink's store anew                   |
+//! | `verify/`  | comparing what a sink's store holds with the journal                     |
 
 mod bookmark;
 pub mod replay;
 mod resume;
+pub mod verify;
 
 pub use bookmark::Bookmarks;
 pub use resume::{ResumeFound, find_tokens};

@@ -24,6 +24,7 @@ use super::store::{Opening, Store, StoreError};
 use crate::backoff::Backoff;
 use crate::clock::UnixNanos;
 use crate::config::SinkSettings;
+use crate::crash_point::crash_point;
 use crate::journal::{Journal, JournalError, Offset};
 use crate::telemetry::SinkMetrics;
 
@@ -381,15 +382,15 @@ impl<S: Store> Runner<S> {
                 self.write(&batch).await?;
                 continue;
             }
-            let due = following.due(self.pacing.size(), self.parts.settings.flush_interval, draining);
-            // Looked at the clock behind `due`: what is due at once is then due.
-            if due.is_some_and(|at| at <= Instant::now()) {
+            let now = Instant::now();
+            let due = following.due(now, self.pacing.size(), self.parts.settings.flush_interval, draining);
+            if due.is_some_and(|at| at <= now) {
                 let limits = BatchLimits { rows: self.pacing.size(), bytes: self.parts.settings.read_ahead.as_usize() };
                 let batch = following.ahead.take(following.cursor, limits);
                 following.work.push_back(batch);
                 continue;
             }
-            if draining && following.ahead.reached() >= self.parts.journal.durable() {
+            if draining && due.is_none() && following.ahead.reached() >= self.parts.journal.durable() {
                 return Ok(Pause::Drained);
             }
             // The store answered, and there is nothing for it to do.
@@ -466,6 +467,7 @@ impl<S: Store> Runner<S> {
         };
         self.settle(written.as_ref().err());
         written?;
+        crash_point!("sink.taken");
         if let Some(following) = &mut self.following {
             following.work.pop_front();
         }
@@ -703,8 +705,7 @@ impl Following {
     }
 
     /// When the next batch is due; none as long as there is nothing for one.
-    fn due(&self, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
-        let now = Instant::now();
+    fn due(&self, now: Instant, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
         let rows = self.ahead.rows();
         if let Some(since) = self.ahead.waiting_since() {
             let at_once = draining || rows >= size || self.ahead.is_full();

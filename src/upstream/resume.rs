@@ -104,7 +104,7 @@ fn remember_from(shared: &Shared, from: UnixNanos) -> Result<u64, JournalError> 
         for event in block.events().filter(|event| filter.admits(event)) {
             if let Some(hash) = event.hash() {
                 let key = DedupeKey { hash: hash.hash, payload_check: hash.payload_check };
-                shared.window().remember(now, Duration::ZERO, key);
+                shared.window().remember_anew(now, key);
                 ids += 1;
             }
         }

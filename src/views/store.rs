@@ -80,6 +80,9 @@ impl Mark {
 /// An entry that changed; none: it went.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// Keys and values.
+pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The open folder.
 #[derive(Debug)]
 pub(super) struct ViewStore {
@@ -96,7 +99,7 @@ impl ViewStore {
     ///
     /// # Errors
     /// When it is not as it was left. Where sled finds that itself, it may panic.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Option<Mark>, Vec<(Vec<u8>, Vec<u8>)>), StoreError> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Option<Mark>, Entries), StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = config.open()?;
         let file = dir.join("db");

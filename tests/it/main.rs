@@ -5,17 +5,22 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod checkpoints;
+#[cfg(feature = "failpoints")]
+mod clock_jumps;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
 mod failing_disk;
 mod file_sinks;
+mod half_open;
 mod journal;
 mod journal_tools;
 mod ledger;
 mod nats;
 mod nats_server;
+mod older_files;
 mod pool;
 mod postgres;
 mod postgres_server;
@@ -25,10 +30,15 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod replay;
+mod resume;
+mod scarcity;
 mod settings;
 mod signals;
 mod simulated_dialects;
 mod simulator;
+mod sinks;
 mod support;
 mod torture;
+mod verify;
 mod views;

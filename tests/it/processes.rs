@@ -124,8 +124,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn start(place: &Workplace, arguments: &[&str]) -> Self {
-        let arguments: Vec<&str> = ["simulate"].iter().chain(arguments).copied().collect();
-        let mut process = Process::start(place, &arguments);
+        Self::of(place.command(["simulate"].iter().chain(arguments)))
+    }
+
+    /// As a command that ends up as the simulator.
+    pub(crate) fn of(command: std::process::Command) -> Self {
+        let mut process = Process::of(command);
         let url = until("the simulator listens", || {
             let said = process.stdout();
             assert!(!process.has_ended() || said.contains("listening"), "{}", process.stderr());
@@ -376,7 +380,7 @@ pub(crate) fn stat(place: &Workplace) -> Value {
 }
 
 /// What the daemon journals of itself, by monitor.
-pub(crate) const OWN_MONITORS: [&str; 5] = ["gaps", "quarantine", "retries", "state", "metrics"];
+pub(crate) const OWN_MONITORS: [&str; 4] = ["gaps", "quarantine", "state", "metrics"];
 
 /// The accounts of `sluice journal stat`, by monitor.
 pub(crate) fn accounts(place: &Workplace) -> BTreeMap<String, Account> {

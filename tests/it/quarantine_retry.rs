@@ -85,7 +85,8 @@ fn after_a_rule_was_mended_each_frame_is_parsed_again_once_marked_and_accounted_
     assert_eq!((journaled.len(), marked.len()), (7, 5), "{journaled:?}");
     for event in &marked {
         let frame = frames.iter().find(|frame| frame["offset"] == event["retried_from"]).unwrap();
-        assert_eq!(frame["frame"].as_str().unwrap(), event["payload"].to_string(), "to the byte");
+        let raw = query(&place, &["--monitor", "odd"]).into_iter().find(|raw| event["offset"] == raw.offset).unwrap();
+        assert_eq!(frame["frame"].as_str().unwrap(), raw.payload.get(), "to the byte");
         let row = rows.iter().find(|row| row["offset"] == frame["offset"]).unwrap();
         assert_eq!(row["first_event"], event["offset"]);
     }
@@ -109,8 +110,9 @@ fn after_a_rule_was_mended_each_frame_is_parsed_again_once_marked_and_accounted_
     let accounts = accounts(&place);
     assert!(accounts.values().all(Account::adds_up), "{accounts:?}");
     let odd = accounts["odd"];
-    // 5 that could not be read, 2 that could, and 6 that were parsed again, one of which was known by then.
-    assert_eq!((odd.messages, odd.quarantined, odd.events, odd.repeats), (13, 5, 7, 1));
+    // 5 that could not be read, 2 that could, and 6 that were parsed again, one of which was known by then. An acknowledgement
+    // was of one topic alone.
+    assert_eq!((odd.quarantined, odd.events, odd.repeats, odd.control), (5, 7, 1, 1));
 }
 
 #[test]
@@ -139,7 +141,8 @@ fn an_element_is_parsed_again_within_its_message_also_where_nothing_has_an_id() 
     assert_eq!(outcomes(&retried(&place, &daemon, &[])), ["unreadable"], "the record keeps it from being taken twice");
     daemon.stop();
     let journaled = events(&place, "trades");
-    let payloads: Vec<_> = journaled.iter().map(|event| event["payload"].to_string()).collect();
+    let raw = query(&place, &["--monitor", "trades"]);
+    let payloads: Vec<_> = raw.iter().map(|event| event.payload.get()).collect();
     assert_eq!(payloads, ["{\"n\":1,\"ts\":\"1700000000001\"}", "{\"n\":2,\"ts\":\"1700000000002\"}"]);
     assert!(journaled.iter().all(|event| event["key"] == "BTC-USDT"), "{journaled:?}");
     let accounts = accounts(&place);

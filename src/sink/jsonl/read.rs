@@ -104,7 +104,10 @@ pub(super) fn read_back(
     let mut next = span.start;
     let mut tries = 0;
     'listing: loop {
+        let given = next;
         for source in sources(folder, opening, &(next..span.end))? {
+            // What an earlier file has is left out here; a line that is twice in one file is given twice.
+            let before_this = next.max(given);
             let mut reader = match lines(&source.path, source.form) {
                 Ok(reader) => reader,
                 // It was finished, or compressed, since it was listed.
@@ -138,10 +141,10 @@ pub(super) fn read_back(
                 if offset >= source.end || offset >= span.end {
                     break;
                 }
-                if offset < next {
+                if offset < before_this {
                     continue;
                 }
-                next = offset.plus(1);
+                next = next.max(offset.plus(1));
                 if !out.push(read_row(&row).map_err(|why| damaged(&why))?) {
                     return Ok(());
                 }

@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use super::message::{Author, Limits, Message};
+use crate::crash_point::crash_point;
 use crate::journal::{Event, Offset};
 use crate::sink::{Batch, StoreError};
 
@@ -130,11 +131,14 @@ impl Pipeline {
             sequence += 1;
             self.in_flight.push_back(InFlight { number, sequence, offset: event.offset, bytes });
             self.in_flight_bytes += bytes;
+            crash_point!("nats.published");
             self.take_what_is_there()?;
         }
+        crash_point!("nats.all_published");
         while !self.in_flight.is_empty() {
             self.take_ack().await?;
         }
+        crash_point!("nats.acknowledged");
         Ok(sequence)
     }
 

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::super::nats_server::NatsServer;
 use super::super::postgres_server::PostgresServer;
 use super::super::processes::get;
 use super::super::support::Workplace;
@@ -18,14 +21,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// An event as a store holds it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StoredRow {
-    pub(super) offset: u64,
+pub(crate) struct StoredRow {
+    pub(crate) offset: u64,
     /// Of its payload.
-    pub(super) crc: u32,
+    pub(crate) crc: u32,
 }
 
 /// A store under test.
-pub(super) trait StoreUnderTest {
+pub(crate) trait StoreUnderTest {
     fn name(&self) -> &'static str;
     /// Its `[sinks.…]`.
     fn settings(&self) -> String;
@@ -40,41 +43,54 @@ pub(super) trait StoreUnderTest {
 }
 
 /// All of them.
-pub(super) struct Stores {
+pub(crate) struct Stores {
     stores: Vec<Box<dyn StoreUnderTest>>,
     killed: Vec<usize>,
 }
 
 impl Stores {
     /// Every kind that there is, with servers of their own.
-    pub(super) fn start(place: &Workplace) -> Self {
+    pub(crate) fn start(place: &Workplace) -> Self {
         let mut stores = Self::of_files(&place.path("data"));
-        stores.stores.push(Box::new(Table::start()));
+        stores.stores.push(Box::new(Table { server: PostgresServer::start() }));
+        stores.stores.push(Box::new(Stream { server: NatsServer::start() }));
         stores
     }
 
+    /// `postgres` alone.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn of_postgres() -> Self {
+        Self { stores: vec![Box::new(Table { server: PostgresServer::start() })], killed: Vec::new() }
+    }
+
+    /// `nats` alone.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn of_nats() -> Self {
+        Self { stores: vec![Box::new(Stream { server: NatsServer::start() })], killed: Vec::new() }
+    }
+
     /// Those that are files, in a folder.
-    pub(super) fn of_files(folder: &Path) -> Self {
+    pub(crate) fn of_files(folder: &Path) -> Self {
         let stores: Vec<Box<dyn StoreUnderTest>> =
             vec![Box::new(Lines(folder.join("lines"))), Box::new(Days(folder.join("days")))];
         Self { stores, killed: Vec::new() }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &dyn StoreUnderTest> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn StoreUnderTest> {
         self.stores.iter().map(Box::as_ref)
     }
 
-    pub(super) fn servers(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &'static str> {
         self.all().filter(|store| store.is_server()).map(StoreUnderTest::name)
     }
 
-    pub(super) fn settings(&self) -> String {
+    pub(crate) fn settings(&self) -> String {
         let common = "flush_interval = \"20ms\"\n";
         self.all().map(|store| store.settings() + common).collect::<Vec<_>>().join("\n")
     }
 
     /// Kills one of the servers, if there are any.
-    pub(super) fn kill_one(&mut self, number: usize) -> Option<&'static str> {
+    pub(crate) fn kill_one(&mut self, number: usize) -> Option<&'static str> {
         let servers: Vec<usize> = (0..self.stores.len()).filter(|index| self.stores[*index].is_server()).collect();
         let index = *servers.get(number.checked_rem(servers.len())?)?;
         self.stores[index].kill();
@@ -82,7 +98,7 @@ impl Stores {
         Some(self.stores[index].name())
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         for index in self.killed.drain(..) {
             self.stores[index].start_again();
         }
@@ -90,7 +106,7 @@ impl Stores {
 }
 
 /// Waits until nothing is on its way any more, and every sink has all that is durable. Tells the durable offset.
-pub(super) fn until_caught_up(daemon: &mut Running, stores: &Stores) -> u64 {
+pub(crate) fn until_caught_up(daemon: &mut Running, stores: &Stores) -> u64 {
     let mut last = (0, Instant::now());
     daemon.wait("every sink has all that is durable", |daemon| {
         let durable = daemon.durable()?;
@@ -114,7 +130,7 @@ impl StoreUnderTest for Lines {
     }
 
     fn settings(&self) -> String {
-        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\nrotate_size = \"256KiB\"\n", self.0)
+        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\nrotate_size = \"64KiB\"\n", self.0)
     }
 
     fn rows(&self) -> Vec<StoredRow> {
@@ -179,12 +195,6 @@ struct Table {
     server: PostgresServer,
 }
 
-impl Table {
-    fn start() -> Self {
-        Self { server: PostgresServer::start() }
-    }
-}
-
 impl StoreUnderTest for Table {
     fn name(&self) -> &'static str {
         "postgres"
@@ -223,5 +233,52 @@ impl StoreUnderTest for Table {
 
     fn start_again(&mut self) {
         self.server.restart();
+    }
+}
+
+/// `nats`: messages in the order of their stream.
+struct Stream {
+    server: NatsServer,
+}
+
+impl StoreUnderTest for Stream {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn settings(&self) -> String {
+        format!("[sinks.stream]\nkind = \"nats\"\nurl = {:?}\nstream = \"EVENTS\"\n", self.server.url())
+    }
+
+    fn rows(&self) -> Vec<StoredRow> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut stream = self.server.jetstream().await.get_stream("EVENTS").await.expect("a stream");
+            let count = stream.info().await.expect("it tells of itself").state.messages;
+            let all = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+            let consumer = stream.create_consumer(all).await.expect("a consumer");
+            let mut messages = consumer.messages().await.expect("messages");
+            let mut rows = Vec::new();
+            for _ in 0..count {
+                let message = messages.next().await.expect("as many as it told").expect("a message");
+                let headers = message.headers.as_ref().expect("headers");
+                let offset = headers.get("Sluice-Offset").and_then(|offset| offset.as_str().parse().ok());
+                let crc = crc32c::crc32c(&message.payload);
+                rows.push(StoredRow { offset: offset.expect("an offset"), crc });
+            }
+            rows
+        })
+    }
+
+    fn is_server(&self) -> bool {
+        true
+    }
+
+    fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    fn start_again(&mut self) {
+        self.server.begin();
     }
 }
