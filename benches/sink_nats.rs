@@ -1,7 +1,8 @@
 //! What the `nats` sink costs beside a bare loop: `cargo bench --bench sink_nats`. Needs `nats-server`.
 //!
 //! Both publish the same payloads to a stream of the same settings on the same server, with as many acknowledgements in flight. The
-//! loop has them in memory, sends no headers, and expects nothing. The sink is the daemon's own: its runner reads them from a
+//! loop has them in memory, sends no headers, and expects nothing; once more it sends headers as long as the sink's, which shows what
+//! their bytes alone cost client and server. The sink is the daemon's own: its runner reads them from a
 //! journal, and each message carries all that is known of its event and what it expects of the one before. They take turns, and
 //! the middle one of the ratios counts.
 
@@ -12,8 +13,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::header::HeaderName;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::stream::Config;
+use async_nats::{HeaderMap, HeaderValue};
 use sluice::clock::UnixNanos;
 use sluice::config::{Endpoint, JournalSettings, Settings, SinkSettings};
 use sluice::journal::{
@@ -133,7 +136,7 @@ fn cpu() -> Duration {
 }
 
 /// The bare loop.
-async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
+async fn bare(url: &str, payloads: &[Vec<u8>], headers: Option<&HeaderMap>) -> Result<Took, Failure> {
     let client = async_nats::connect(url).await?;
     let context = ContextBuilder::new().max_ack_inflight(IN_FLIGHT).build(client);
     let config = Config {
@@ -151,7 +154,11 @@ async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
         {
             ack.await?;
         }
-        acks.push_back(context.publish("sluice.bare.trading.spot-trades", payload.clone().into()).await?);
+        let (subject, payload) = ("sluice.bare.trading.spot-trades", payload.clone().into());
+        acks.push_back(match headers {
+            Some(headers) => context.publish_with_headers(subject, headers.clone(), payload).await?,
+            None => context.publish(subject, payload).await?,
+        });
     }
     for ack in acks {
         ack.await?;
@@ -159,6 +166,19 @@ async fn bare(url: &str, payloads: &[Vec<u8>]) -> Result<Took, Failure> {
     let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
     context.delete_stream("BARE").await?;
     Ok(took)
+}
+
+/// Headers like those of the sink: as many, as long, and without a meaning for the server.
+fn headers() -> HeaderMap {
+    let lengths = [42, 6, 42, 5, 36, 6, 11, 7, 13, 7, 10, 24, 30, 5];
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(number, &len)| {
+            let name: HeaderName = format!("Sluice-Header{number:02}").parse().expect("plain");
+            (name, HeaderValue::from("x".repeat(len)))
+        })
+        .collect()
 }
 
 /// The sink, from its start until it has everything.
@@ -200,12 +220,12 @@ fn main() -> Result<(), Failure> {
     let payloads: Vec<Vec<u8>> = (0..EVENTS).map(|number| payload(number).into_bytes()).collect();
     let bytes: usize = payloads.iter().map(Vec::len).sum();
     println!("{EVENTS} events of {} bytes; per second, and CPU of this process for each", bytes as u64 / EVENTS);
-    println!("round  bare/s   sink/s   ratio  bare µs  sink µs");
+    println!("round  bare/s   sink/s   ratio  bare µs  sink µs  bare with headers/s  ratio to it");
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
         let one = |loop_first: bool| -> Result<Took, Failure> {
             if loop_first {
-                return runtime.block_on(bare(&server.url, &payloads));
+                return runtime.block_on(bare(&server.url, &payloads, None));
             }
             let took = sink(&server.url, &journal, folder.path())?;
             runtime.block_on(async {
@@ -220,17 +240,20 @@ fn main() -> Result<(), Failure> {
         };
         let first = one(round % 2 == 0)?;
         let second = one(round % 2 != 0)?;
+        let headed = runtime.block_on(bare(&server.url, &payloads, Some(&headers())))?;
         let (bare, sink) = if round % 2 == 0 { (first, second) } else { (second, first) };
         let rate = |took: &Took| EVENTS as f64 / took.wall.as_secs_f64();
         let each = |took: &Took| took.cpu.as_secs_f64() * 1e6 / EVENTS as f64;
         let ratio = rate(&sink) / rate(&bare);
         println!(
-            "{:5}  {:7.0}  {:7.0}  {ratio:5.2}  {:7.2}  {:7.2}",
+            "{:5}  {:7.0}  {:7.0}  {ratio:5.2}  {:7.2}  {:7.2}  {:19.0}  {:11.2}",
             round + 1,
             rate(&bare),
             rate(&sink),
             each(&bare),
-            each(&sink)
+            each(&sink),
+            rate(&headed),
+            rate(&sink) / rate(&headed),
         );
         ratios.push(ratio);
     }
