@@ -63,7 +63,7 @@ impl CheckReport {
 }
 
 /// Looks at everything, block by block. `known` are others who remember how far the journal was durable; `progress` is told
-/// each file before it is read.
+/// of each file that is done.
 ///
 /// # Errors
 /// [`JournalError::NoJournal`], [`JournalError::Version`], [`JournalError::Unrepairable`] where files contradict each other, or

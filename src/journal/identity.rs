@@ -28,6 +28,7 @@ pub const SETTINGS_MONITOR: &str = "settings";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
 pub const JOURNAL_MONITOR: &str = "journal";
+
 /// Every monitor of [`OWN_DOMAIN`].
 pub const OWN_MONITORS: [&str; 8] = [
     GAPS_MONITOR,

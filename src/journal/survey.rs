@@ -156,13 +156,15 @@ fn whose(
     if let Some((journal, _)) = counts.iter().max_by_key(|(_, count)| *count) {
         return Ok(*journal);
     }
-    if candidates.is_empty() {
-        return Err(JournalError::NoJournal { dir: storage.path("") });
-    }
     // Nothing in the folder says it; a sink or a checkpoint may.
-    known.first().map(|known| known.journal).ok_or_else(|| JournalError::Unrepairable {
-        dir: storage.path(""),
-        reason: "nothing in it says any more which journal it is".into(),
+    if let Some(known) = known.first() {
+        return Ok(known.journal);
+    }
+    let dir = storage.path("");
+    Err(if candidates.is_empty() {
+        JournalError::NoJournal { dir }
+    } else {
+        JournalError::Unrepairable { dir, reason: "nothing in it says any more which journal it is".into() }
     })
 }
 
@@ -212,6 +214,8 @@ pub(crate) struct Judge<'a> {
     only_durable: bool,
     at: usize,
     next: Option<Inspected>,
+    /// A file was gone when it was to be read: all before it are, too.
+    retired: bool,
     chain: u32,
     /// The highest durable offset that anything has told so far.
     pub(crate) durable: Offset,
@@ -226,7 +230,7 @@ impl<'a> Judge<'a> {
     ) -> Self {
         let ours = known.iter().filter(|known| known.journal == survey.journal).map(|known| known.offset);
         let durable = ours.fold(survey.watermark.offset, Offset::max);
-        Self { storage, survey, only_durable, at: 0, next: None, chain: 0, durable }
+        Self { storage, survey, only_durable, at: 0, next: None, retired: false, chain: 0, durable }
     }
 
     fn inspect_next(&mut self) -> Result<Option<Inspected>, JournalError> {
@@ -238,7 +242,7 @@ impl<'a> Judge<'a> {
             let subject = Subject { place: place.name, file: &place.file, journal: self.survey.journal, limit };
             match inspect(self.storage, subject) {
                 // Retention was faster.
-                Err(error) if error.is_not_found() => self.next = None,
+                Err(error) if error.is_not_found() => self.retired = true,
                 inspected => return inspected.map(Some),
             }
         }
@@ -264,7 +268,12 @@ impl<'a> Judge<'a> {
                 None => return Ok(None),
             },
         };
+        // Those before the first that is there do not count.
+        self.retired = false;
         self.next = self.inspect_next()?;
+        if std::mem::take(&mut self.retired) && self.next.is_some() {
+            return self.next();
+        }
         self.durable = self.durable.max(current.durable);
         let chain = current.chain().unwrap_or(self.chain);
         let natural = (current.end(), current.chain_after(chain));

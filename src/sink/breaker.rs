@@ -7,9 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::{FailurePolicy, StateMachine};
 use tokio::time::Instant;
+
+use crate::backoff::Backoff;
 
 /// So many failures in a row open it. Source: a guess; with the waits between attempts it is some seconds.
 const FAILURES_IN_A_ROW: u32 = 5;
@@ -219,7 +220,8 @@ struct Policy {
     /// The last calls, the newest in the lowest bit; 1 is a failure.
     calls: u32,
     counted: u32,
-    waits: EqualJittered,
+    /// Of ours: failsafe's counts whole seconds, and may begin with none.
+    waits: Backoff,
     /// A breaker that was open must show itself a while before it gets the shortest wait again.
     since_open: u32,
     open_for: Arc<Mutex<Option<Duration>>>,
@@ -227,14 +229,7 @@ struct Policy {
 
 impl Policy {
     fn new(open_for: Arc<Mutex<Option<Duration>>>) -> Self {
-        Self {
-            in_a_row: 0,
-            calls: 0,
-            counted: 0,
-            waits: equal_jittered(OPEN_MIN, OPEN_MAX),
-            since_open: CALLS,
-            open_for,
-        }
+        Self { in_a_row: 0, calls: 0, counted: 0, waits: Backoff::new(OPEN_MIN, OPEN_MAX), since_open: CALLS, open_for }
     }
 
     fn note(&mut self, failure: bool) {
@@ -253,7 +248,7 @@ impl FailurePolicy for Policy {
         self.in_a_row = 0;
         self.note(false);
         if self.since_open == CALLS && self.failures() * 2 < CALLS {
-            self.waits = equal_jittered(OPEN_MIN, OPEN_MAX);
+            self.waits.reset();
         }
     }
 
@@ -266,7 +261,7 @@ impl FailurePolicy for Policy {
         if self.in_a_row < FAILURES_IN_A_ROW && !flapping && !half_open {
             return None;
         }
-        let wait = self.waits.next().unwrap_or(OPEN_MAX);
+        let wait = self.waits.next(None);
         *self.open_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(wait);
         self.counted = 0;
         self.calls = 0;

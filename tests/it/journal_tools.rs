@@ -183,6 +183,9 @@ fn a_backup_of_a_running_daemon_is_whole_up_to_one_offset() {
         let backup = run(&place, &["backup", &format!("backup-{number}"), "--output", "json"]);
         assert_eq!(backup.code, Some(0), "{backup:?}");
         manifests.push(json(&backup));
+        // So is a check, while segments come and go under it.
+        let checked = run(&place, &["journal", "check"]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
     }
     assert!(manifests[0]["linked"].as_u64() > Some(2), "{manifests:?}");
     daemon.stop();
