@@ -56,7 +56,7 @@ fn main() {
     // The first turn makes the table, and warms up.
     take(&server, &journal, rows);
     let file = folder.path().join("rows.text");
-    server.psql_command(&format!(r"\copy events ({COLUMNS}) TO '{}'", file.display()));
+    psql(&server, &format!(r"\copy events ({COLUMNS}) TO '{}'", file.display()));
 
     println!("{rows} rows of about 165 bytes of payload, {pairs} pairs; medians (and all)");
     let (mut ratios, mut ours, mut theirs, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -87,10 +87,16 @@ fn clear(server: &PostgresServer) {
     server.sql("CHECKPOINT");
 }
 
+/// Runs one of psql's own commands, however long it takes.
+fn psql(server: &PostgresServer, command: &str) {
+    let status = server.psql().args(["-c", command]).status().expect("psql starts");
+    assert!(status.success(), "{command}");
+}
+
 fn copy(server: &PostgresServer, file: &Path, rows: u64) -> Duration {
     clear(server);
     let started = Instant::now();
-    server.psql_command(&format!(r"\copy events ({COLUMNS}) FROM '{}'", file.display()));
+    psql(server, &format!(r"\copy events ({COLUMNS}) FROM '{}'", file.display()));
     let elapsed = started.elapsed();
     assert_eq!(server.sql("SELECT count(*) FROM events"), rows.to_string());
     elapsed

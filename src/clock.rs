@@ -12,7 +12,10 @@ impl UnixNanos {
     /// The wall clock's time now. May go backwards when the host's clock is set; see [`ReceivedClock`].
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        let now = Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+        #[cfg(feature = "failpoints")]
+        let now = Self(now.0.saturating_add(set_off()));
+        now
     }
 
     /// This moment moved back by `span`, at the earliest the first representable moment.
@@ -31,6 +34,15 @@ impl UnixNanos {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+}
+
+/// By how much tests have the host's clock wrong: so many seconds as the file says that `TEST_CLOCK` names. Looked at each
+/// time, so that it jumps while the process runs.
+#[cfg(feature = "failpoints")]
+fn set_off() -> i64 {
+    let Some(file) = std::env::var_os("TEST_CLOCK") else { return 0 };
+    let seconds: i64 = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000)
 }
 
 /// RFC 3339 in UTC, with as many fractional digits as the moment has.

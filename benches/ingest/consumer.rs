@@ -18,6 +18,8 @@ const DEADLINE: Duration = Duration::from_mins(3);
 pub(crate) struct Figures {
     /// Nanoseconds of CPU, user and system.
     pub cpu_per_message: f64,
+    /// The same of the threads that read, parse and encode.
+    pub ingest_per_message: f64,
     /// Peak resident memory, 10^6 bytes.
     pub peak_mb: f64,
     /// Wall rate.
@@ -32,7 +34,8 @@ impl Figures {
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let messages = messages as f64;
         Self {
-            cpu_per_message: (cpu_nanos(pid) - cpu_of_start) / messages,
+            cpu_per_message: (cpu_nanos(pid, |_| true) - cpu_of_start) / messages,
+            ingest_per_message: cpu_nanos(pid, |thread| thread == "ingest") / messages,
             peak_mb: peak_bytes(pid) / 1e6,
             per_second: messages / started.elapsed().as_secs_f64(),
             p99_ms: 0.0,
@@ -40,13 +43,14 @@ impl Figures {
     }
 }
 
-/// CPU of all threads, by the scheduler's own account in nanoseconds.
-fn cpu_nanos(pid: u32) -> f64 {
+/// CPU of the threads of these names, by the scheduler's own account in nanoseconds.
+fn cpu_nanos(pid: u32, counts: impl Fn(&str) -> bool) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
     tasks
+        .map(|task| task.expect("a task").path())
+        .filter(|task| counts(std::fs::read_to_string(task.join("comm")).unwrap_or_default().trim_end()))
         .map(|task| {
-            let path = task.expect("a task").path().join("schedstat");
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let text = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
             text.split_whitespace().next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0)
         })
         .sum()
@@ -106,8 +110,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it with `monitors` monitors of one topic each.
-    pub(crate) fn start(flood: &Flood, connections: usize, monitors: usize, folder: &Path) -> Self {
+    /// Starts it with `monitors` monitors of one topic each, and with these sinks.
+    pub(crate) fn start(flood: &Flood, connections: usize, monitors: usize, sinks: &str, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut settings = format!(
             "daemon.data_dir = \"{}\"\nsmart_streaming.enabled = true\nserver.listen = \"127.0.0.1:0\"\nlog.level = \"info,sluice::upstream=warn\"\n\
@@ -125,6 +129,7 @@ impl Daemon {
             )
             .expect("a string takes it");
         }
+        settings.push_str(sinks);
         let path = folder.join("sluice.toml");
         std::fs::write(&path, settings).expect("its settings");
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
@@ -143,34 +148,43 @@ impl Daemon {
             .expect("it says its address");
         // Whatever else it says must not fill the pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("  daemon: {line}")));
-        let cpu_of_start = cpu_nanos(child.id());
+        let cpu_of_start = cpu_nanos(child.id(), |_| true);
         Self { child, address, started, journal: sluice::journal::folder(&folder.join("data")), cpu_of_start }
     }
 
-    /// Waits until `messages` are durable, and reads what that cost.
-    pub(crate) fn measure(mut self, messages: u64) -> Figures {
+    /// Waits until `messages` are durable, and `sink`, if one is named, has them, and reads what that cost.
+    pub(crate) fn measure(mut self, messages: u64, sink: Option<&str>) -> Figures {
         // Asked of the files: a look at its metrics would be work that is counted. The daemon's own events, one a segment and
         // one a minute, count as well: so few of the messages may still be under way.
         let reader = JournalReader::open(&self.journal).expect("it has a journal");
         loop {
             let durable = reader.durable().expect("the journal can be read").0;
-            if durable >= messages {
+            if durable >= messages && sink.is_none_or(|sink| self.cursor(sink) >= messages) {
                 break;
             }
             assert!(self.started.elapsed() < DEADLINE, "only {durable} of {messages} are durable");
             std::thread::sleep(Duration::from_millis(20));
         }
         let mut figures = Figures::of(self.child.id(), messages, self.started, self.cpu_of_start);
-        let text = self.metrics();
+        let text = self.get("/metrics");
         figures.p99_ms = percentile(&text, "sluice_event_durable_seconds_bucket", 0.99) * 1000.0;
         self.child.kill().ok();
         self.child.wait().ok();
         figures
     }
 
-    fn metrics(&self) -> String {
+    /// How far a sink is.
+    fn cursor(&self, sink: &str) -> u64 {
+        let text = self.get("/api/v1/sinks");
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let sinks: Vec<serde_json::Value> = serde_json::from_str(body).expect("an array");
+        let row = sinks.iter().find(|row| row["name"] == sink).expect("a sink of this name");
+        row["cursor"].as_u64().unwrap_or(0)
+    }
+
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        write!(stream, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("it reads");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
         text

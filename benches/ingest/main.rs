@@ -80,8 +80,8 @@ fn target_folder() -> &'static Path {
 
 fn run_daemon(connections: usize, monitors: usize, messages: u64, rate: Option<u64>, folder: &Path) -> Figures {
     let flood = Flood::start(messages, monitors, rate);
-    let daemon = Daemon::start(&flood, connections, monitors, folder);
-    let figures = daemon.measure(messages);
+    let daemon = Daemon::start(&flood, connections, monitors, "", folder);
+    let figures = daemon.measure(messages, None);
     std::fs::remove_dir_all(folder).expect("its folder");
     figures
 }

@@ -77,6 +77,30 @@ pub fn segments() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Checkpoints without their checksums, which the target adds.
+pub fn checkpoints() -> Vec<Vec<u8>> {
+    let journal = "0193d5a4-7f2b-7c3e-9a41-d08e1abae10d";
+    let sinks = [
+        String::new(),
+        format!(r#"{{"name":"w","kind":"nats","journal":"{journal}","next":17,"sequence":18446744073709551615}}"#),
+        format!(r#"{{"name":"files","kind":"jsonl","journal":"{journal}","next":0}}"#),
+    ];
+    let tokens = [
+        "",
+        r#"{"upstream":"u","topics":["a","b"],"token":"17","offset":5,"received":"2026-11-20T12:00:00.000000001Z"}"#,
+        r#"{"upstream":"u","topics":[],"token_base64":"/wA=","offset":5,"received":"1970-01-01T00:00:00Z"}"#,
+    ];
+    let settings = [r#"{}"#, r#"{"sinks":{"w":{"enabled":false}}}"#, r#"{"a":[1,-1,1.5,1e30,null,"x"]}"#];
+    let texts = sinks.iter().zip(tokens).zip(settings).zip(["periodic", "shutdown", "demand"]);
+    let text = |(((sinks, tokens), settings), cause): (((&String, &str), &str), &str)| {
+        format!(
+            "sluice checkpoint 1\n{{\"journal\":\"{journal}\",\"durable_offset\":42,\"written\":\"2026-11-20T12:00:00Z\",\
+             \"cause\":\"{cause}\",\"program\":\"0.1.0\",\"sinks\":[{sinks}],\"resume_tokens\":[{tokens}],\"settings\":{settings}}}"
+        )
+    };
+    texts.map(|parts| text(parts).into_bytes()).collect()
+}
+
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::Checkpoint;
 use super::text::{self, Refused};
+use crate::crash_point::crash_point;
 use crate::journal::{JournalId, LockFailure, LockGuard, Offset, lock_folder};
 
 /// Files are made under another name first. One that is found was never finished.
@@ -181,12 +182,17 @@ impl CheckpointFolder {
         let write = || {
             let mut file = File::create(&unfinished)?;
             file.write_all(text::encode(checkpoint).as_bytes())?;
+            crash_point!("checkpoint.written");
             file.sync_all()
         };
         write().map_err(|source| io_error("write", &unfinished, source))?;
+        crash_point!("checkpoint.synced");
         fs::rename(&unfinished, &path).map_err(|source| io_error("put in place", &path, source))?;
+        crash_point!("checkpoint.renamed");
         self.sync()?;
+        crash_point!("checkpoint.in_place");
         self.prune(name, keep)?;
+        crash_point!("checkpoint.pruned");
         Ok(name)
     }
 

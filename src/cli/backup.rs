@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::run::journal_error;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line};
+use crate::checkpoint::{self, EntryState};
 use crate::config::Settings;
 use crate::journal::{self, BackupError, JournalId, Offset};
 
@@ -42,9 +43,11 @@ impl Args {
 
 /// The newest checkpoint that speaks of nothing behind the backup's end.
 fn newest_checkpoint(settings: &Settings, journal: JournalId, end: Offset) -> Option<PathBuf> {
-    let known = super::journal::known_of(settings);
-    let fits = known.into_iter().find(|known| known.journal == journal && known.offset <= end)?;
-    Some(settings.checkpoint.dir.join(fits.who.strip_prefix("checkpoint ")?))
+    let entries = checkpoint::list(&settings.checkpoint.dir, Some(journal)).ok()?;
+    let good =
+        entries.into_iter().filter(|entry| matches!(entry.state, EntryState::Good(_)) && entry.name.durable <= end);
+    let newest = good.max_by_key(|entry| entry.name.durable)?;
+    Some(settings.checkpoint.dir.join(newest.name.to_string()))
 }
 
 /// With the exit code that belongs to it.

@@ -1,6 +1,7 @@
 //! `sluice restore`: a new journal out of a backup, and what that means for each sink.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::backup::backup_error;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
+use crate::checkpoint::{self, Checkpoint, CheckpointFolder};
 use crate::config::Settings;
 use crate::journal::{self, Restored};
 use crate::sink::{AnyStore, Opening, Purpose, Store, StoreError};
@@ -32,6 +34,7 @@ struct RestoreObject {
     backup_of: String,
     earliest_offset: u64,
     offset: u64,
+    checkpoint: Option<String>,
     ancestors: Vec<AncestorObject>,
     sinks: Vec<SinkObject>,
 }
@@ -55,12 +58,22 @@ struct SinkObject {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let settings = context.load()?.settings;
-        let restored = journal::restore(&self.dir, &settings.daemon.data_dir, |_| Ok(())).map_err(backup_error)?;
+        let mut checkpoint = Ok(None);
+        let restored = journal::restore(&self.dir, &settings.daemon.data_dir, |restored| {
+            checkpoint = restore_checkpoint(&self.dir, &settings, restored);
+            Ok(())
+        })
+        .map_err(backup_error)?;
         let object = RestoreObject {
             journal: restored.journal.to_string(),
             backup_of: restored.backup.journal.clone(),
             earliest_offset: restored.backup.earliest_offset,
             offset: restored.backup.offset,
+            checkpoint: checkpoint.unwrap_or_else(|reason: String| {
+                // The journal alone suffices: without a checkpoint the start only has to look further.
+                writeln!(io::stderr().lock(), "the checkpoint in the backup is left out: {reason}").ok();
+                None
+            }),
             ancestors: restored
                 .ancestors
                 .iter()
@@ -74,6 +87,19 @@ impl Args {
         }
         Ok(Exit::Done)
     }
+}
+
+/// The backup's checkpoint as one of the restored journal, in the folder of checkpoints; its name there.
+fn restore_checkpoint(dir: &Path, settings: &Settings, restored: &Restored) -> Result<Option<String>, String> {
+    let Some(name) = &restored.backup.checkpoint else { return Ok(None) };
+    let path = dir.join("checkpoints").join(name);
+    let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let old = checkpoint::decode(&bytes).map_err(|reason| format!("{}: {reason}", path.display()))?;
+    // Sinks' marks stay those of the old journal: its cursors are taken over by the stores themselves.
+    let new = Checkpoint { journal: restored.journal, ..old };
+    let folder = CheckpointFolder::open(&settings.checkpoint.dir).map_err(|error| error.to_string())?;
+    let name = folder.write(&new, settings.checkpoint.keep).map_err(|error| error.to_string())?;
+    Ok(Some(name.to_string()))
 }
 
 fn print(object: &RestoreObject) -> Result<(), CliError> {

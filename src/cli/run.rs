@@ -99,9 +99,10 @@ impl From<StartError> for CliError {
                 Self::from_error(Exit::BadSettings, error)
             }
             StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
-            StartError::Sink(SinkError::Runtime(_)) | StartError::Server(_) | StartError::Runtime(_) => {
-                Self::from_error(Exit::No, error)
-            }
+            StartError::Sink(SinkError::Runtime(_))
+            | StartError::Server(_)
+            | StartError::Files { .. }
+            | StartError::Runtime(_) => Self::from_error(Exit::No, error),
         }
     }
 }

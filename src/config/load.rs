@@ -157,15 +157,16 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
     {
         events.folder.get_or_insert_with(|| data_dir.join(events_sink::NAME));
     }
+    let is_off = |name: &str, sink: &SinkSettings| name == events_sink::NAME && !events_declared && !sink.enabled;
+    let (mut off_sinks, sinks): (BTreeMap<_, _>, _) =
+        std::mem::take(&mut settings.sinks).into_iter().partition(|(name, sink)| is_off(name, sink));
+    settings.sinks = sinks;
     problems = check::check(&settings, &origins);
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
-    make_paths_absolute(&mut settings, &origins, &folder, &options.current_dir);
-    let is_off = |name: &str, sink: &SinkSettings| name == events_sink::NAME && !events_declared && !sink.enabled;
-    let (off_sinks, sinks) =
-        std::mem::take(&mut settings.sinks).into_iter().partition(|(name, sink)| is_off(name, sink));
-    settings.sinks = sinks;
+    make_paths_absolute(paths(&mut settings), &origins, &folder, &options.current_dir);
+    make_paths_absolute(sink_paths(&mut off_sinks), &origins, &folder, &options.current_dir);
     Ok(Loaded { settings, origins, file: chosen, off_sinks })
 }
 
@@ -213,8 +214,13 @@ fn read_all(root: &mut Value, problems: &mut Vec<Problem>) -> Option<Settings> {
 
 /// Paths are relative to the settings file, so that every command finds the same folders from wherever it is called;
 /// those typed on a command line are relative to where it was typed.
-fn make_paths_absolute(settings: &mut Settings, origins: &Origins, folder: &Path, current_dir: &Path) {
-    for (key, path) in paths(settings) {
+fn make_paths_absolute<'p>(
+    paths: impl Iterator<Item = (KeyPath, &'p mut PathBuf)>,
+    origins: &Origins,
+    folder: &Path,
+    current_dir: &Path,
+) {
+    for (key, path) in paths {
         *path = without_dots(&base_of(origins, &key, folder, current_dir).join(&*path));
     }
 }
@@ -232,15 +238,18 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     let ca_files = settings.upstreams.iter_mut().filter_map(|(name, upstream)| {
         upstream.ca_file.as_mut().map(|path| (KeyPath::from(["upstreams", name, "ca_file"]), path))
     });
-    let sinks = settings.sinks.iter_mut().flat_map(|(name, sink)| {
+    [data_dir, checkpoints].into_iter().chain(token_file).chain(ca_files).chain(sink_paths(&mut settings.sinks))
+}
+
+fn sink_paths(sinks: &mut BTreeMap<String, SinkSettings>) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    sinks.iter_mut().flat_map(|(name, sink)| {
         let paths = [
             ("ca_file", &mut sink.ca_file),
             ("credentials_file", &mut sink.credentials_file),
             ("folder", &mut sink.folder),
         ];
         paths.into_iter().filter_map(move |(key, path)| Some((KeyPath::from(["sinks", name, key]), path.as_mut()?)))
-    });
-    [data_dir, checkpoints].into_iter().chain(token_file).chain(ca_files).chain(sinks)
+    })
 }
 
 /// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.

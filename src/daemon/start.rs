@@ -19,7 +19,7 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::view::{DaemonView, ViewParts, Watched};
+use super::view::{DaemonView, Shown, Watched};
 use super::works::Works;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -70,6 +70,16 @@ pub enum StartError {
     /// The HTTP port.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// File descriptors.
+    #[error(
+        "this process may open {allowed} files only, and needs {needed} and one a connection; raise `LimitNOFILE=` of the service, or `ulimit -n`"
+    )]
+    Files {
+        /// The limit.
+        allowed: u64,
+        /// What it should be at least.
+        needed: u64,
+    },
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),
@@ -252,7 +262,7 @@ impl Daemon {
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
         let views = Arc::new(views.map_err(StartError::Runtime)?);
-        let view = Arc::new(DaemonView::new(ViewParts {
+        let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
             commits,

@@ -151,7 +151,7 @@ impl Decided<'_> {
                 (None, None) => format!("{name}: its store does not say yet, or has nothing of this journal"),
             }
         };
-        settings.sinks.keys().map(line).collect()
+        settings.sinks.iter().filter(|(_, sink)| sink.enabled).map(|(name, _)| line(name)).collect()
     }
 }
 

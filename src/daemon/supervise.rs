@@ -22,6 +22,18 @@ pub enum Ending {
     Fault(String),
 }
 
+/// File descriptors without which there is no point in starting. Source: counted, a daemon with one link has 25 open; a library
+/// panics where it cannot have those that signals need.
+const FILES_MIN: u64 = 64;
+
+/// Whether this process may open as many files as it needs to start.
+fn enough_files() -> Result<(), StartError> {
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(allowed) if allowed < FILES_MIN => Err(StartError::Files { allowed, needed: FILES_MIN }),
+        _ => Ok(()),
+    }
+}
+
 /// Starts, waits for SIGTERM, Ctrl-C or a fault, and stops. `started` is told once everything runs; `meanwhile` goes on
 /// as long as the daemon does.
 ///
@@ -32,6 +44,7 @@ where
     F: FnOnce(&Daemon) -> W,
     W: Future<Output = ()>,
 {
+    enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     let mut daemon = Daemon::start(settings, metrics)?;
     let meanwhile = started(&daemon);

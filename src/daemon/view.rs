@@ -50,6 +50,19 @@ impl Watched {
     }
 }
 
+/// The parts of a daemon that are shown, or told what to do.
+pub(super) struct Shown {
+    pub(super) watched: Arc<[Watched]>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) commits: Arc<Commits>,
+    pub(super) window: Arc<DedupeWindow>,
+    pub(super) retrier: Retrier,
+    pub(super) views: Arc<Views>,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) switch_log: SwitchLog,
+    pub(super) works: Arc<Works>,
+}
+
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
     watched: Arc<[Watched]>,
@@ -73,22 +86,9 @@ pub struct DaemonView {
     window_warned: Mutex<Option<Instant>>,
 }
 
-/// What there is to look at, and to ask.
-pub(super) struct ViewParts {
-    pub(super) watched: Arc<[Watched]>,
-    pub(super) journal: Arc<Journal>,
-    pub(super) commits: Arc<Commits>,
-    pub(super) window: Arc<DedupeWindow>,
-    pub(super) retrier: Retrier,
-    pub(super) views: Arc<Views>,
-    pub(super) sinks: Arc<Sinks>,
-    pub(super) switch_log: SwitchLog,
-    pub(super) works: Arc<Works>,
-}
-
 impl DaemonView {
-    pub(super) fn new(parts: ViewParts) -> Self {
-        let ViewParts { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = parts;
+    pub(super) fn new(shown: Shown) -> Self {
+        let Shown { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = shown;
         let monitor_metrics = watched
             .iter()
             .map(|Watched { roster, .. }| {

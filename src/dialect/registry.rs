@@ -160,6 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn a_point_to_go_on_from_that_the_upstream_would_not_be_told_is_refused() {
+        let own = |more: &str| error("mine", &format!("[mine]\nextends = \"binance\"\n{more}"));
+        let text = own("resume = { token = \"/data/E\" }");
+        assert!(text.contains("`resume`: names neither a `query` nor"), "{text}");
+        let text = own("resume = { token = \"x\", query = \"since\" }");
+        assert!(text.contains("`resume.token`") && text.contains("JSON Pointer"), "{text}");
+        let topics = |from: &str| {
+            own(&format!(
+                "resume = {{ token = \"/E\" }}\ntopics = [{{ form = \"{{topic}}\", subscribe = '[{{topics}}]', subscribe_from = '{from}' }}]"
+            ))
+        };
+        assert!(topics("[{topics}]").contains("has no `{resume}`"));
+        assert!(topics("[{topic},{resume}]").contains("must name the same parts"));
+    }
+
+    #[test]
     fn mistakes_name_their_key() {
         for (toml, expected) in [
             ("", "`kind`: is missing"),

@@ -321,6 +321,9 @@ pub fn read_manifest(from: &Path) -> Result<Manifest, BackupError> {
 ///
 /// # Errors
 /// When it cannot be done; the folder is then as it was, but for one of a name of its own that the next try replaces.
+///
+/// # Panics
+/// When it did not write what it read, which is a mistake of ours; the folder is then as it was too.
 pub fn restore(
     from: &Path,
     data_dir: &Path,

@@ -63,7 +63,7 @@ impl CheckReport {
 }
 
 /// Looks at everything, block by block. `known` are others who remember how far the journal was durable; `progress` is told
-/// each file before it is read.
+/// of each file that is done.
 ///
 /// # Errors
 /// [`JournalError::NoJournal`], [`JournalError::Version`], [`JournalError::Unrepairable`] where files contradict each other, or
@@ -117,7 +117,7 @@ pub fn check(
     let absent = survey.watermark.sequence.saturating_sub(place.sequence);
     match report.flaws.iter_mut().rfind(of_newest) {
         // The newest ends in what cannot be read: that is where they were.
-        Some(last) if absent == 0 && !lost.is_empty() && last.lost.is_empty() => last.lost = lost,
+        Some(flaw) if absent == 0 && !lost.is_empty() && flaw.lost.is_empty() => flaw.lost = lost,
         _ if !lost.is_empty() || absent > 0 => report.flaws.push(missing(place, lost, absent)),
         _ => {}
     }

@@ -79,7 +79,8 @@ pub enum JournalError {
     /// A cursor or checkpoint of this journal is ahead of it.
     #[error(
         "{who} has taken events up to {offset}, but the journal ends at {end}: was it restored from a backup? Put the \
-         newer journal back, or let this one go on after {offset} by `sluice journal repair --resume-after {offset}`"
+         newer journal back, or let this one go on after {offset} by `sluice journal repair --resume-after {offset}`{}",
+        give_up(who)
     )]
     Ahead {
         /// `sink warehouse`, `checkpoint …`
@@ -143,6 +144,11 @@ pub enum JournalError {
         /// The journal's folder.
         dir: PathBuf,
     },
+}
+
+/// Checkpoints can be done without, which cursors cannot.
+fn give_up(who: &str) -> &'static str {
+    if who.starts_with("checkpoint ") { "; or, to give up what is missing, move the checkpoints away" } else { "" }
 }
 
 impl JournalError {

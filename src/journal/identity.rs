@@ -28,8 +28,9 @@ pub const SETTINGS_MONITOR: &str = "settings";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
 pub const JOURNAL_MONITOR: &str = "journal";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 7] = [
+pub const OWN_MONITORS: [&str; 8] = [
     GAPS_MONITOR,
     QUARANTINE_MONITOR,
     RETRIES_MONITOR,
@@ -37,6 +38,7 @@ pub const OWN_MONITORS: [&str; 7] = [
     METRICS_MONITOR,
     SINKS_MONITOR,
     SETTINGS_MONITOR,
+    JOURNAL_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -19,6 +19,9 @@
 //! | `hashes`    | what was deduplicated lately, for a restart                                             |
 //! | `tokens`    | where upstreams can be taken up again                                                  |
 //! | `stat`      | what is in a journal                                                                    |
+//! | `inspect`   | what is whole in a segment, whatever lies between; `survey` which file belongs where     |
+//! | `check`     | what is damaged; `repair` makes it openable, `segment_copy` writes a segment anew        |
+//! | `backup`    | copies of a journal, and journals out of copies; `ancestors` remembers whose             |
 //! | `storage`   | the file system, as little of it as is needed                                           |
 //! | `lock`      | one writer at a time                                                                    |
 //!

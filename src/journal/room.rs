@@ -141,6 +141,8 @@ impl Sealed {
                 None => return Ok(Some((to, false))),
             },
         };
+        // Before the first event nothing says how old it is but when it was begun.
+        let last = if last == UnixNanos(i64::MIN) { segment.header.created } else { last };
         Ok(Some((to, last < limits.now.saturating_sub(limits.retention))))
     }
 

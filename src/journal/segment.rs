@@ -287,6 +287,9 @@ pub(crate) struct Index {
     pub(crate) dictionary: Dictionary,
 }
 
+/// Position and bytes of each header of a segment, of blocks and of holes.
+pub(crate) type RawIndex = Vec<(u64, Vec<u8>)>;
+
 /// A segment whose header was read, and its seal, if it has one.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
@@ -381,7 +384,7 @@ impl OpenSegment {
     }
 
     /// Position and bytes of each header, of blocks and of holes. None when the index cannot be read.
-    pub(crate) fn raw_index(&self) -> Result<Option<Vec<(u64, Vec<u8>)>>, JournalError> {
+    pub(crate) fn raw_index(&self) -> Result<Option<RawIndex>, JournalError> {
         let Some(bytes) = self.index_bytes()? else { return Ok(None) };
         let mut input = Input::new(&bytes);
         let mut entries = Vec::new();

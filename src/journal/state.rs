@@ -120,6 +120,21 @@ pub struct DroppedSpan {
     pub holders: Vec<(Arc<str>, Offset)>,
 }
 
+impl DroppedSpan {
+    /// This span and one that follows it.
+    #[must_use]
+    pub(crate) fn join(mut self, next: Self) -> Self {
+        self.to = next.to;
+        for (who, from) in next.holders {
+            // Of each the earliest: from there on it loses something.
+            if !self.holders.iter().any(|(known, _)| *known == who) {
+                self.holders.push((who, from));
+            }
+        }
+        self
+    }
+}
+
 /// Makes a record of what `drop_oldest` deleted, as a block of the daemon's own events. Asked on the writer's thread, as
 /// [`Snapshot`]; the writer appends it itself, ahead of what waits.
 pub type DropRecord = Box<dyn FnMut(&DroppedSpan) -> Option<EncodedBlock> + Send>;

@@ -114,11 +114,11 @@ impl Survey {
 }
 
 fn candidates(storage: &dyn Storage) -> Result<Vec<Candidate>, JournalError> {
-    let mut names =
+    let mut files =
         storage.names().map_err(|source| JournalError::Io { action: "list", path: storage.path(""), source })?;
-    names.sort_unstable();
+    files.sort_unstable();
     let mut candidates = Vec::new();
-    for file in names {
+    for file in files {
         let Some(named) = SegmentName::parse(file.strip_suffix(FOUND).unwrap_or(&file)) else { continue };
         let header = match header_of(storage, &file) {
             Ok(HeaderFound::Whole(header)) => Some(header),
@@ -212,6 +212,8 @@ pub(crate) struct Judge<'a> {
     only_durable: bool,
     at: usize,
     next: Option<Inspected>,
+    /// A file was gone when it was to be read: all before it are, too.
+    retired: bool,
     chain: u32,
     /// The highest durable offset that anything has told so far.
     pub(crate) durable: Offset,
@@ -226,7 +228,7 @@ impl<'a> Judge<'a> {
     ) -> Self {
         let ours = known.iter().filter(|known| known.journal == survey.journal).map(|known| known.offset);
         let durable = ours.fold(survey.watermark.offset, Offset::max);
-        Self { storage, survey, only_durable, at: 0, next: None, chain: 0, durable }
+        Self { storage, survey, only_durable, at: 0, next: None, retired: false, chain: 0, durable }
     }
 
     fn inspect_next(&mut self) -> Result<Option<Inspected>, JournalError> {
@@ -238,7 +240,7 @@ impl<'a> Judge<'a> {
             let subject = Subject { place: place.name, file: &place.file, journal: self.survey.journal, limit };
             match inspect(self.storage, subject) {
                 // Retention was faster.
-                Err(error) if error.is_not_found() => self.next = None,
+                Err(error) if error.is_not_found() => self.retired = true,
                 inspected => return inspected.map(Some),
             }
         }
@@ -264,7 +266,12 @@ impl<'a> Judge<'a> {
                 None => return Ok(None),
             },
         };
+        // Those before the first that is there do not count.
+        self.retired = false;
         self.next = self.inspect_next()?;
+        if std::mem::take(&mut self.retired) && self.next.is_some() {
+            return self.next();
+        }
         self.durable = self.durable.max(current.durable);
         let chain = current.chain().unwrap_or(self.chain);
         let natural = (current.end(), current.chain_after(chain));

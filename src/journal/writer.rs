@@ -39,6 +39,8 @@ pub(crate) struct Writer {
     observer: Observer,
     snapshot: Option<Snapshot>,
     drop_record: Option<DropRecord>,
+    /// Deleted by `drop_oldest` and not on record yet.
+    dropped: Option<DroppedSpan>,
     journal: JournalId,
     watermark_file: WatermarkFile,
     sealed: Sealed,
@@ -104,6 +106,7 @@ impl Writer {
             observer: options.observer,
             snapshot: options.snapshot,
             drop_record: options.drop_record,
+            dropped: None,
             journal: recovered.journal,
             watermark_file: recovered.watermark_file,
             sealed: Sealed::new(&recovered.segments),
@@ -168,6 +171,14 @@ impl Writer {
         }
     }
 
+    /// Puts on record what was dropped since there was last room: once, and not again and again while the disk stays full.
+    fn record_dropped(&mut self) {
+        let Some(span) = self.dropped.take() else { return };
+        if let Some(record) = self.drop_record.as_mut().and_then(|record| record(&span)) {
+            self.waiting.own.push_back(record);
+        }
+    }
+
     fn write_own(&mut self) -> Result<(), JournalError> {
         let own = std::mem::take(&mut self.waiting.own);
         if self.has_room_for_own(&own)? {
@@ -179,6 +190,8 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
+        self.record_dropped();
+        self.write_own()?;
         self.seal()?;
         // Of the daemon's own nothing was received from anybody: that it found no room at last is no loss to speak of.
         let lost = self.waiting.blocks.iter().map(|block| u64::from(block.events())).sum();
@@ -215,9 +228,10 @@ impl Writer {
                 Ok(Some(dropped)) => {
                     self.note_deleted(dropped.bytes);
                     (self.observer)(&Notice::Dropped { from: dropped.from, to: dropped.to, bytes: dropped.bytes });
-                    if let Some(record) = self.drop_record.as_mut().and_then(|record| record(&span)) {
-                        self.waiting.own.push_back(record);
-                    }
+                    self.dropped = Some(match self.dropped.take() {
+                        Some(before) => before.join(span),
+                        None => span,
+                    });
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -228,6 +242,9 @@ impl Writer {
             free = self.free_bytes()?;
         }
         let full = free < needed;
+        if !full {
+            self.record_dropped();
+        }
         if full != self.full {
             self.full = full;
             let (state, notice) = if full {

@@ -63,11 +63,10 @@ impl Bookmarks {
         match (&self.found.newest, self.found.name(), error) {
             (Some(newest), Some(name), _) => {
                 let age = now.since(newest.written).as_secs();
-                let tokens = newest.tokens.len();
+                let (sinks, tokens) = (newest.sinks.len(), newest.tokens.len());
+                let cause = newest.cause;
                 lines.push(format!(
-                    "{name}, written {age} s ago ({}), with {} cursors and {tokens} resume tokens",
-                    newest.cause,
-                    newest.sinks.len()
+                    "{name}, written {age} s ago ({cause}); cursors of sinks: {sinks}, resume tokens: {tokens}"
                 ));
             }
             (_, _, Some(error)) => lines.push(format!("none: {error}")),

@@ -7,9 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::{FailurePolicy, StateMachine};
 use tokio::time::Instant;
+
+use crate::backoff::Backoff;
 
 /// So many failures in a row open it. Source: a guess; with the waits between attempts it is some seconds.
 const FAILURES_IN_A_ROW: u32 = 5;
@@ -219,7 +220,8 @@ struct Policy {
     /// The last calls, the newest in the lowest bit; 1 is a failure.
     calls: u32,
     counted: u32,
-    waits: EqualJittered,
+    /// Of ours: failsafe's counts whole seconds, and may begin with none.
+    waits: Backoff,
     /// A breaker that was open must show itself a while before it gets the shortest wait again.
     since_open: u32,
     open_for: Arc<Mutex<Option<Duration>>>,
@@ -227,14 +229,7 @@ struct Policy {
 
 impl Policy {
     fn new(open_for: Arc<Mutex<Option<Duration>>>) -> Self {
-        Self {
-            in_a_row: 0,
-            calls: 0,
-            counted: 0,
-            waits: equal_jittered(OPEN_MIN, OPEN_MAX),
-            since_open: CALLS,
-            open_for,
-        }
+        Self { in_a_row: 0, calls: 0, counted: 0, waits: Backoff::new(OPEN_MIN, OPEN_MAX), since_open: CALLS, open_for }
     }
 
     fn note(&mut self, failure: bool) {
@@ -253,7 +248,7 @@ impl FailurePolicy for Policy {
         self.in_a_row = 0;
         self.note(false);
         if self.since_open == CALLS && self.failures() * 2 < CALLS {
-            self.waits = equal_jittered(OPEN_MIN, OPEN_MAX);
+            self.waits.reset();
         }
     }
 
@@ -266,7 +261,7 @@ impl FailurePolicy for Policy {
         if self.in_a_row < FAILURES_IN_A_ROW && !flapping && !half_open {
             return None;
         }
-        let wait = self.waits.next().unwrap_or(OPEN_MAX);
+        let wait = self.waits.next(None);
         *self.open_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(wait);
         self.counted = 0;
         self.calls = 0;
@@ -277,5 +272,87 @@ impl FailurePolicy for Policy {
 
     fn revived(&mut self) {
         self.in_a_row = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> Breaker {
+        let breaker = Breaker::new();
+        for _ in 0..FAILURES_IN_A_ROW {
+            assert_eq!(breaker.state(), BreakerState::Closed);
+            breaker.permit().unwrap().failed();
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        breaker
+    }
+
+    async fn half_open(breaker: &Breaker) -> Permit {
+        let Err(Refusal::Until(until)) = breaker.permit() else { panic!("it is open") };
+        assert!(until <= Instant::now() + OPEN_MAX);
+        tokio::time::sleep_until(until).await;
+        breaker.permit().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_half_open_one_call_passes_and_what_came_of_it_decides() {
+        let breaker = opened();
+        let probe = half_open(&breaker).await;
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        for _ in 0..10 {
+            assert_eq!(breaker.permit().unwrap_err(), Refusal::Probing);
+        }
+        probe.failed();
+        assert_eq!(breaker.state(), BreakerState::Open, "one failure is enough");
+        half_open(&breaker).await.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker.permit().unwrap().failed();
+        assert_eq!(breaker.state(), BreakerState::Closed, "one failure is no reason again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_given_up_lets_another_one_pass() {
+        let breaker = opened();
+        drop(half_open(&breaker).await);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.permit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_every_other_time_opens_and_stays_open_ever_longer() {
+        let breaker = Breaker::new();
+        let (mut opened, mut waits) = (0, Vec::new());
+        for call in 0_u32..400 {
+            let permit = match breaker.permit() {
+                Ok(permit) => permit,
+                Err(Refusal::Until(until)) => {
+                    opened += 1;
+                    waits.push(until - Instant::now());
+                    tokio::time::sleep_until(until).await;
+                    breaker.permit().unwrap()
+                }
+                Err(other) => panic!("{other:?}"),
+            };
+            if call % 2 == 0 { permit.failed() } else { permit.succeeded() }
+        }
+        assert!(opened >= 5, "{opened}");
+        assert!(waits.last() > waits.first() && waits.iter().all(|wait| *wait <= OPEN_MAX), "{waits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_holds_it_open_or_closed() {
+        let breaker = Breaker::new();
+        breaker.force(Some(Forced::Open));
+        assert_eq!((breaker.state(), breaker.permit().unwrap_err()), (BreakerState::Open, Refusal::Forced));
+        breaker.force(Some(Forced::Closed));
+        for _ in 0..100 {
+            breaker.permit().unwrap().failed();
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker.force(None);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 }

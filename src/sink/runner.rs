@@ -24,6 +24,7 @@ use super::store::{Opening, Store, StoreError};
 use crate::backoff::Backoff;
 use crate::clock::UnixNanos;
 use crate::config::SinkSettings;
+use crate::crash_point::crash_point;
 use crate::journal::{Journal, JournalError, Offset};
 use crate::telemetry::SinkMetrics;
 
@@ -466,6 +467,7 @@ impl<S: Store> Runner<S> {
         };
         self.settle(written.as_ref().err());
         written?;
+        crash_point!("sink.taken");
         if let Some(following) = &mut self.following {
             following.work.pop_front();
         }

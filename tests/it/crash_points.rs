@@ -13,6 +13,8 @@ use rustix::process::Signal;
 use super::ledger::{assert_first_ones_of_each_connection, ledger, mark_of};
 use super::processes::{Daemon, Event, Feed, Metrics, Process, Settings, get, json, until};
 use super::support::Workplace;
+use super::torture::account::Account;
+use super::torture::stores::Stores;
 
 const HITS: u32 = 3;
 
@@ -43,7 +45,7 @@ fn all_points() -> BTreeSet<String> {
 }
 
 /// Rooms whose points a test here tries.
-const ROOMS: [&str; 2] = ["journal", "recovery"];
+const ROOMS: [&str; 8] = ["journal", "recovery", "checkpoint", "sink", "jsonl", "sqlite", "postgres", "nats"];
 
 #[test]
 fn every_point_is_tried() {
@@ -205,5 +207,66 @@ fn nothing_durable_is_lost_by_dying_at_any_step_of_recovery() {
             }
         }
         settle(&place, feed, &known, &point);
+    }
+}
+
+/// Dies at `point` on the way into stores, again and again; in the end each store has every event once.
+fn die_on_the_way(point: &str, stores: &Stores) {
+    let place = Workplace::new();
+    let feed = feed(&place);
+    // Waits for what comes by but once end when this much was taken behind it.
+    const ENOUGH: u64 = 500;
+    settings(&feed, "").with("[checkpoint]\ninterval = \"1s\"").with(&stores.settings()).write(&place);
+    let journal = place.path("data/journal");
+    let mut account = Account::new(5);
+    for hit in 0..HITS {
+        let mut doomed = Doomed::start(&place, point, hit);
+        let status = until(&format!("the daemon comes by {point}"), || {
+            if doomed.process.has_ended() {
+                return Some(Some(doomed.process.end()));
+            }
+            let (_, text) = get(&doomed.address()?, "/api/v1/sinks").ok()?;
+            let sinks: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
+            let taken = sinks.iter().all(|sink| sink["rows"].as_u64() > Some(ENOUGH));
+            (hit > 0 && taken).then_some(None)
+        });
+        if let Some(status) = status {
+            assert_eq!(status.signal(), Some(9), "{point}: {}", doomed.process.stderr());
+        } else {
+            doomed.process.signal(Signal::KILL);
+            doomed.process.end();
+        }
+        account.read_on(&journal);
+    }
+    account.settle(&place, feed, stores, &journal);
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_dying_at_any_step_of_a_checkpoint_or_between_store_and_cursor() {
+    for point in points_of("checkpoint").into_iter().chain(points_of("sink")) {
+        let files = tempfile::tempdir().unwrap();
+        die_on_the_way(&point, &Stores::of_files(files.path()));
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_dying_at_any_step_into_files() {
+    for point in points_of("jsonl").into_iter().chain(points_of("sqlite")) {
+        let files = tempfile::tempdir().unwrap();
+        die_on_the_way(&point, &Stores::of_files(files.path()));
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_dying_at_any_step_into_postgres() {
+    for point in points_of("postgres") {
+        die_on_the_way(&point, &Stores::of_postgres());
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_dying_at_any_step_into_nats() {
+    for point in points_of("nats") {
+        die_on_the_way(&point, &Stores::of_nats());
     }
 }

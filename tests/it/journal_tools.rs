@@ -1,9 +1,11 @@
 //! A damaged journal is looked at, repaired, exported, backed up and restored from the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
+use sluice::checkpoint::{Cause, Checkpoint, CheckpointFolder};
+use sluice::clock::UnixNanos;
 use sluice::config::ByteSize;
 use sluice::journal::{Journal, JournalOptions, JournalReader, Offset};
 
@@ -181,6 +183,9 @@ fn a_backup_of_a_running_daemon_is_whole_up_to_one_offset() {
         let backup = run(&place, &["backup", &format!("backup-{number}"), "--output", "json"]);
         assert_eq!(backup.code, Some(0), "{backup:?}");
         manifests.push(json(&backup));
+        // So is a check, while segments come and go under it.
+        let checked = run(&place, &["journal", "check"]);
+        assert_eq!(checked.code, Some(0), "{checked:?}");
     }
     assert!(manifests[0]["linked"].as_u64() > Some(2), "{manifests:?}");
     daemon.stop();
@@ -213,6 +218,22 @@ fn a_restored_journal_is_another_one_with_the_same_events() {
     let mut feed = support::Feed::new(2);
     feed.next = 30;
     support::append(&journal, feed.block(7));
+    // A checkpoint goes along, the newest that speaks of nothing behind the backup's end.
+    let checkpoints = CheckpointFolder::open(&place.path("checkpoints")).unwrap();
+    for durable in [30, 36, 42] {
+        let checkpoint = Checkpoint {
+            journal: journal.id(),
+            durable: Offset(durable),
+            written: UnixNanos(0),
+            cause: Cause::Demand,
+            program: "a test".into(),
+            sinks: Vec::new(),
+            tokens: Vec::new(),
+            settings: BTreeMap::new(),
+        };
+        checkpoints.write(&checkpoint, 10).unwrap();
+    }
+    drop(checkpoints);
     let backup = run(&place, &["backup", "backup", "--output", "json"]);
     assert_eq!(backup.code, Some(0), "{backup:?}");
     let old = journal.id();
@@ -234,6 +255,10 @@ fn a_restored_journal_is_another_one_with_the_same_events() {
     let restored = json(&restored);
     let id = restored["journal"].as_str().unwrap();
     assert_ne!(id, old.to_string());
+    let checkpoint = restored["checkpoint"].as_str().unwrap();
+    assert_eq!(checkpoint, format!("{id}-{:020}", 36));
+    let there = sluice::checkpoint::decode(&std::fs::read(place.path(&format!("checkpoints/{checkpoint}"))).unwrap());
+    assert_eq!(there.unwrap().journal.to_string(), id);
     assert_eq!(restored["ancestors"], serde_json::json!([{"journal": old.to_string(), "end": 37}]));
     assert!(!place.path("new/journal.restoring").exists());
     let events = |data_dir: &str, more: &[&str]| {

@@ -6,6 +6,8 @@ mod account;
 mod backpressure;
 mod bad_input;
 mod checkpoints;
+#[cfg(feature = "failpoints")]
+mod clock_jumps;
 mod commands;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -17,6 +19,7 @@ mod journal_tools;
 mod ledger;
 mod nats;
 mod nats_server;
+mod older_files;
 mod pool;
 mod postgres;
 mod postgres_server;
@@ -26,7 +29,9 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod replay;
 mod resume;
+mod scarcity;
 mod settings;
 mod signals;
 mod simulated_dialects;

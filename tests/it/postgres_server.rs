@@ -113,12 +113,6 @@ impl PostgresServer {
         }
     }
 
-    /// Runs one statement or command of psql's own, however long it takes.
-    pub(crate) fn psql_command(&self, command: &str) {
-        let status = self.psql().args(["-c", command]).status().expect("psql starts");
-        assert!(status.success(), "{command}");
-    }
-
     /// `psql` of this server, quiet, stopping at errors.
     pub(crate) fn psql(&self) -> Command {
         let mut command = Command::new(program("psql"));

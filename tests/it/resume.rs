@@ -19,6 +19,8 @@ use super::support::Workplace;
 const START: u64 = 1_725_519_626_000_000;
 /// Time between two messages, by their own clock.
 const STEP: u64 = 10_000;
+/// For how long the feed is silent in one test: longer than ids are remembered there.
+const SILENCE: u64 = 1_700_000;
 /// What the settings below say.
 const OVERLAP: u64 = 1_000_000;
 
@@ -29,7 +31,6 @@ struct Jetstream {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     /// How many messages there are so far.
     messages: AtomicU64,
@@ -38,6 +39,8 @@ struct Shared {
     /// Connections begun before this number are closed.
     hung_up: AtomicU64,
     over: AtomicBool,
+    /// Before this message nothing came for a while.
+    silent_before: AtomicU64,
 }
 
 /// The time of a message: each third is a little behind its neighbours.
@@ -45,15 +48,30 @@ fn time_of(number: u64) -> u64 {
     START + number * STEP - if number % 3 == 2 { STEP + STEP / 2 } else { 0 }
 }
 
-fn text_of(number: u64) -> String {
-    format!(r#"{{"time_us":{},"kind":"commit","collection":"posts","id":{number}}}"#, time_of(number))
+impl Shared {
+    /// As [`time_of`], and later by the time for which the feed was silent.
+    fn time_of(&self, number: u64) -> u64 {
+        let silent = number >= self.silent_before.load(Ordering::SeqCst);
+        time_of(number) + if silent { SILENCE } else { 0 }
+    }
+
+    fn text_of(&self, number: u64) -> String {
+        let time = self.time_of(number);
+        format!(r#"{{"time_us":{time},"kind":"commit","collection":"posts","id":{number}}}"#)
+    }
 }
 
 impl Jetstream {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            messages: AtomicU64::new(0),
+            cursors: Mutex::default(),
+            hung_up: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            silent_before: AtomicU64::new(u64::MAX),
+        });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for (number, stream) in (1..).zip(listener.incoming()) {
@@ -130,7 +148,7 @@ fn serve(stream: TcpStream, connection: u64, shared: &Shared) {
             thread::sleep(Duration::from_millis(1));
             continue;
         }
-        if time_of(next) >= since && socket.send(Message::text(text_of(next))).is_err() {
+        if shared.time_of(next) >= since && socket.send(Message::text(shared.text_of(next))).is_err() {
             return;
         }
         next += 1;
@@ -229,7 +247,8 @@ fn events_of_an_upstream_that_was_silent_for_long_do_not_come_twice() {
     feed.emit(50);
     wait_for_all(&feed, &place);
     // Longer than ids are remembered, while the daemon is up.
-    thread::sleep(Duration::from_millis(1700));
+    thread::sleep(Duration::from_micros(SILENCE));
+    feed.shared.silent_before.store(50, Ordering::SeqCst);
     feed.hang_up();
     until("it asks again", || (feed.cursors().len() == 2).then_some(()));
     feed.emit(50);

@@ -541,7 +541,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     place.write("config/token", "0123456789abcdef");
     let outcome = place.run(["config", "check"]);
     assert_eq!(
-        outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics, 1 sink\n",
+        outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics, 4 sinks\n",
         "{}",
         outcome.stderr
     );

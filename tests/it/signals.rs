@@ -230,7 +230,18 @@ fn metrics_are_valid_prometheus_text_with_units_in_their_names() {
     }
     let units = ["_total", "_seconds", "_bytes", "_ratio", "_info"];
     // Counts of what there is now, and positions, have no unit.
-    let plain = ["sluice_links", "sluice_journal_durable_offset", "sluice_journal_writable", "sluice_dedupe_ids"];
+    let plain = [
+        "sluice_links",
+        "sluice_journal_durable_offset",
+        "sluice_journal_writable",
+        "sluice_dedupe_ids",
+        "sluice_view_offset",
+        "sluice_sink_state",
+        "sluice_sink_breaker_state",
+        "sluice_sink_cursor_offset",
+        "sluice_sink_lag_events",
+        "sluice_sink_files",
+    ];
     for name in &named {
         assert!(helped.contains(name), "{name} has no HELP");
         assert!(typed.iter().any(|(typed, _)| typed == name), "{name} has no TYPE");

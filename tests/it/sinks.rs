@@ -258,8 +258,9 @@ fn a_journal_that_is_behind_its_sink_does_not_start_and_another_journal_moves_no
     assert!(said.contains("Put the newer journal back"), "{said}");
     assert_same(&lines(&place.path("files")), &before);
 
-    // Another journal altogether: it goes on, its sinks do not.
+    // Another journal altogether, of which no checkpoint tells either: it goes on, its sinks do not.
     std::fs::remove_dir_all(place.path("data")).unwrap();
+    std::fs::rename(place.path("checkpoints"), place.path("checkpoints-before")).unwrap();
     let daemon = Daemon::again(&place);
     for sink in ["files", "more"] {
         let row = in_state(&daemon, sink, "refused");

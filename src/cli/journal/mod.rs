@@ -210,7 +210,7 @@ fn lost_in(holes: &[Hole]) -> String {
 }
 
 /// Others that remember how far the journal was durable: checkpoints say it by their names.
-pub(in crate::cli) fn known_of(settings: &Settings) -> Vec<KnownDurable> {
+fn known_of(settings: &Settings) -> Vec<KnownDurable> {
     let Ok(entries) = std::fs::read_dir(&settings.checkpoint.dir) else { return Vec::new() };
     let parse = |name: &str| {
         let (journal, offset) = name.get(..57)?.split_at_checked(36)?;

@@ -7,6 +7,7 @@ use super::check::{FlawObject, print_flaws, report};
 use super::{CliError, Context, Exit, Format, HoleObject, OutputArgs, known_of, lost_in, print_json, print_line};
 use crate::journal::storage::DiskStorage;
 use crate::journal::{self, KnownDurable, Offset, RepairReport};
+use crate::sink::ReadySinks;
 
 /// `sluice journal repair`
 #[derive(Debug, clap::Args)]
@@ -40,17 +41,22 @@ impl Args {
         let dir = journal::folder(&settings.daemon.data_dir);
         let looked = report(&settings)?;
         let mut known = known_of(&settings);
+        // A sink that does not answer, or not about this journal, is left out: --resume-after can speak for it.
+        if let Ok(sinks) = ReadySinks::new(&settings) {
+            known.extend(sinks.ask(looked.journal));
+        }
         if let Some(offset) = self.resume_after {
             let who = "--resume-after".to_owned();
             known.push(KnownDurable { who, journal: looked.journal, offset: Offset(offset) });
         }
-        let behind = self.resume_after.is_some_and(|offset| Offset(offset) > looked.durable);
+        let ours = known.iter().filter(|known| known.journal == looked.journal).map(|known| known.offset);
+        let next = ours.fold(looked.durable, Offset::max);
+        let behind = next > looked.durable;
         if self.yes {
             let done = journal::repair(&DiskStorage::new(&dir), &known).map_err(journal_error)?;
             self.print_done(&done)?;
             return Ok(Exit::Done);
         }
-        let next = looked.durable.max(Offset(self.resume_after.unwrap_or(0)));
         match self.output.output {
             Format::Json => print_json(&RepairObject {
                 journal: looked.journal.to_string(),
@@ -65,6 +71,14 @@ impl Args {
             Format::Table if looked.is_whole() && !behind => print_line("nothing to repair: the journal is whole")?,
             Format::Table => {
                 print_flaws(&looked.flaws)?;
+                for known in
+                    known.iter().filter(|known| behind && known.journal == looked.journal && known.offset == next)
+                {
+                    print_line(format!(
+                        "{} has taken events up to {next}, and the journal has none behind {}",
+                        known.who, looked.durable
+                    ))?;
+                }
                 print_line(format!(
                     "\nnothing was changed. With --yes: {} events are recorded as lost, every whole block is kept under its offset, \
                      damaged files are kept in {}, and the journal goes on at offset {next}",

@@ -278,3 +278,35 @@ fn an_upstream_that_asks_for_a_sign_of_life_gets_it() {
     assert_eq!(answer, [r#"{"pong":18446744073709551615,"id":"1"}"#]);
     assert_eq!(bench.tally.control, 1);
 }
+
+const RESUMING: &str = r#"
+[mine]
+extends = "binance"
+resume = { token = "/data/E", unit = "ms", overlap = "1500ms", scope = "topic" }
+topics = [{ form = "{topic}", subscribe = '{"op":"sub","args":{topics}}', subscribe_from = '{"op":"sub","args":{topics},"since":{resume},"text":"{resume}"}' }]
+"#;
+
+#[test]
+fn subscriptions_go_on_from_a_point_where_there_is_one() {
+    let mut bench = Bench::declared("mine", RESUMING, &["a@trade", "b@trade"], &[]);
+    let sent = bench.subscribe([0]);
+    assert_eq!(json(&sent[0]), json(r#"{"op":"sub","args":["a@trade"]}"#));
+    bench.session.resume_from("1700000000123");
+    let sent = bench.subscribe([1]);
+    assert_eq!(json(&sent[0]), json(r#"{"op":"sub","args":["b@trade"],"since":1700000000123,"text":"1700000000123"}"#));
+}
+
+#[test]
+fn the_newest_token_of_each_topic_is_kept_and_what_is_none_is_not() {
+    let mut bench = Bench::declared("mine", RESUMING, &["a@trade", "b@trade"], &[]);
+    bench.subscribe_all();
+    for (stream, token) in
+        [("a", "5"), ("b", "7"), ("a", "6"), ("b", "null"), ("b", "-1"), ("a", r#""9""#), ("c", "99")]
+    {
+        bench.receive(&format!(r#"{{"stream":"{stream}@trade","data":{{"E":{token}}}}}"#));
+    }
+    let tokens = bench.session.take_tokens();
+    let tokens: Vec<_> = tokens.iter().map(|token| (token.topic.unwrap().0, token.token.as_slice())).collect();
+    assert_eq!(tokens, [(0, &b"9"[..]), (1, &b"7"[..])]);
+    assert!(bench.session.take_tokens().is_empty());
+}

@@ -161,6 +161,11 @@ pub async fn run<S: Store>(
                 work.push_front(batch.clone());
                 replay.rest(reason).await?;
                 replay.reopen_at(batch.from(), &mut source, &mut work).await?;
+                // It was taken, and only nobody was told.
+                let taken = if replay.at == batch.to() { batch.len() + batch.parked().len() } else { 0 };
+                parked += if taken > 0 { batch.parked().len() as u64 } else { 0 };
+                progress.reached(replay.at, taken);
+                reached(replay.at);
             }
         }
     }

@@ -263,18 +263,21 @@ impl Plan {
 
 fn choose_sink(request: &ReplayRequest, settings: &Settings) -> Result<(String, SinkKind), ReplayError> {
     let refuse = |reason: String| Err(ReplayError::Request(reason));
-    let known = || settings.sinks.keys().cloned().collect::<Vec<_>>().join(", ");
-    match (&request.sink, settings.sinks.len()) {
-        (_, 0) => refuse("there is no sink to replay into; add a table `[sinks.NAME]` to the settings".to_owned()),
-        (Some(name), _) => match settings.sinks.get(name) {
+    let names = |on: bool| {
+        let names = settings.sinks.iter().filter(|(_, sink)| sink.enabled || !on).map(|(name, _)| name.as_str());
+        names.collect::<Vec<_>>()
+    };
+    if let Some(name) = &request.sink {
+        return match settings.sinks.get(name) {
             Some(sink) => Ok((name.clone(), sink.kind)),
-            None => refuse(format!("there is no sink `{name}`; there are {}", known())),
-        },
-        (None, 1) => match settings.sinks.first_key_value() {
-            Some((name, sink)) => Ok((name.clone(), sink.kind)),
-            None => unreachable!("there is one"),
-        },
-        (None, _) => refuse(format!("there are several sinks; choose one with --sink: {}", known())),
+            None => refuse(format!("there is no sink `{name}`; there are {}", names(false).join(", "))),
+        };
+    }
+    // One that is off may be meant, but then it is named.
+    match names(true)[..] {
+        [] => refuse("there is no sink to replay into; add a table `[sinks.NAME]` to the settings".to_owned()),
+        [name] => Ok((name.to_owned(), settings.sinks[name].kind)),
+        _ => refuse(format!("there are several sinks; choose one with --sink: {}", names(true).join(", "))),
     }
 }
 

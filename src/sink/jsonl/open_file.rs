@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::names::{Form, Stem, Tag, open_name};
 use super::state::{sync_folder, unavailable};
 use crate::clock::UnixNanos;
+use crate::crash_point::crash_point;
 use crate::journal::Offset;
 use crate::sink::store::StoreError;
 
@@ -83,8 +84,10 @@ impl OpenFile {
             let inode = file.metadata()?.ino();
             let mut open =
                 Self { file, path: path.clone(), inode, journal, len: 0, first, last, since: SystemTime::now() };
+            crash_point!("jsonl.created");
             open.append_bytes(lines)?;
             sync_folder(folder)?;
+            crash_point!("jsonl.begun");
             Ok(open)
         };
         create().map_err(|error| unavailable("write", &path, &error))
@@ -145,7 +148,11 @@ impl OpenFile {
     }
 
     fn append_bytes(&mut self, lines: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all_at(lines, self.len).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(lines, self.len).and_then(|()| {
+            crash_point!("jsonl.appended");
+            self.file.sync_data()
+        });
+        crash_point!("jsonl.synced");
         if let Err(error) = written {
             // After a failed sync nobody knows what of it is on the disk, while the system's cache shows all of it. Cut
             // off, it cannot be taken for durable by whoever opens the file next.
@@ -176,9 +183,12 @@ impl OpenFile {
         let Self { journal, first, last, path, .. } = self;
         let stem = Stem { journal, first: first.offset, last: last.offset, begin: first.received, end: last.received };
         let finished = folder.join(stem.name(form));
-        std::fs::rename(&path, &finished)
-            .and_then(|()| sync_folder(folder))
-            .map_err(|error| unavailable("rename", &path, &error))?;
+        let renamed = std::fs::rename(&path, &finished).and_then(|()| {
+            crash_point!("jsonl.renamed");
+            sync_folder(folder)
+        });
+        renamed.map_err(|error| unavailable("rename", &path, &error))?;
+        crash_point!("jsonl.finished");
         Ok(stem)
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::crash_point::crash_point;
 use crate::journal::JournalId;
 use crate::sink::store::StoreError;
 
@@ -113,8 +114,10 @@ pub(super) fn replace(folder: &Path, name: &str, text: &[u8]) -> io::Result<()> 
     let mut file = File::create(&temporary)?;
     file.write_all(text)?;
     file.write_all(b"\n")?;
+    crash_point!("jsonl.state_written");
     file.sync_all()?;
     std::fs::rename(&temporary, folder.join(name))?;
+    crash_point!("jsonl.state_renamed");
     sync_folder(folder)
 }
 

@@ -55,7 +55,8 @@ pub struct NatsStore {
     sink: String,
     access: Access,
     target: Target,
-    parked: PathBuf,
+    /// The sink's folder in the data folder.
+    state: PathBuf,
     ack_timeout: Duration,
     /// None: not open, or in the middle of a write that may have been given up.
     open: Option<Open>,
@@ -80,6 +81,7 @@ struct Open {
     /// The cursor.
     next: Offset,
     parked: Option<ParkedFile>,
+    parked_path: PathBuf,
     size_asked: Instant,
 }
 
@@ -101,7 +103,7 @@ impl NatsStore {
             sink: name.to_owned(),
             access: Access::new(name, sink)?,
             target: Target::of_sink(name, stream, subjects),
-            parked: ParkedFile::path(&settings.daemon.data_dir, name),
+            state: settings.daemon.data_dir.join("sinks").join(name),
             ack_timeout: (sink.timeout / 2).min(ACK_TIMEOUT_MAX),
             open: None,
             position: None,
@@ -127,17 +129,28 @@ impl NatsStore {
         }
     }
 
+    /// Where rows are put aside. A replay has a file of its own: it runs beside the live sink.
+    fn parked_path(&self, purpose: &Purpose) -> PathBuf {
+        match purpose {
+            Purpose::Live | Purpose::Inspect => self.state.join("parked.jsonl"),
+            Purpose::Replay { id, .. } => {
+                let mut name = "parked-".to_owned();
+                escape::token(id, &mut name);
+                // The one character that a token may have and a file's name may not.
+                self.state.join(name.replace('/', "%2F") + ".jsonl")
+            }
+        }
+    }
+
     /// A connection: the one that is there, if it is of any use.
     async fn connection(&mut self) -> Result<Connection, StoreError> {
         let there = self.open.as_ref().and_then(|open| open.pipeline.healthy()).cloned();
-        match there {
-            Some(connection) => Ok(connection),
-            None => {
-                // First the old one ends, so that the server has to do with one of us.
-                self.open = None;
-                self.access.connect(pipeline::ACKS_MAX).await
-            }
+        if let Some(connection) = there {
+            return Ok(connection);
         }
+        // First the old one ends, so that the server has to do with one of us.
+        self.open = None;
+        self.access.connect(pipeline::ACKS_MAX).await
     }
 }
 
@@ -155,15 +168,14 @@ impl Store for NatsStore {
         if opening.purpose == Purpose::Inspect {
             return Ok(settled.cursor);
         }
-        let found = match found {
-            Some(found) => found,
-            None => {
-                target.create(&connection, &context).await?;
-                tracing::info!(sink = self.sink, stream = target.stream, "stream created");
-                target.look(&connection, &context).await?.ok_or_else(|| {
-                    StoreError::Unavailable(format!("stream {} was created and is not there", target.stream))
-                })?
-            }
+        let found = if let Some(found) = found {
+            found
+        } else {
+            target.create(&connection, &context).await?;
+            tracing::info!(sink = self.sink, stream = target.stream, "stream created");
+            target.look(&connection, &context).await?.ok_or_else(|| {
+                StoreError::Unavailable(format!("stream {} was created and is not there", target.stream))
+            })?
         };
         if found.last_sequence != settled.sequence {
             return Err(StoreError::Moved(format!("somebody publishes to stream {}", target.stream)));
@@ -182,6 +194,7 @@ impl Store for NatsStore {
             opened_at: next,
             next,
             parked: None,
+            parked_path: self.parked_path(&opening.purpose),
             size_asked: Instant::now(),
         });
         Ok(settled.cursor)
@@ -205,7 +218,7 @@ impl Store for NatsStore {
             return Err(refused);
         }
         // Before the events behind them are published, since these move the cursor.
-        open.park(&self.parked, batch.parked()).await?;
+        open.park(batch.parked()).await?;
         open.sequence = open.pipeline.publish(&open.author, batch, open.sequence).await?;
         open.next = batch.to();
         self.position = Some(Position { sequence: open.sequence, next: Some(open.next) });
@@ -236,10 +249,9 @@ impl Store for NatsStore {
     }
 
     async fn parked(&mut self, opening: &Opening, limit: usize) -> Result<Vec<Parked>, StoreError> {
-        let (path, journal, ancestors) = (self.parked.clone(), opening.journal, opening.ancestors.clone());
-        blocking(move || parked::read(&path, journal, &ancestors, limit))
-            .await
-            .map_err(|error| unparked(&self.parked, &error))
+        let path = self.parked_path(&opening.purpose);
+        let (at, journal, ancestors) = (path.clone(), opening.journal, opening.ancestors.clone());
+        blocking(move || parked::read(&at, journal, &ancestors, limit)).await.map_err(|error| unparked(&path, &error))
     }
 
     fn figures(&self) -> StoreFigures {
@@ -249,12 +261,12 @@ impl Store for NatsStore {
 
 impl Open {
     /// Puts events aside, so that it outlives a crash.
-    async fn park(&mut self, path: &std::path::Path, rows: &[Parked]) -> Result<(), StoreError> {
+    async fn park(&mut self, rows: &[Parked]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
         }
         let (file, journal, cursor) = (self.parked.take(), self.journal, self.opened_at);
-        let (rows, at) = (rows.to_vec(), path.to_owned());
+        let (rows, at) = (rows.to_vec(), self.parked_path.clone());
         let parked = blocking(move || {
             let mut file = match file {
                 Some(file) => file,
@@ -263,7 +275,7 @@ impl Open {
             file.append(journal, &rows)?;
             Ok(file)
         });
-        self.parked = Some(parked.await.map_err(|error| unparked(path, &error))?);
+        self.parked = Some(parked.await.map_err(|error| unparked(&self.parked_path, &error))?);
         Ok(())
     }
 

@@ -30,11 +30,6 @@ struct Line {
 }
 
 impl ParkedFile {
-    /// Where it is for the sink `name`.
-    pub(super) fn path(data_dir: &Path, name: &str) -> PathBuf {
-        data_dir.join("sinks").join(name).join("parked.jsonl")
-    }
-
     /// Opens it for writing: cuts a line that a crash left unfinished, and looks up what must not be written again. Blocking.
     pub(super) fn open(path: &Path, journal: JournalId, cursor: Offset) -> io::Result<Self> {
         let (mut known, ours) = (HashSet::new(), journal.to_string());
@@ -147,7 +142,7 @@ mod tests {
     #[test]
     fn an_event_refused_again_after_a_crash_is_parked_once() {
         let dir = tempfile::tempdir().unwrap();
-        let path = ParkedFile::path(dir.path(), "bus");
+        let path = dir.path().join("sinks/bus/parked.jsonl");
         let (journal, other) = (JournalId::random(), JournalId::random());
         let mut file = ParkedFile::open(&path, journal, Offset(0)).unwrap();
         file.append(journal, &[parked(3), parked(7)]).unwrap();

@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use super::message::{Author, Limits, Message};
+use crate::crash_point::crash_point;
 use crate::journal::{Event, Offset};
 use crate::sink::{Batch, StoreError};
 
@@ -130,11 +131,14 @@ impl Pipeline {
             sequence += 1;
             self.in_flight.push_back(InFlight { number, sequence, offset: event.offset, bytes });
             self.in_flight_bytes += bytes;
+            crash_point!("nats.published");
             self.take_what_is_there()?;
         }
+        crash_point!("nats.all_published");
         while !self.in_flight.is_empty() {
             self.take_ack().await?;
         }
+        crash_point!("nats.acknowledged");
         Ok(sequence)
     }
 
@@ -163,9 +167,10 @@ impl Pipeline {
             payload.to_vec().into()
         ));
         // Nearly always there is room.
-        let sent = match (&mut sending).now_or_never() {
-            Some(sent) => sent,
-            None => tokio::select! {
+        let sent = if let Some(sent) = (&mut sending).now_or_never() {
+            sent
+        } else {
+            tokio::select! {
                 biased;
                 sent = sending => sent,
                 trouble = self.connection.broken() => return Err(trouble),
@@ -176,7 +181,7 @@ impl Pipeline {
                         self.ack_timeout
                     )));
                 }
-            },
+            }
         };
         sent.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.connection.shown())))
     }
@@ -191,9 +196,10 @@ impl Pipeline {
 
     /// Waits for the next acknowledgement.
     async fn take_ack(&mut self) -> Result<(), StoreError> {
-        let answer = match self.acks.next().now_or_never() {
-            Some(answer) => answer,
-            None => tokio::select! {
+        let answer = if let Some(answer) = self.acks.next().now_or_never() {
+            answer
+        } else {
+            tokio::select! {
                 biased;
                 answer = self.acks.next() => answer,
                 trouble = self.connection.broken() => return Err(trouble),
@@ -205,7 +211,7 @@ impl Pipeline {
                         self.in_flight.len()
                     )));
                 }
-            },
+            }
         };
         match answer {
             Some(answer) => self.acknowledged(&answer),

@@ -25,7 +25,7 @@ const READ_MESSAGES_MAX: u64 = 512;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server forgets a reader that has not asked for so long.
-const READER_FORGOTTEN: Duration = Duration::from_secs(60);
+const READER_FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// Gives all events of `span` that the stream has to `take`, in order.
 pub(super) async fn read_back(

@@ -18,6 +18,7 @@ use super::row::RowEncoder;
 use super::schema::Tables;
 use super::session::Session;
 use super::table::{Column, Names, list, quote};
+use crate::crash_point::crash_point;
 use crate::journal::{JournalId, Offset};
 
 /// Bytes that are sent at once. Large enough that the connection's task is woken seldom, small enough that the server works
@@ -143,12 +144,14 @@ impl Writing {
             return Ok(client.batch_execute("COMMIT").await?);
         }
         let copying = self.begin(batch, &self.copy).await?;
+        crash_point!("postgres.begun");
         if batch.parked().is_empty() {
             // Sent behind the last row at once. Should the rows be refused, the server makes a rollback of it.
             let (copied, committed) =
                 join(send(copying, batch, rows, &self.tables.names.table), client.batch_execute("COMMIT")).await;
             copied?;
             committed?;
+            crash_point!("postgres.committed");
         } else {
             send(copying, batch, rows, &self.tables.names.table).await?;
             self.park(batch.parked()).await?;
@@ -233,6 +236,7 @@ impl Writing {
             join3(client.batch_execute("BEGIN"), self.advance(batch), client.copy_in(copy)).await;
         begun?;
         self.only_if(moved?)?;
+        crash_point!("postgres.cursor_moved");
         Ok(copying?)
     }
 

@@ -268,6 +268,17 @@ async fn every_event_arrives_once_and_in_order() {
     assert_eq!((row.state, row.cursor, row.rows), (SinkState::Connected, Some(2021), 2021));
 }
 
+/// The clock was asked twice, first for what is past and then for what is due at once: with a clock that goes, what was due was never past,
+/// and a sink with more to take than fits a transaction took nothing. A paused clock does not show it.
+#[tokio::test]
+async fn a_backlog_of_many_transactions_is_taken_by_a_clock_that_goes() {
+    let mut place = Place::new();
+    place.append("trades", 40, 100);
+    let sink = place.sink("");
+    place.caught_up(&sink).await;
+    assert_eq!(sink.store.world().rows, all_but(&[], 4000));
+}
+
 #[tokio::test(start_paused = true)]
 async fn halving_puts_aside_exactly_the_rows_that_are_refused() {
     let poison = [0, 1, 499, 500, 777, 1999];

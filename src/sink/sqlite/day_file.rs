@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::day::Day;
 use super::error;
+use crate::crash_point::crash_point;
 use crate::journal::{Ancestor, Event, JournalId, Offset};
 use crate::sink::batch::{Batch, Parked};
 use crate::sink::store::StoreError;
@@ -164,7 +165,10 @@ impl DayFile {
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
         }
-        transaction.commit()
+        crash_point!("sqlite.tables_made");
+        transaction.commit()?;
+        crash_point!("sqlite.file_made");
+        Ok(())
     }
 
     /// Whether its name still leads to it: a person may have moved it away.
@@ -336,6 +340,7 @@ fn write(
                 "INSERT INTO replays (id, journal, next) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET next = ?3",
                 params![replay, number, signed(to)],
             )?;
+            forget_parked(&transaction, number, batch)?;
             for ancestor in before {
                 let delete =
                     "DELETE FROM events WHERE journal = (SELECT number FROM journals WHERE id = ?1) AND offset = ?2";
@@ -358,8 +363,23 @@ fn write(
     for parked in batch.parked() {
         write_parked(&transaction, number, parked)?;
     }
+    crash_point!("sqlite.inserted");
     transaction.commit()?;
+    crash_point!("sqlite.committed");
     Ok(true)
+}
+
+/// What is written now is put aside no longer.
+fn forget_parked(connection: &Connection, number: i64, batch: &Batch) -> Result<(), rusqlite::Error> {
+    let any = "SELECT EXISTS (SELECT 1 FROM parked WHERE journal = ?1 AND offset >= ?2 AND offset < ?3)";
+    let span = params![number, signed(batch.from()), signed(batch.to())];
+    if connection.query_row(any, span, |row| row.get(0))? {
+        let mut delete = connection.prepare("DELETE FROM parked WHERE journal = ?1 AND offset = ?2")?;
+        for event in batch.events() {
+            delete.execute(params![number, signed(event.offset)])?;
+        }
+    }
+    Ok(())
 }
 
 fn write_row(insert: &mut rusqlite::Statement<'_>, number: i64, event: &Event<'_>) -> Result<(), rusqlite::Error> {

@@ -18,7 +18,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn open_file(folder: &Path) -> PathBuf {
-    let name = names(folder).into_iter().find(|name| name.ends_with(".open")).unwrap();
+    let name = names(folder).into_iter().find(|name| name.ends_with("jsonl.open")).unwrap();
     folder.join(name)
 }
 
@@ -214,16 +214,13 @@ async fn finished_files_are_compressed_and_a_crash_in_between_doubles_nothing() 
         }
         let suffix = ending.strip_prefix("jsonl").unwrap();
         fs::write(folder.path().join(format!("{}{suffix}.tmp", whole[0])), "half").unwrap();
-        let compressed = match compression {
-            "zstd" => {
-                zstd::encode_all(&fs::read(folder.path().join(format!("{}.closed", whole[1]))).unwrap()[..], 0).unwrap()
-            }
-            _ => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                let lines = fs::read(folder.path().join(format!("{}.closed", whole[1]))).unwrap();
-                std::io::Write::write_all(&mut encoder, &lines).unwrap();
-                encoder.finish().unwrap()
-            }
+        let lines = fs::read(folder.path().join(format!("{}.closed", whole[1]))).unwrap();
+        let compressed = if compression == "zstd" {
+            zstd::encode_all(&lines[..], 0).unwrap()
+        } else {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            std::io::Write::write_all(&mut encoder, &lines).unwrap();
+            encoder.finish().unwrap()
         };
         fs::write(folder.path().join(format!("{}{suffix}", whole[1])), compressed).unwrap();
         let mut sink = store("jsonl", folder.path(), &keys);

@@ -1,5 +1,6 @@
 //! The sinks that write files, driven as their runner does it, with blocks of a real journal.
 
+mod daemon;
 mod jsonl;
 mod sqlite;
 

@@ -15,7 +15,7 @@ const KEYS: &str = "retention_days = 100000";
 fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name.ends_with(".db"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "db"));
     names.sort();
     names
 }
@@ -196,6 +196,15 @@ async fn a_refused_row_is_named_and_parked_with_the_cursor() {
     assert_eq!(parked.len(), 1);
     assert_eq!((parked[0].offset, parked[0].payload.as_bytes()), (5, &trade(5)[..]));
     assert_eq!(sink.open(&live).await.unwrap(), Some(Offset(10)));
+
+    // Where the trigger is gone, a replay brings it in.
+    Connection::open(&file).unwrap().execute_batch("DROP TRIGGER no_fives").unwrap();
+    let mut anew = store("sqlite", folder.path(), KEYS);
+    anew.open(&feed.opening(Purpose::Replay { id: "r1".into(), to: None })).await.unwrap();
+    anew.write(&feed.batch(Offset(4), &[])).await.unwrap();
+    anew.close(true).await.unwrap();
+    assert_eq!(offsets(&file), (0..10).collect::<Vec<_>>());
+    assert!(sink.parked(&live, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Credentials, certificates, permissions; and that no secret is shown.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use sluice::sink::StoreError;
+use sluice::journal::Offset;
+use sluice::sink::{Store as _, StoreError};
 
 use super::bus::Bus;
 use crate::nats_server::NatsServer;
@@ -55,6 +56,29 @@ async fn a_sink_that_may_not_do_what_it_must_stops_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_documented_permissions_are_enough() {
+    let documented = crate::support::project_file("docs/sinks.md");
+    let part = documented.split("It needs to publish to").nth(1).unwrap().split("\n\n").next().unwrap();
+    let subjects: Vec<String> =
+        part.split('`').filter(|text| text.starts_with("$JS")).map(|text| with_name(text)).collect();
+    assert!(subjects.len() >= 5, "{subjects:?}");
+    let subjects: Vec<String> = subjects.iter().map(|subject| format!("{subject:?}")).collect();
+    let server = NatsServer::with(&format!(
+        "authorization {{ users: [ {{ user: bus, password: b, permissions: {{ \
+         publish: [{}, \"sluice.bus.>\"], subscribe: [\"_INBOX.>\"] }} }} ] }}\n",
+        subjects.join(", ")
+    ));
+    let mut bus = Bus::new(&format!("nats://bus:b@{}", server.address()));
+    bus.append(20);
+    bus.follow().await;
+    let opening = bus.opening.clone();
+    let mut rows = 0;
+    let mut take = |_: sluice::sink::StoredRow<'_>| rows += 1;
+    bus.store.read_back(&opening, Offset(5)..Offset(20), &mut take).await.unwrap();
+    assert_eq!(rows, 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_jetstream_stops_the_sink_and_one_that_is_not_there_is_waited_for() {
     let mut server = NatsServer::with("# no jetstream\n");
     let mut bus = Bus::new(&server.url());
@@ -79,7 +103,7 @@ async fn a_server_is_trusted_by_the_given_certificates_only() {
     bus.append(3);
     bus.open().await.unwrap();
     bus.write(0..3).await.unwrap();
-    assert_eq!(bus.open().await, Ok(Some(sluice::journal::Offset(3))));
+    assert_eq!(bus.open().await, Ok(Some(Offset(3))));
 
     let error = Bus::new(&url).open().await.unwrap_err().to_string();
     assert!(error.contains("certificate"), "{error}");
@@ -105,4 +129,10 @@ fn certificates() -> (String, String, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
     (issuer.pem(), certificate.pem(), key.serialize_pem())
+}
+
+/// A subject with the stream's name in the place of the token `S`.
+fn with_name(subject: &str) -> String {
+    let tokens: Vec<&str> = subject.split('.').map(|token| if token == "S" { "SLUICE_BUS" } else { token }).collect();
+    tokens.join(".")
 }

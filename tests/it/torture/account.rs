@@ -13,25 +13,25 @@ use super::stores::StoredRow;
 
 /// The account of a run.
 #[derive(Debug, Default)]
-pub(super) struct Account {
-    pub(super) seed: u64,
+pub(crate) struct Account {
+    pub(crate) seed: u64,
     /// How the daemon ended in each cycle, and how often each server was killed.
-    pub(super) done: Vec<&'static str>,
-    pub(super) servers_killed: Vec<(&'static str, u32)>,
+    pub(crate) done: Vec<&'static str>,
+    pub(crate) servers_killed: Vec<(&'static str, u32)>,
     /// Distinct events that were handed to sockets, and repeats of them.
     sent: u64,
     repeats: u64,
     /// The durable offset as the daemon last told it.
-    pub(super) promised: u64,
-    pub(super) slowest_ready: Duration,
-    pub(super) slowest_event: Duration,
+    pub(crate) promised: u64,
+    pub(crate) slowest_ready: Duration,
+    pub(crate) slowest_event: Duration,
     journal: Vec<Entry>,
     places: Vec<Found>,
 }
 
 /// An event as it was first read in the journal, by offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     crc: u32,
     /// The daemon's own; no sink of these runs takes them.
     own: bool,
@@ -55,11 +55,11 @@ impl Found {
 }
 
 impl Account {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
 
-    pub(super) fn note(&mut self, end: End) {
+    pub(crate) fn note(&mut self, end: End) {
         self.done.push(match end {
             End::KilledStarting(_) => "killed while starting",
             End::Killed(_) => "killed under load",
@@ -69,7 +69,7 @@ impl Account {
     }
 
     /// Enters what has become durable since the last time. What was promised has to be there.
-    pub(super) fn read_on(&mut self, journal: &Path) {
+    pub(crate) fn read_on(&mut self, journal: &Path) {
         let found = read(journal, self.journal.len() as u64, |_| {});
         self.journal.extend(found);
         let there = self.journal.len() as u64;
@@ -77,7 +77,7 @@ impl Account {
     }
 
     /// Reads the whole journal: what was read before must be as it was.
-    pub(super) fn read_again(&mut self, journal: &Path) -> Vec<Mark> {
+    pub(crate) fn read_again(&mut self, journal: &Path) -> Vec<Mark> {
         let mut marks = Vec::new();
         let found = read(journal, 0, |mark| marks.push(mark));
         let mut right = Found { name: "journal", events: found.len() as u64, ..Found::default() };
@@ -91,7 +91,7 @@ impl Account {
     }
 
     /// Holds the journal's events of the feed against what was sent: of each connection the first so many, in order, none twice.
-    pub(super) fn hold_against_ledger(&mut self, marks: &[Mark], ledger: &[Sent]) {
+    pub(crate) fn hold_against_ledger(&mut self, marks: &[Mark], ledger: &[Sent]) {
         let mut place_of: HashMap<Mark, (u64, u64)> = HashMap::with_capacity(ledger.len());
         let mut counts: HashMap<u64, u64> = HashMap::new();
         for frame in ledger {
@@ -126,7 +126,7 @@ impl Account {
     }
 
     /// Holds what a store has against the journal: each event that is not the daemon's own once, in order.
-    pub(super) fn hold_store(&mut self, name: &'static str, rows: &[StoredRow]) {
+    pub(crate) fn hold_store(&mut self, name: &'static str, rows: &[StoredRow]) {
         let mut found = Found { name, events: rows.len() as u64, ..Found::default() };
         let mut seen = vec![false; self.journal.len()];
         let mut last = None;
@@ -147,7 +147,7 @@ impl Account {
     }
 
     /// That nothing is wrong anywhere.
-    pub(super) fn assert_right(&self) {
+    pub(crate) fn assert_right(&self) {
         assert!(self.places.iter().all(Found::is_right), "{self}");
         assert!(self.places.iter().all(|place| place.events > 0), "nothing was tried: {self}");
     }

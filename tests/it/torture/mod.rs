@@ -4,11 +4,11 @@
 //! The account is kept here, outside of the daemon: what the feed sent is in the simulator's ledger, what was promised is what the
 //! daemon's own port told, and what the sinks hold is read from them by their own means. `scripts/torture` runs it as long as asked.
 
-mod account;
+pub(crate) mod account;
 mod plan;
 mod power_cut;
-mod run;
-mod stores;
+pub(crate) mod run;
+pub(crate) mod stores;
 
 use plan::Plan;
 

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 /// What is to be done, cycle by cycle.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) seed: u64,
-    pub(super) cycles: Vec<Cycle>,
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) cycles: Vec<Cycle>,
 }
 
 /// From one start of the daemon to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cycle {
-    pub(super) end: End,
+pub(crate) struct Cycle {
+    pub(crate) end: End,
     /// A store's server is killed meanwhile: a number that is taken modulo how many there are.
-    pub(super) server: Option<usize>,
+    pub(crate) server: Option<usize>,
 }
 
 /// How the daemon ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// SIGKILL so long after its start, whatever it is doing then: loading settings, recovering, serving.
     KilledStarting(Duration),
     /// SIGKILL so long after new events became durable.
@@ -31,7 +31,7 @@ pub(super) enum End {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, cycles: u32) -> Self {
+    pub(crate) fn new(seed: u64, cycles: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let cycles = (0..cycles).map(|_| Cycle::random(&mut random)).collect();
         Self { seed, cycles }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Cycles between two looks at the whole journal.
 const WHOLE: usize = 100;
 
-pub(super) fn run(plan: &Plan, mut say: impl FnMut(&str)) -> Account {
+pub(crate) fn run(plan: &Plan, mut say: impl FnMut(&str)) -> Account {
     let seed = plan.seed;
     let _told = TellSeed(seed);
     let place = Workplace::new();
@@ -60,7 +60,7 @@ pub(super) fn run(plan: &Plan, mut say: impl FnMut(&str)) -> Account {
 
 impl Account {
     /// Starts the daemon in peace, lets everybody catch up, and holds all there is against each other.
-    pub(super) fn settle(&mut self, place: &Workplace, feed: Feed, stores: &Stores, journal: &Path) {
+    pub(crate) fn settle(&mut self, place: &Workplace, feed: Feed, stores: &Stores, journal: &Path) {
         let mut daemon = Running::start(place);
         daemon.until_new_events(self);
         feed.stop();
@@ -105,19 +105,19 @@ fn one(place: &Workplace, cycle: &Cycle, stores: &mut Stores, account: &mut Acco
 }
 
 /// A daemon that need not have come as far as to say where it serves.
-pub(super) struct Running {
+pub(crate) struct Running {
     process: Process,
     started: Instant,
     address: Option<String>,
 }
 
 impl Running {
-    pub(super) fn start(place: &Workplace) -> Self {
+    pub(crate) fn start(place: &Workplace) -> Self {
         let process = Process::start(place, &["run", "--config", "sluice.toml"]);
         Self { process, started: Instant::now(), address: None }
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.clone().expect("it was waited for")
     }
 
@@ -131,13 +131,13 @@ impl Running {
     }
 
     /// The durable offset as the daemon tells it.
-    pub(super) fn durable(&mut self) -> Option<u64> {
+    pub(crate) fn durable(&mut self) -> Option<u64> {
         let (status, text) = get(&self.find_address()?, "/metrics").ok()?;
         (status == 200).then(|| Metrics(text).value("sluice_journal_durable_offset", &[]))
     }
 
     /// Lets it work for so long, and notes what it promises meanwhile.
-    pub(super) fn listen_for(&mut self, duration: Duration, account: &mut Account) {
+    pub(crate) fn listen_for(&mut self, duration: Duration, account: &mut Account) {
         let until = Instant::now() + duration;
         while Instant::now() + Duration::from_millis(30) < until {
             self.listen(account);
@@ -153,7 +153,7 @@ impl Running {
         }
     }
 
-    pub(super) fn wait<T>(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> Option<T>) -> T {
         loop {
             if let Some(value) = condition(self) {
                 return value;
@@ -165,7 +165,7 @@ impl Running {
         }
     }
 
-    pub(super) fn until_ready(&mut self, account: &mut Account) {
+    pub(crate) fn until_ready(&mut self, account: &mut Account) {
         self.wait("it is ready", |daemon| {
             let address = daemon.find_address()?;
             get(&address, "/v1/health/ready").is_ok_and(|(status, _)| status == 200).then_some(())
@@ -174,7 +174,7 @@ impl Running {
     }
 
     /// Until it is ready and has taken something new.
-    pub(super) fn until_new_events(&mut self, account: &mut Account) {
+    pub(crate) fn until_new_events(&mut self, account: &mut Account) {
         self.until_ready(account);
         let before = self.wait("it tells what is durable", Self::durable);
         // Its own snapshot may be one.
@@ -183,7 +183,7 @@ impl Running {
         self.listen(account);
     }
 
-    pub(super) fn end(&mut self, signal: Signal) {
+    pub(crate) fn end(&mut self, signal: Signal) {
         if self.process.has_ended() {
             panic!("the daemon ended by itself: {}", self.process.stderr());
         }
@@ -198,7 +198,7 @@ impl Running {
 }
 
 /// Says the seed when a run fails.
-pub(super) struct TellSeed(pub(super) u64);
+pub(crate) struct TellSeed(pub(crate) u64);
 
 impl Drop for TellSeed {
     fn drop(&mut self) {

@@ -21,14 +21,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// An event as a store holds it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StoredRow {
-    pub(super) offset: u64,
+pub(crate) struct StoredRow {
+    pub(crate) offset: u64,
     /// Of its payload.
-    pub(super) crc: u32,
+    pub(crate) crc: u32,
 }
 
 /// A store under test.
-pub(super) trait StoreUnderTest {
+pub(crate) trait StoreUnderTest {
     fn name(&self) -> &'static str;
     /// Its `[sinks.…]`.
     fn settings(&self) -> String;
@@ -43,42 +43,54 @@ pub(super) trait StoreUnderTest {
 }
 
 /// All of them.
-pub(super) struct Stores {
+pub(crate) struct Stores {
     stores: Vec<Box<dyn StoreUnderTest>>,
     killed: Vec<usize>,
 }
 
 impl Stores {
     /// Every kind that there is, with servers of their own.
-    pub(super) fn start(place: &Workplace) -> Self {
+    pub(crate) fn start(place: &Workplace) -> Self {
         let mut stores = Self::of_files(&place.path("data"));
         stores.stores.push(Box::new(Table { server: PostgresServer::start() }));
         stores.stores.push(Box::new(Stream { server: NatsServer::start() }));
         stores
     }
 
+    /// `postgres` alone.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn of_postgres() -> Self {
+        Self { stores: vec![Box::new(Table { server: PostgresServer::start() })], killed: Vec::new() }
+    }
+
+    /// `nats` alone.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn of_nats() -> Self {
+        Self { stores: vec![Box::new(Stream { server: NatsServer::start() })], killed: Vec::new() }
+    }
+
     /// Those that are files, in a folder.
-    pub(super) fn of_files(folder: &Path) -> Self {
+    pub(crate) fn of_files(folder: &Path) -> Self {
         let stores: Vec<Box<dyn StoreUnderTest>> =
             vec![Box::new(Lines(folder.join("lines"))), Box::new(Days(folder.join("days")))];
         Self { stores, killed: Vec::new() }
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &dyn StoreUnderTest> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn StoreUnderTest> {
         self.stores.iter().map(Box::as_ref)
     }
 
-    pub(super) fn servers(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &'static str> {
         self.all().filter(|store| store.is_server()).map(StoreUnderTest::name)
     }
 
-    pub(super) fn settings(&self) -> String {
+    pub(crate) fn settings(&self) -> String {
         let common = "flush_interval = \"20ms\"\n";
         self.all().map(|store| store.settings() + common).collect::<Vec<_>>().join("\n")
     }
 
     /// Kills one of the servers, if there are any.
-    pub(super) fn kill_one(&mut self, number: usize) -> Option<&'static str> {
+    pub(crate) fn kill_one(&mut self, number: usize) -> Option<&'static str> {
         let servers: Vec<usize> = (0..self.stores.len()).filter(|index| self.stores[*index].is_server()).collect();
         let index = *servers.get(number.checked_rem(servers.len())?)?;
         self.stores[index].kill();
@@ -86,7 +98,7 @@ impl Stores {
         Some(self.stores[index].name())
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         for index in self.killed.drain(..) {
             self.stores[index].start_again();
         }
@@ -94,7 +106,7 @@ impl Stores {
 }
 
 /// Waits until nothing is on its way any more, and every sink has all that is durable. Tells the durable offset.
-pub(super) fn until_caught_up(daemon: &mut Running, stores: &Stores) -> u64 {
+pub(crate) fn until_caught_up(daemon: &mut Running, stores: &Stores) -> u64 {
     let mut last = (0, Instant::now());
     daemon.wait("every sink has all that is durable", |daemon| {
         let durable = daemon.durable()?;
@@ -118,7 +130,7 @@ impl StoreUnderTest for Lines {
     }
 
     fn settings(&self) -> String {
-        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\nrotate_size = \"256KiB\"\n", self.0)
+        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\nrotate_size = \"64KiB\"\n", self.0)
     }
 
     fn rows(&self) -> Vec<StoredRow> {
