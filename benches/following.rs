@@ -50,6 +50,8 @@ fn main() {
             summary(runs.iter().map(|run| run.ingest_per_message / 1e3))
         );
         println!("    all threads, CPU µs a message:    {}", summary(runs.iter().map(|run| run.cpu_per_message / 1e3)));
+        println!("    messages a second, until taken:   {}", summary(runs.iter().map(|run| run.per_second)));
+        println!("    peak memory, MB:                  {}", summary(runs.iter().map(|run| run.peak_mb)));
     }
     let ratio = |of: &[Figures], to: &[Figures], pick: fn(&Figures) -> f64| -> Vec<f64> {
         of.iter().zip(to).map(|(of, to)| pick(of) / pick(to)).collect()

@@ -9,6 +9,10 @@ use super::error::JournalError;
 
 const LOCK_FILE: &str = "lock";
 
+/// How long the lock of a dead process is waited for, in looks. Source: a guess, far above what `exec` takes on a busy machine.
+const HEIR_LOOKS: u32 = 100;
+const HEIR_WAIT: Duration = Duration::from_millis(20);
+
 /// Held as long as what is in the folder is open; the system takes it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct LockGuard {
@@ -66,9 +70,7 @@ pub fn lock_folder(dir: &Path) -> Result<LockGuard, LockFailure> {
         .map_err(io("open the lock file"))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(LockFailure::Held(holder(&mut file)));
-        }
+        Err(TryLockError::WouldBlock) => wait_for_the_dead(&mut file)?,
         Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
     }
     let write = |file: &mut File| {
@@ -78,6 +80,29 @@ pub fn lock_folder(dir: &Path) -> Result<LockGuard, LockFailure> {
     };
     write(&mut file).map_err(io("write the process id to"))?;
     Ok(LockGuard { _file: Some(file) })
+}
+
+/// The lock of a process that was killed just as it started another is held by that one until it runs a program of its own,
+/// which is a matter of moments: it is waited for. A holder that lives has it.
+fn wait_for_the_dead(file: &mut File) -> Result<(), LockFailure> {
+    for _ in 0..HEIR_LOOKS {
+        let holder = holder(file);
+        let dead = holder.is_some_and(|pid| !lives(pid));
+        if !dead {
+            return Err(LockFailure::Held(holder));
+        }
+        std::thread::sleep(HEIR_WAIT);
+        if file.try_lock().is_ok() {
+            return Ok(());
+        }
+    }
+    Err(LockFailure::Held(holder(file)))
+}
+
+fn lives(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    // Another user's process may not be asked, but is there.
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Who holds the lock. Between taking the lock and writing its id the holder is nameless, so look again a few times.

@@ -156,13 +156,15 @@ fn whose(
     if let Some((journal, _)) = counts.iter().max_by_key(|(_, count)| *count) {
         return Ok(*journal);
     }
-    if candidates.is_empty() {
-        return Err(JournalError::NoJournal { dir: storage.path("") });
-    }
     // Nothing in the folder says it; a sink or a checkpoint may.
-    known.first().map(|known| known.journal).ok_or_else(|| JournalError::Unrepairable {
-        dir: storage.path(""),
-        reason: "nothing in it says any more which journal it is".into(),
+    if let Some(known) = known.first() {
+        return Ok(known.journal);
+    }
+    let dir = storage.path("");
+    Err(if candidates.is_empty() {
+        JournalError::NoJournal { dir }
+    } else {
+        JournalError::Unrepairable { dir, reason: "nothing in it says any more which journal it is".into() }
     })
 }
 

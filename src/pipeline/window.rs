@@ -28,9 +28,6 @@ struct Entry {
     stamp_ms: u32,
 }
 
-/// In the place of the hash of an entry that a later one has taken the place of. No id has it but by a chance of 2^-128.
-const SUPERSEDED: [u64; 2] = [0; 2];
-
 /// What is known of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
@@ -157,9 +154,8 @@ impl Shard {
         if let Known::Seen(first) = known {
             let parts = split(hash);
             let number = self.number_of(parts);
+            // An entry without a slot: it is found by nobody, and goes when it is the oldest.
             self.remove_slot(parts, number);
-            let position = self.head as usize % CHUNK_ENTRIES + number.wrapping_sub(self.head) as usize;
-            self.chunks[position / CHUNK_ENTRIES][position % CHUNK_ENTRIES].hash = SUPERSEDED;
             self.admit(hash, first, now_ms);
         }
         known
@@ -196,9 +192,7 @@ impl Shard {
 
     fn forget_oldest(&mut self) {
         let hash = self.entry(self.head).hash;
-        if hash != SUPERSEDED {
-            self.remove_slot(hash, self.head);
-        }
+        self.remove_slot(hash, self.head);
         self.head = self.head.wrapping_add(1);
         self.len -= 1;
         if (self.head as usize).is_multiple_of(CHUNK_ENTRIES) {
@@ -206,13 +200,16 @@ impl Shard {
         }
     }
 
-    /// Empties the slot of an entry and moves those behind it up, so that no probe meets a hole before its goal.
+    /// Empties the slot of an entry, if it has one, and moves those behind it up, so that no probe meets a hole before its goal.
+    /// One that was renewed has none any more: its id's slot says the newer entry.
     fn remove_slot(&mut self, hash: [u64; 2], number: u32) {
         let mask = self.slots.len() - 1;
         let wanted = tag(hash) | u64::from(number.wrapping_add(1));
         let mut hole = self.home(hash);
         while self.slots[hole] != wanted {
-            debug_assert!(self.slots[hole] != 0, "every entry has a slot");
+            if self.slots[hole] == 0 {
+                return;
+            }
             hole = (hole + 1) & mask;
         }
         let mut next = (hole + 1) & mask;

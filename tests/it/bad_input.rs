@@ -392,7 +392,7 @@ fn a_second_daemon_on_the_same_data_names_the_first() {
 }
 
 #[test]
-fn a_deleted_journal_begins_anew_and_says_so() {
+fn a_deleted_journal_is_missed_by_its_checkpoints_and_begins_anew_without_them() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "500"]);
     let settings =
@@ -406,6 +406,11 @@ fn a_deleted_journal_begins_anew_and_says_so() {
     let journal = |place: &Workplace| super::processes::stat(place)["journal"].clone();
     let before = journal(&place);
     std::fs::remove_dir_all(place.path("data/journal")).unwrap();
+    // A disk that was not mounted looks the same: nothing begins anew by itself where something was.
+    let refused = place.run(&["run", "--config", "sluice.toml"]);
+    assert_eq!(refused.code, Some(65), "{}", refused.stderr);
+    assert!(refused.stderr.contains("move the checkpoints away"), "{}", refused.stderr);
+    std::fs::remove_dir_all(place.path("checkpoints")).unwrap();
     let daemon = Daemon::again(&place);
     assert!(daemon.log().contains("new, "), "{}", daemon.log());
     journaled(&daemon);

@@ -124,8 +124,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn start(place: &Workplace, arguments: &[&str]) -> Self {
-        let arguments: Vec<&str> = ["simulate"].iter().chain(arguments).copied().collect();
-        let mut process = Process::start(place, &arguments);
+        Self::of(place.command(["simulate"].iter().chain(arguments)))
+    }
+
+    /// As a command that ends up as the simulator.
+    pub(crate) fn of(command: std::process::Command) -> Self {
+        let mut process = Process::of(command);
         let url = until("the simulator listens", || {
             let said = process.stdout();
             assert!(!process.has_ended() || said.contains("listening"), "{}", process.stderr());

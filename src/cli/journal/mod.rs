@@ -12,7 +12,7 @@ use super::query::open_journal;
 use super::run::journal_error;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{ByteSize, Settings};
-use crate::journal::{Hole, JournalId, JournalStat, KnownDurable, Offset};
+use crate::journal::{Hole, JournalId, JournalStat, KnownDurable, MANIFEST_FILE, Offset};
 use crate::server::{JournalRow, RetentionRow};
 
 /// `sluice journal`
@@ -211,7 +211,11 @@ fn lost_in(holes: &[Hole]) -> String {
 
 /// Others that remember how far the journal was durable: checkpoints say it by their names.
 fn known_of(settings: &Settings) -> Vec<KnownDurable> {
-    let Ok(entries) = std::fs::read_dir(&settings.checkpoint.dir) else { return Vec::new() };
+    let data_dir = &settings.daemon.data_dir;
+    // A backup is of its own moment: what the journal went on to since is not missing from it.
+    let is_backup = data_dir.join(MANIFEST_FILE).exists();
+    let dir = if is_backup { data_dir.join("checkpoints") } else { settings.checkpoint.dir.clone() };
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let parse = |name: &str| {
         let (journal, offset) = name.get(..57)?.split_at_checked(36)?;
         let journal = JournalId(journal.parse().ok()?);
