@@ -20,9 +20,13 @@ impl Namespace {
     fn new() -> Result<Self, String> {
         let id = std::process::id();
         let block = format!("198.18.{}", id % 256);
-        let namespace =
-            Self { name: format!("sluice{id}"), outside: format!("{block}.1"), inside: format!("{block}.2") };
-        let (name, link, peer) = (&namespace.name, format!("slo{id}"), format!("sli{id}"));
+        let namespace = Self {
+            name: format!("sluice{id}"),
+            link: format!("slo{id}"),
+            outside: format!("{block}.1"),
+            inside: format!("{block}.2"),
+        };
+        let (name, link, peer) = (&namespace.name, &namespace.link, format!("sli{id}"));
         ip(&["netns", "add", name])?;
         ip(&["link", "add", link, "type", "veth", "peer", "name", &peer, "netns", name])?;
         ip(&["addr", "add", &format!("{}/30", namespace.outside), "dev", link])?;
