@@ -115,8 +115,13 @@ impl Views {
             stopping: Mutex::default(),
             wake: Condvar::new(),
         });
-        let builder =
-            Builder { shared: Arc::clone(&shared), dir: folder(data_dir), journal, probe, metrics: ViewMetrics::new() };
+        let builder = Builder {
+            shared: Arc::clone(&shared),
+            dir: folder(data_dir),
+            journal,
+            probe,
+            metrics: ViewMetrics::default(),
+        };
         let thread = thread::Builder::new().name("views".into()).spawn(move || builder.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
