@@ -21,8 +21,10 @@ fn main() {
     let (seconds, rounds) = if quick { (5, 3) } else { (SECONDS, ROUNDS) };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = tempfile::Builder::new().prefix("sluice-bench").tempdir_in(folder).expect("a folder");
-    let lines = || format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\n", folder.path().join("run/lines"));
-    let days = || format!("[sinks.days]\nkind = \"sqlite\"\nfolder = {:?}\n", folder.path().join("run/days"));
+    let lines =
+        || format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = \"{}\"\n", folder.path().join("run/lines").display());
+    let days =
+        || format!("[sinks.days]\nkind = \"sqlite\"\nfolder = \"{}\"\n", folder.path().join("run/days").display());
     // Nothing listens on the port for discarding.
     let dead = "[sinks.dead]\nkind = \"postgres\"\nurl = \"postgres://nobody@127.0.0.1:9/none\"\n";
     let run = |sinks: String, waits_for: Option<&str>| -> Figures {
