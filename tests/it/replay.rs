@@ -123,7 +123,7 @@ impl Stage {
     fn new(max_size: ByteSize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings: AllSettings = AllSettings::default();
-        settings.daemon.data_dir = folder.path().to_owned();
+        folder.path().clone_into(&mut settings.daemon.data_dir);
         let sink: SinkSettings = serde_json::from_value(json!({
             "kind": "jsonl", "folder": folder.path().join("out"), "batch_max": 50, "timeout": "5s"
         }))
