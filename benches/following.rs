@@ -60,8 +60,14 @@ fn main() {
     };
     let ingest = ratio(&two, &none, |run| run.ingest_per_message);
     println!("ingest threads with two sinks / with none: {} (promise 1.15)", summary(ingest.into_iter()));
-    let dead = ratio(&beside_dead, &one, |run| run.cpu_per_message);
-    println!("all threads beside a dead sink / without it: {} (promise 1.02)", summary(dead.into_iter()));
+    // Its own attempts, and what is read ahead for it, are no cost of others.
+    let dead = ratio(&beside_dead, &one, |run| run.others_per_message);
+    println!(
+        "ingest, journal and the other sink beside a dead sink / without it: {} (promise 1.02)",
+        summary(dead.into_iter())
+    );
+    let with_its_own = ratio(&beside_dead, &one, |run| run.cpu_per_message);
+    println!("all threads, the dead sink's own work included: {}", summary(with_its_own.into_iter()));
 }
 
 fn summary(values: impl Iterator<Item = f64>) -> String {
