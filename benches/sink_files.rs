@@ -136,7 +136,7 @@ fn bare_jsonl(journal: &Journal, place: &Path) {
 
 /// Runs a sink from the first event to the last.
 fn take(kind: &str, place: &Path, journal: &Arc<Journal>, rows: u64) -> Taken {
-    let text = format!("[sinks.files]\nkind = \"{kind}\"\nfolder = {place:?}\n");
+    let text = format!("[sinks.files]\nkind = \"{kind}\"\nfolder = \"{}\"\n", place.display());
     let settings: Settings = toml::from_str(&text).expect("settings");
     let ready = ReadySinks::new(&settings).expect("usable settings");
     let start = SinkStart {

@@ -186,7 +186,7 @@ fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, 
     let sink: SinkSettings = toml::from_str(r#"kind = "nats""#)?;
     let sink = SinkSettings { url: Some(Endpoint::from(url::Url::parse(url)?)), ..sink };
     let mut settings = Settings::default();
-    settings.daemon.data_dir = data_dir.to_owned();
+    data_dir.clone_into(&mut settings.daemon.data_dir);
     settings.sinks.insert("bench".into(), sink);
     let ready = ReadySinks::new(&settings)?;
     let (started, before) = (Instant::now(), cpu());

@@ -10,18 +10,16 @@
 //! | `monitor`   | a message          | candidates for events | rules, quarantine budgets, counts                |
 //! | `pipeline`  | a burst            | a batch               | seen ids, size and delay policy                  |
 //! | `journal`   | a batch            | durable offsets       | files, sync, recovery, retention                 |
-//! | `sink`      | durable blocks        | a cursor              | storage clients, retries, breakers               |
-//! | `checkpoint` | where all stand     | a small file          | its folder                                       |
-//! | `recovery`  | checkpoint, journal | where to go on        | resume points, replay                            |
-//! | `views`     | durable blocks        | what is quick to ask  | a folder that may be lost                        |
+//! | `sink`      | durable blocks     | a cursor              | storage clients, retries, breakers               |
+//! | `checkpoint`| where all stand    | a small file          | its folder                                       |
+//! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
+//! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `crash_point` where tests have the process die, and `simulator` a provider to try them
-//! with.
 //! `backoff` how long to wait before another attempt, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;

@@ -20,6 +20,8 @@ pub(crate) struct Figures {
     pub cpu_per_message: f64,
     /// The same of the threads that read, parse and encode.
     pub ingest_per_message: f64,
+    /// The same of all threads that no dead sink has a part in: those that read, the journal's, and the stores' own.
+    pub others_per_message: f64,
     /// Peak resident memory, 10^6 bytes.
     pub peak_mb: f64,
     /// Wall rate.
@@ -36,6 +38,9 @@ impl Figures {
         Self {
             cpu_per_message: (cpu_nanos(pid, |_| true) - cpu_of_start) / messages,
             ingest_per_message: cpu_nanos(pid, |thread| thread == "ingest") / messages,
+            others_per_message: cpu_nanos(pid, |thread| {
+                thread == "ingest" || thread == "journal-writer" || thread.starts_with("sink-")
+            }) / messages,
             peak_mb: peak_bytes(pid) / 1e6,
             per_second: messages / started.elapsed().as_secs_f64(),
             p99_ms: 0.0,

@@ -97,9 +97,10 @@ fn run_baseline(connections: usize, messages: u64, folder: &Path) -> Figures {
 fn report(name: &str, figures: &[Figures]) {
     let of = |pick: fn(&Figures) -> f64| figures.iter().map(pick).collect::<Vec<f64>>();
     println!(
-        "  {name} CPU µs a message: {}, of it threads named ingest: {}; peak memory MB: {}; million messages a second: {}",
+        "  {name} CPU µs a message: {}, of it threads named ingest: {}, with the journal's: {}; peak memory MB: {}; million messages a second: {}",
         summary(&of(|figures| figures.cpu_per_message / 1000.0), 3),
         summary(&of(|figures| figures.ingest_per_message / 1000.0), 3),
+        summary(&of(|figures| figures.others_per_message / 1000.0), 3),
         summary(&of(|figures| figures.peak_mb), 0),
         summary(&of(|figures| figures.per_second / 1e6), 2),
     );

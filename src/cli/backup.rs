@@ -22,6 +22,12 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let settings = context.load()?.settings;
         let dir = journal::folder(&settings.daemon.data_dir);
+        let place = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        if place.starts_with(&dir) {
+            let reason =
+                format!("{} is inside the journal that is to be backed up; name another place", place.display());
+            return Err(CliError::plain(Exit::Usage, reason));
+        }
         let manifest =
             journal::back_up(&dir, &self.dir, |journal, offset| newest_checkpoint(&settings, journal, offset))
                 .map_err(backup_error)?;

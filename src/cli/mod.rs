@@ -71,7 +71,7 @@ enum Command {
     /// Ask the running daemon for the newest event of each monitor and key
     Last(last::Args),
     /// Compare what sinks hold with the journal
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
     /// Check or show the settings
     Config(config::Args),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request

@@ -86,6 +86,20 @@ struct Row {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let settings = context.load()?.settings;
+        let backwards =
+            |from: Option<i128>, to: Option<i128>| matches!((from, to), (Some(from), Some(to)) if from >= to);
+        let number = |time: Option<crate::clock::UnixNanos>| time.map(|time| i128::from(time.0));
+        if backwards(number(self.since), number(self.until))
+            || backwards(self.from.map(i128::from), self.to.map(i128::from))
+        {
+            return Err(CliError::plain(Exit::Usage, "the span ends before it begins; nothing was compared"));
+        }
+        if let Some(folder) = self.against.as_ref().and_then(|Against(store)| store.folder.as_deref())
+            && !folder.is_dir()
+        {
+            let reason = format!("there is no folder {}; nothing was compared", folder.display());
+            return Err(CliError::plain(Exit::Usage, reason));
+        }
         let subjects = self.subjects(&settings)?;
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -93,13 +107,7 @@ impl Args {
             .build()
             .map_err(|error| CliError::new(Exit::No, "threads cannot be started", error))?;
         let mut reader = open_journal(context)?;
-        let request = VerifyRequest {
-            from: self.from,
-            to: self.to,
-            since: self.since,
-            until: self.until,
-            without_cursor: self.against.is_some(),
-        };
+        let request = VerifyRequest { from: self.from, to: self.to, since: self.since, until: self.until };
         let mut rows = Vec::new();
         for (name, sink) in &subjects {
             rows.push(compare(&runtime, &settings, &mut reader, (name, sink), &request)?);
@@ -162,7 +170,11 @@ fn compare(
         Err(error) => Err(error.into()),
     };
     let (result, reason, compared) = match compared {
-        Ok(compared) => (if compared.equal { "equal" } else { "different" }, None, Some(compared)),
+        Ok(compared) => {
+            let empty = "the store has no cursor of this journal: nothing was ever written to it, or it was emptied";
+            let reason = (!compared.equal && compared.cursor.is_none()).then(|| empty.to_owned());
+            (if compared.equal { "equal" } else { "different" }, reason, Some(compared))
+        }
         Err(VerifyError::Journal(error)) => return Err(journal_error(error)),
         Err(VerifyError::Store(error @ StoreError::Stop(_))) => ("damaged", Some(error.to_string()), None),
         Err(VerifyError::Store(error)) => ("unavailable", Some(error.to_string()), None),

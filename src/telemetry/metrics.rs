@@ -402,14 +402,16 @@ impl CheckpointMetrics {
 #[derive(Debug)]
 pub struct ViewMetrics(());
 
-impl ViewMetrics {
+impl Default for ViewMetrics {
     /// None of them has been built anew yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         counter!(VIEW_REBUILDS).absolute(0);
         counter!(VIEW_SKIPPED).absolute(0);
         Self(())
     }
+}
 
+impl ViewMetrics {
     /// They were thrown away.
     pub fn rebuilt(&self) {
         counter!(VIEW_REBUILDS).increment(1);

@@ -115,8 +115,13 @@ impl Views {
             stopping: Mutex::default(),
             wake: Condvar::new(),
         });
-        let builder =
-            Builder { shared: Arc::clone(&shared), dir: folder(data_dir), journal, probe, metrics: ViewMetrics::new() };
+        let builder = Builder {
+            shared: Arc::clone(&shared),
+            dir: folder(data_dir),
+            journal,
+            probe,
+            metrics: ViewMetrics::default(),
+        };
         let thread = thread::Builder::new().name("views".into()).spawn(move || builder.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -247,6 +252,7 @@ impl Builder {
         // One that cannot be had costs nobody anything but time.
         rustix::process::setpriority_process(None, NICE).ok();
         let mut readers = None;
+        let mut given_up: Option<Instant> = None;
         loop {
             let mut wait = ROUND_INTERVAL;
             if self.lock().is_err() {
@@ -262,8 +268,18 @@ impl Builder {
                     tracing::debug!(%error, "the views cannot follow the journal");
                     readers = None;
                 }
-                Ok(Err(RoundError::Store(error))) => self.give_up(&error.to_string()),
-                Err(_panicked) => self.give_up("sled panicked"),
+                Ok(Err(RoundError::Store(error))) => {
+                    self.give_up(&error.to_string());
+                    // Where a new folder is no better, as on a full disk, it is not made again and again.
+                    if given_up.is_some_and(|at| at.elapsed() < RETRY_INTERVAL * 2) {
+                        wait = RETRY_INTERVAL;
+                    }
+                    given_up = Some(Instant::now());
+                }
+                Err(_panicked) => {
+                    self.give_up("sled panicked");
+                    wait = RETRY_INTERVAL;
+                }
             }
             if self.is_stopping_after(wait) {
                 break;

@@ -3,7 +3,7 @@
 //! sled is taken for what it is here: fast and small, but neither its recovery nor its checks are relied on. Beside every
 //! state stands a digest over all entries, so that whatever the folder has lost, kept or made up is seen when it is opened;
 //! then it is thrown away and built anew. In simulated power cuts sled panics while it opens, so a folder that is there is first
-//! opened by a child process ([`super::probe`]).
+//! opened by a child process ([`mod@super::probe`]).
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;

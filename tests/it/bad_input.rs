@@ -407,7 +407,7 @@ fn a_deleted_journal_is_missed_by_its_checkpoints_and_begins_anew_without_them()
     let before = journal(&place);
     std::fs::remove_dir_all(place.path("data/journal")).unwrap();
     // A disk that was not mounted looks the same: nothing begins anew by itself where something was.
-    let refused = place.run(&["run", "--config", "sluice.toml"]);
+    let refused = place.run(["run", "--config", "sluice.toml"]);
     assert_eq!(refused.code, Some(65), "{}", refused.stderr);
     assert!(refused.stderr.contains("move the checkpoints away"), "{}", refused.stderr);
     std::fs::remove_dir_all(place.path("checkpoints")).unwrap();

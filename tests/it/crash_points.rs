@@ -212,10 +212,10 @@ fn nothing_durable_is_lost_by_dying_at_any_step_of_recovery() {
 
 /// Dies at `point` on the way into stores, again and again; in the end each store has every event once.
 fn die_on_the_way(point: &str, stores: &Stores) {
-    let place = Workplace::new();
-    let feed = feed(&place);
     // Waits for what comes by but once end when this much was taken behind it.
     const ENOUGH: u64 = 500;
+    let place = Workplace::new();
+    let feed = feed(&place);
     settings(&feed, "").with("[checkpoint]\ninterval = \"1s\"").with(&stores.settings()).write(&place);
     let journal = place.path("data/journal");
     let mut account = Account::new(5);

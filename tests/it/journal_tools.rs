@@ -28,7 +28,8 @@ fn three_segments() -> Workplace {
 
 fn segments(dir: &Path) -> Vec<String> {
     let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let sorted: BTreeSet<_> = names.filter(|name| name.ends_with(".seg")).collect();
+    let sorted: BTreeSet<_> =
+        names.filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "seg")).collect();
     sorted.into_iter().collect()
 }
 

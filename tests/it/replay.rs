@@ -123,7 +123,7 @@ impl Stage {
     fn new(max_size: ByteSize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings: AllSettings = AllSettings::default();
-        settings.daemon.data_dir = folder.path().to_owned();
+        folder.path().clone_into(&mut settings.daemon.data_dir);
         let sink: SinkSettings = serde_json::from_value(json!({
             "kind": "jsonl", "folder": folder.path().join("out"), "batch_max": 50, "timeout": "5s"
         }))
@@ -242,7 +242,7 @@ async fn retention_deletes_nothing_of_a_span_that_is_being_replayed() {
     let stop = CancellationToken::new();
     let (id, reader) = (stage.journal.id(), stage.journal.reader());
     let opening = Opening { purpose: Purpose::Replay { id: plan.id.clone(), to: None }, ..Opening::live("lines", id) };
-    let hold = stage.journal.hold("replay", Offset(plan.from));
+    let kept = stage.journal.hold("replay", Offset(plan.from));
     let (sink, progress) = (stage.settings.sinks["lines"].clone(), Progress::default());
     let span = (plan.from..plan.to).collect::<Vec<_>>();
     let writing = tokio::task::spawn_blocking(move || {
@@ -250,9 +250,9 @@ async fn retention_deletes_nothing_of_a_span_that_is_being_replayed() {
         stage.add(200, 40);
         stage
     });
-    run(&mut store, &opening, (Arc::new(plan), &sink), reader, &progress, &stop, |at| hold.advance(at)).await.unwrap();
+    run(&mut store, &opening, (Arc::new(plan), &sink), reader, &progress, &stop, |at| kept.advance(at)).await.unwrap();
     assert_eq!(held.lock().unwrap().rows, span);
-    drop(hold);
+    drop(kept);
     let mut stage = writing.await.unwrap();
     stage.add(60, 40);
     assert!(stage.journal.reader().earliest().unwrap().0 >= *span.last().unwrap(), "then it may go");

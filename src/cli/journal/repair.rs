@@ -39,12 +39,13 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let settings = context.load()?.settings;
         let dir = journal::folder(&settings.daemon.data_dir);
-        let looked = report(&settings)?;
+        // Before the journal is looked at: a daemon beside us may be writing, and what witnesses say now is then not ahead of it.
         let mut known = known_of(&settings);
         // A sink that does not answer, or not about this journal, is left out: --resume-after can speak for it.
-        if let Ok(sinks) = ReadySinks::new(&settings) {
-            known.extend(sinks.ask(looked.journal));
+        if let (Ok(sinks), Ok(Some(journal))) = (ReadySinks::new(&settings), journal::identity(&dir)) {
+            known.extend(sinks.ask(journal));
         }
+        let looked = report(&settings)?;
         if let Some(offset) = self.resume_after {
             let who = "--resume-after".to_owned();
             known.push(KnownDurable { who, journal: looked.journal, offset: Offset(offset) });

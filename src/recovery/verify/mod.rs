@@ -45,8 +45,6 @@ pub struct VerifyRequest {
     pub since: Option<UnixNanos>,
     /// Received before.
     pub until: Option<UnixNanos>,
-    /// Where the store knows of no cursor, compare up to the journal's end all the same.
-    pub without_cursor: bool,
 }
 
 /// A store that is to be compared.
@@ -203,11 +201,8 @@ pub async fn verify(
 ) -> Result<Verified, VerifyError> {
     let (earliest, durable) = (reader.earliest()?, reader.durable()?);
     let cursor = store.open(opening).await?;
-    let end = match cursor {
-        Some(cursor) => cursor.min(durable),
-        None if request.without_cursor => durable,
-        None => earliest,
-    };
+    // A store without a cursor lacks everything: one that was emptied must not pass for one that is equal.
+    let end = cursor.map_or(durable, |cursor| cursor.min(durable));
     let span = earliest.0.max(request.from.unwrap_or(0))..end.0.min(request.to.unwrap_or(u64::MAX));
     let parked = store.parked(opening, PARKED_MAX).await?;
     let mut scope = Scope {

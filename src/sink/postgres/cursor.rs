@@ -74,6 +74,14 @@ pub(super) async fn find(
         now = taken.0,
         "took over the cursor of the journal that this one was restored from"
     );
+    if offset(next) > taken {
+        tracing::warn!(
+            sink = key,
+            "the store has events {taken} to {next} of journal {}, which the restored one does not: they stay in it under \
+             that journal's UUID",
+            ancestor.journal
+        );
+    }
     Ok(Some(taken))
 }
 

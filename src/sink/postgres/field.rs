@@ -223,7 +223,10 @@ mod tests {
     fn value(kind: FieldType, token: &str) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let there = put_sized(&mut out, |out| put_value(kind, Token::new(token.as_bytes()), out));
-        assert_eq!(i32::from_be_bytes(out[..4].try_into().unwrap()), if there { out.len() as i32 - 4 } else { -1 });
+        assert_eq!(
+            i32::from_be_bytes(out[..4].try_into().unwrap()),
+            if there { i32::try_from(out.len()).unwrap() - 4 } else { -1 }
+        );
         there.then(|| out.split_off(4))
     }
 

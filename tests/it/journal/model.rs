@@ -173,11 +173,11 @@ impl World {
                 let mut options = JournalOptions::new(JournalSettings { max_size: ByteSize(2000), ..small() });
                 options.retention_waits = held.is_some();
                 let (journal, _) = Journal::open_on(Arc::new(self.storage.clone()), options).map_err(fail)?;
-                let hold = held.map(|held| journal.hold("a sink", Offset(held)));
+                let reader = held.map(|held| journal.hold("a sink", Offset(held)));
                 journal.begin_retention();
                 self.feed.next = journal.durable().0;
                 self.journal = Some(journal);
-                if hold.is_some() {
+                if reader.is_some() {
                     // Retention looks at each seal.
                     self.append(&[11, 11], true);
                 }
@@ -185,8 +185,8 @@ impl World {
                 wait_for(|| journal.retention().last_run.is_some());
                 self.feed.next = self.model.agrees(&mut journal.reader())?;
                 let (bytes, segments) = (self.storage.bytes_of_segments(), self.storage.segments().len());
-                prop_assert!(hold.is_some() || bytes <= 2000 || segments < 2, "{bytes} bytes in {segments} segments");
-                drop(hold);
+                prop_assert!(reader.is_some() || bytes <= 2000 || segments < 2, "{bytes} bytes in {segments} segments");
+                drop(reader);
                 self.close();
                 self.open(small())?;
             }

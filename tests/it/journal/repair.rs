@@ -344,9 +344,10 @@ fn names_that_were_lost_with_their_block_are_taken_from_the_seal() {
 
 #[test]
 fn a_repair_may_be_cut_short_at_every_step() {
+    type Damage = fn(&SimStorage, &[String]);
     let all = three_segments(false);
     let names = all.segments();
-    let damage: [(&str, fn(&SimStorage, &[String]), &[Hole]); 3] = [
+    let damage: [(&str, Damage, &[Hole]); 3] = [
         (
             "flipped and missing",
             |storage, names| {

@@ -216,7 +216,7 @@ fn retention_says_who_holds_it_back_and_how_much_is_kept_for_that() {
     let storage = SimStorage::new();
     let settings = JournalSettings { max_size: ByteSize(3000), ..small_segments() };
     let (journal, _) = open(&storage, settings);
-    let hold = journal.hold("sink warehouse", Offset(12));
+    let reader = journal.hold("sink warehouse", Offset(12));
     let mut feed = Feed::new(2);
     for _ in 0..12 {
         append(&journal, feed.block(8));
@@ -228,7 +228,7 @@ fn retention_says_who_holds_it_back_and_how_much_is_kept_for_that() {
     assert_eq!((status.deleted_segments, status.last_run.is_some()), (1, true), "{status:?}");
     let size = storage.bytes_of_segments() as u64;
     assert!(size - held.bytes <= 3000 && size > 5000, "{held:?} of {size}");
-    drop(hold);
+    drop(reader);
     append(&journal, feed.block(8));
     wait_for(|| journal.retention().held.is_none());
     assert!(journal.retention().deleted_segments > 5);

@@ -57,7 +57,7 @@ impl Bus {
 
     fn store_of(folder: &TempDir, sink: &SinkSettings) -> AnyStore {
         let mut settings = Settings::default();
-        settings.daemon.data_dir = folder.path().to_owned();
+        folder.path().clone_into(&mut settings.daemon.data_dir);
         AnyStore::new(SINK, sink, &settings).unwrap()
     }
 

@@ -51,7 +51,7 @@ impl Proxy {
                 server.set_nodelay(true).ok();
                 let (shared, client_too, server_too) =
                     (Arc::clone(&for_thread), client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || shared.to_server(client_too, server_too));
+                thread::spawn(move || shared.to_server(&client_too, server_too));
                 let shared = Arc::clone(&for_thread);
                 thread::spawn(move || shared.to_client(server, client));
             }
@@ -95,7 +95,7 @@ impl Shared {
         *self.plan.lock().unwrap()
     }
 
-    fn to_server(&self, client: TcpStream, mut server: TcpStream) {
+    fn to_server(&self, client: &TcpStream, mut server: TcpStream) {
         let mut from = BufReader::new(client.try_clone().unwrap());
         let mut holding: Option<Vec<u8>> = None;
         while let Some(frame) = next_frame(&mut from) {

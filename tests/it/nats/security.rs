@@ -59,8 +59,7 @@ async fn a_sink_that_may_not_do_what_it_must_stops_with_the_reason() {
 async fn the_documented_permissions_are_enough() {
     let documented = crate::support::project_file("docs/sinks.md");
     let part = documented.split("It needs to publish to").nth(1).unwrap().split("\n\n").next().unwrap();
-    let subjects: Vec<String> =
-        part.split('`').filter(|text| text.starts_with("$JS")).map(|text| with_name(text)).collect();
+    let subjects: Vec<String> = part.split('`').filter(|text| text.starts_with("$JS")).map(with_name).collect();
     assert!(subjects.len() >= 5, "{subjects:?}");
     let subjects: Vec<String> = subjects.iter().map(|subject| format!("{subject:?}")).collect();
     let server = NatsServer::with(&format!(

@@ -209,17 +209,17 @@ async fn a_server_killed_at_any_moment_of_a_transaction_has_all_of_it_or_nothing
             // Small batches, so that commits are what is met most.
             while heard + 50 <= 60_000 {
                 let batch = source.batch(heard, heard + 50);
-                let mut write = std::pin::pin!(store.write(&batch));
-                let wrote = tokio::select! {
+                let mut writing = std::pin::pin!(store.write(&batch));
+                let outcome = tokio::select! {
                     biased;
-                    wrote = &mut write => wrote,
+                    outcome = &mut writing => outcome,
                     () = tokio::time::sleep_until(deadline), if !killed => {
                         killed = true;
                         server.kill();
-                        write.await
+                        writing.await
                     }
                 };
-                match wrote {
+                match outcome {
                     Ok(()) => heard += 50,
                     Err(StoreError::Unavailable(_)) => break,
                     Err(error) => panic!("seed {seed}, kill {kill}: {error}"),

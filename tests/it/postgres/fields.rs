@@ -131,11 +131,11 @@ async fn a_newly_declared_field_adds_its_column() {
 fn fields_that_cannot_be_columns_are_refused_with_their_names() {
     let url = "postgres://u@localhost/d";
     let other = BOOKS.replace("type = \"numeric\"", "type = \"text\"");
-    let error = store_at(url, "", &format!("{TRADES}{other}")).err().expect("two types").to_string();
+    let error = store_at(url, "", &format!("{TRADES}{other}")).expect_err("two types").to_string();
     assert!(error.contains("monitors.trades.fields.price") && error.contains("monitors.books.fields.price"), "{error}");
     // Only one of the two is taken.
     assert!(store_at(url, "monitors = [\"books\"]", &format!("{TRADES}{other}")).is_ok());
     let own = TRADES.replace("kind =", "payload =");
-    let error = store_at(url, "", &own).err().expect("a column of ours").to_string();
+    let error = store_at(url, "", &own).expect_err("a column of ours").to_string();
     assert!(error.contains("monitors.trades.fields.payload"), "{error}");
 }

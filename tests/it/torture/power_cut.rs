@@ -144,7 +144,7 @@ fn cuts(seed: u64, cuts: u32) -> Result<Account, String> {
 
 fn settings(feed: &Feed, data: &Path, stores: &Stores) -> Settings {
     Settings::new()
-        .with(&format!("[daemon]\ndata_dir = {data:?}"))
+        .with(&format!("[daemon]\ndata_dir = \"{}\"", data.display()))
         .with("[batch]\nmin_size = 1\nmax_size = 200\nmax_bytes = \"32KiB\"\ntimeout = \"20ms\"")
         .with("[journal]\nsegment_size = \"64KiB\"\nsync_interval = \"2ms\"")
         .with(&stores.settings())

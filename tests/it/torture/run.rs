@@ -184,9 +184,7 @@ impl Running {
     }
 
     pub(crate) fn end(&mut self, signal: Signal) {
-        if self.process.has_ended() {
-            panic!("the daemon ended by itself: {}", self.process.stderr());
-        }
+        assert!(!self.process.has_ended(), "the daemon ended by itself: {}", self.process.stderr());
         self.process.signal(signal);
         let status = self.process.end();
         let log = self.process.stderr();

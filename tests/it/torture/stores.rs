@@ -130,7 +130,7 @@ impl StoreUnderTest for Lines {
     }
 
     fn settings(&self) -> String {
-        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = {:?}\nrotate_size = \"64KiB\"\n", self.0)
+        format!("[sinks.lines]\nkind = \"jsonl\"\nfolder = \"{}\"\nrotate_size = \"64KiB\"\n", self.0.display())
     }
 
     fn rows(&self) -> Vec<StoredRow> {
@@ -161,7 +161,7 @@ impl StoreUnderTest for Days {
     }
 
     fn settings(&self) -> String {
-        format!("[sinks.days]\nkind = \"sqlite\"\nfolder = {:?}\n", self.0)
+        format!("[sinks.days]\nkind = \"sqlite\"\nfolder = \"{}\"\n", self.0.display())
     }
 
     fn rows(&self) -> Vec<StoredRow> {
