@@ -131,8 +131,20 @@ fn a_row_deleted_altered_doubled_or_foreign_in_files_is_named() {
     assert_eq!(verify(&place, &["--to", &before]).0, Some(0));
     let (code, rows) = verify(&place, &["--against", "jsonl:some", "--sink", "some"]);
     assert_eq!(code, Some(0), "{rows:?}");
-    let (code, rows) = verify(&place, &["--against", "jsonl:nowhere"]);
-    assert!(code == Some(1) && rows.len() == 1, "{rows:?}");
+    for (senseless, words) in [
+        (["--against", "jsonl:nowhere"].as_slice(), "there is no folder nowhere"),
+        (&["--from", "9", "--to", "9"], "the span ends before it begins"),
+    ] {
+        let outcome = place.run(["verify", "--config", "sluice.toml"].iter().chain(senseless));
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(words), "{outcome:?}");
+    }
+
+    // A store that was emptied lacks everything: it must not pass for one that is equal.
+    std::fs::remove_dir_all(place.path("some")).unwrap();
+    let (code, rows) = verify(&place, &["--sink", "some"]);
+    assert_eq!((code, rows[0]["result"].as_str()), (Some(1), Some("different")), "{rows:?}");
+    assert_eq!(rows[0]["compared"]["first_events"][0]["what"], "missing", "{rows:?}");
+    assert!(rows[0]["reason"].as_str().unwrap().contains("has no cursor of this journal"), "{rows:?}");
 
     // A file that SQLite itself calls damaged.
     let mut bytes = std::fs::read(day).unwrap();
