@@ -224,7 +224,7 @@ pub(super) fn settle(
             own(stream, opening, stamp)?;
             let cursor = cursor_of(opening, stamp).ok_or_else(|| {
                 StoreError::Stop(format!(
-                    "stream {stream} has events of another journal ({}), not of this one ({}): give the sink another `stream`, or \
+                    "stream {stream} has events of another journal ({}), not of this one ({}): give the sink another `stream` and `subject`, or \
                      remove that one with `nats stream rm {stream}` and then `sluice sinks enable {sink} --anew`",
                     stamp.journal, opening.journal
                 ))
@@ -263,7 +263,7 @@ fn own(stream: &str, opening: &Opening, stamp: &Stamp) -> Result<(), StoreError>
     let sink = &opening.sink;
     if *stamp.sink != **sink {
         return Err(StoreError::Stop(format!(
-            "stream {stream} belongs to the sink `{}`, and no two sinks can share one: give the sink `{sink}` another `stream`",
+            "stream {stream} belongs to the sink `{}`, and no two sinks can share one: give the sink `{sink}` another `stream` and `subject`, then `sluice sinks enable {sink} --anew`",
             stamp.sink
         )));
     }
@@ -273,7 +273,7 @@ fn own(stream: &str, opening: &Opening, stamp: &Stamp) -> Result<(), StoreError>
             "stream {stream} is not empty, and a replay goes only into an empty one: name another with `--to`"
         ))),
         (Purpose::Live, Some(replay)) => Err(StoreError::Stop(format!(
-            "stream {stream} is that of the replay {replay}: give the sink `{sink}` another `stream`"
+            "stream {stream} is that of the replay {replay}: give the sink `{sink}` another `stream` and `subject`, then `sluice sinks enable {sink} --anew`"
         ))),
         (Purpose::Live | Purpose::Inspect, _) => Ok(()),
     }
