@@ -98,7 +98,7 @@ impl PostgresStore {
         let (tables, cursor) = match opened {
             Ok(opened) => opened,
             Err(failure) => {
-                session.settle(&failure).await;
+                session.settle(failure.leaves_the_session()).await;
                 return Err(failure);
             }
         };
@@ -192,10 +192,16 @@ impl Store for PostgresStore {
                 Ok(())
             }
             Err(failure) => {
-                if tokio::time::timeout(self.timeout, writing.session.settle(&failure)).await.is_err() {
+                let usable = failure.leaves_the_session();
+                let meaning = failure.meaning(&self.server, &self.doing("write to"));
+                // Only a refusal ends the COPY in a known place. After anything else answers to what was sent ahead may be
+                // outstanding, which the next user would take for answers to its own questions: the connection is closed.
+                if matches!(meaning, StoreError::Refused { .. })
+                    && tokio::time::timeout(self.timeout, writing.session.settle(usable)).await.is_err()
+                {
                     tracing::debug!("a connection did not end its transaction in time, and was closed");
                 }
-                Err(failure.meaning(&self.server, &self.doing("write to")))
+                Err(meaning)
             }
         }
     }

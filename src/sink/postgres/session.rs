@@ -25,9 +25,9 @@ impl Session {
         drop(self.client.take());
     }
 
-    /// After an error: ends what transaction there is, and gives the connection back if it can be used on.
-    pub(super) async fn settle(self, failure: &Failure) {
-        if failure.leaves_the_session() && self.client().batch_execute("ROLLBACK").await.is_ok() {
+    /// After an error: ends what transaction there is, and gives the connection back if it is `usable`.
+    pub(super) async fn settle(self, usable: bool) {
+        if usable && self.client().batch_execute("ROLLBACK").await.is_ok() {
             self.give_back();
         }
     }
