@@ -11,7 +11,6 @@
 //! | `interest`  | which events a sink takes                                                  |
 //! | `reading`   | reading the journal ahead of the store, so much and no more                |
 //! | `pacing`    | how many events a transaction takes                                        |
-//! | `breaker`   | leaving a store alone that fails                                           |
 //! | `hold`      | keeping retention behind the cursor                                        |
 //! | `runner`    | one sink at work                                                           |
 //! | `lost`      | spans that a sink did not get                                              |
@@ -22,7 +21,6 @@
 
 mod any_store;
 mod batch;
-mod breaker;
 mod hold;
 mod interest;
 mod jsonl;
@@ -41,7 +39,6 @@ mod worker;
 
 pub use any_store::AnyStore;
 pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
-pub use breaker::{Breaker, BreakerState, Forced, Permit, Refusal};
 pub use interest::Interest;
 pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
 pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks, check};

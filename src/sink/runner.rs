@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::{Batch, BatchBuilder, BatchLimits};
-use super::breaker::{BreakerState, Permit, Refusal};
 use super::hold::RewindHold;
 use super::interest::Interest;
 use super::lost::{LostCause, LostLog, LostSpan, LostWhy};
@@ -22,6 +21,7 @@ use super::reading::ReadAhead;
 use super::status::{Phase, SinkStatus};
 use super::store::{Opening, Store, StoreError};
 use crate::backoff::Backoff;
+use crate::breaker::{BreakerState, Permit, Refusal};
 use crate::clock::UnixNanos;
 use crate::config::SinkSettings;
 use crate::crash_point::crash_point;
@@ -92,6 +92,8 @@ pub(super) struct Runner<S> {
     backoff: Backoff,
     pacing: Pacing,
     following: Option<Following>,
+    /// What its breaker shows.
+    circuit: watch::Receiver<BreakerState>,
     /// For the attempt under way.
     permit: Option<Permit>,
     /// The furthest that a write of ours has ever tried to go.
@@ -151,6 +153,7 @@ impl<S: Store> Runner<S> {
             attempted: parts.durable_at_start,
             hold,
             pacing,
+            circuit: parts.status.breaker.changes(),
             backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
             following: None,
             permit: None,
@@ -199,7 +202,7 @@ impl<S: Store> Runner<S> {
         if self.permit.is_none() {
             self.permit = match self.parts.status.breaker.permit() {
                 Ok(permit) => Some(permit),
-                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+                Err(refusal) => return Err(StoreError::Unavailable(refusal.to_string()).into()),
             };
         }
         let anew = orders.anew > self.anew_done;
@@ -230,7 +233,7 @@ impl<S: Store> Runner<S> {
         match error {
             // A store that refuses a row is there.
             None | Some(StoreError::Refused { .. }) => permit.succeeded(),
-            Some(StoreError::Unavailable(_)) => permit.failed(),
+            Some(StoreError::Unavailable(reason)) => permit.failed(reason),
             Some(StoreError::Moved(_) | StoreError::Stop(_)) => drop(permit),
         }
     }
@@ -446,7 +449,7 @@ impl<S: Store> Runner<S> {
         if self.permit.is_none() {
             self.permit = match self.parts.status.breaker.permit() {
                 Ok(permit) => Some(permit),
-                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+                Err(refusal) => return Err(StoreError::Unavailable(refusal.to_string()).into()),
             };
         }
         self.attempted = self.attempted.max(batch.to());
@@ -580,13 +583,16 @@ impl<S: Store> Runner<S> {
         ControlFlow::Continue(())
     }
 
-    /// Waits, or until there are new orders. Break: it is to end, and there is no point in waiting on.
+    /// Waits, or until there are new orders, or its breaker changes. Break: it is to end, and there is no point in waiting on.
     async fn wait(&mut self, until: Instant) -> ControlFlow<()> {
         if self.parts.orders.borrow().draining {
             return ControlFlow::Break(());
         }
+        self.circuit.mark_unchanged();
         tokio::select! {
             () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+            // An operator may have let it go. The other end is in `parts`, and lives as long.
+            _ = self.circuit.changed() => ControlFlow::Continue(()),
             ordered = self.parts.orders.changed() => {
                 if ordered.is_err() || self.parts.orders.borrow().draining {
                     ControlFlow::Break(())

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::any_store::AnyStore;
 use super::batch::Parked;
-use super::breaker::Breaker;
 use super::interest::Interest;
 use super::lost::{LostLog, LostWhy};
 use super::runner::{Orders, Parts, Runner};
 use super::status::{SinkMark, SinkRow, SinkStatus};
 use super::store::{Opening, Purpose, Store, StoreError};
 use super::switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};
+use crate::breaker::{Breaker, CircuitKind};
 use crate::config::Settings;
 use crate::journal::{Ancestor, Journal, JournalId, KnownDurable, Offset};
 use crate::telemetry::SinkMetrics;
@@ -140,7 +140,10 @@ impl ReadySinks {
                 .find(|mark| mark.name == name && mark.kind == sink.kind && mark.journal == journal.id());
             let switch = start.switches.iter().find(|switch| switch.sink == name);
             let enabled = switch.map_or(sink.enabled, |switch| switch.enabled);
-            let breaker = if settings.fault_tolerance.enabled { Breaker::new() } else { Breaker::disabled() };
+            let breaker = if settings.fault_tolerance.enabled { Breaker::new } else { Breaker::disabled }(
+                CircuitKind::Sink,
+                &name,
+            );
             let status = Arc::new(SinkStatus::new(&name, sink.kind, breaker, enabled));
             let (sender, orders) = watch::channel(Orders {
                 enabled,
