@@ -196,6 +196,7 @@ fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, 
         last_received: None,
         remembered: Vec::new(),
         switches: Vec::new(),
+        circuits: Arc::new(sluice::circuits::Circuits::new(true, Vec::new())),
         lost_log: Arc::new(|_| false),
         lost_why: Arc::new(|_| LostCause::Retention),
     });

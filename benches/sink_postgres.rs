@@ -114,6 +114,7 @@ fn take(server: &PostgresServer, journal: &Arc<Journal>, rows: u64) -> Taken {
         last_received: None,
         remembered: Vec::new(),
         switches: Vec::new(),
+        circuits: Arc::new(sluice::circuits::Circuits::new(true, Vec::new())),
         lost_log: Arc::new(|_| true),
         lost_why: Arc::new(|_| LostCause::Retention),
     };
