@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::key::KeyPath;
+use super::limits::LimitOverrides;
 use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
 use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
@@ -34,6 +35,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         if upstream.topics_per_link == Some(0) {
             checker.refuse(&path.key("topics_per_link"), 0, "must be at least 1");
         }
+        checker.limits(&path.key("limits"), &upstream.limits);
         // Where the upstream says nothing of its own, `[pool]` was checked already.
         if upstream.pool != super::PoolOverrides::default() {
             checker.pool(&settings.pool.overridden_by(&upstream.pool), Some(&path.key("pool")));
@@ -203,6 +205,26 @@ impl Checker<'_> {
         let [.., (least, backoff_min), (greatest, backoff_max)] = &durations;
         if backoff_min > backoff_max && (is_ours(least) || is_ours(greatest)) {
             self.above((least, &show_duration(*backoff_min)), (greatest, &show_duration(*backoff_max)));
+        }
+    }
+
+    fn limits(&mut self, path: &KeyPath, limits: &LimitOverrides) {
+        for (name, duration) in [
+            ("send_interval", limits.send_interval),
+            ("max_age", limits.max_age),
+            ("max_age_margin", limits.max_age_margin),
+        ] {
+            if let Some(duration) = duration {
+                self.not_forever(&path.key(name), duration);
+            }
+        }
+        if let (Some(age), Some(margin)) = (limits.max_age, limits.max_age_margin)
+            && !age.is_zero()
+            && margin >= age
+        {
+            let least = path.key("max_age_margin");
+            let message = format!("must be less than `{}` = {}", path.key("max_age"), show_duration(age));
+            self.refuse(&least, show_duration(margin), message);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::limits::LimitOverrides;
 use super::sink_settings::{FieldSettings, SinkSettings};
 use super::units::{self, ByteSize};
 
@@ -247,6 +248,9 @@ pub struct UpstreamSettings {
     /// Topics a link may carry; absent: what the dialect says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topics_per_link: Option<u32>,
+    /// What else it allows, where the dialect says otherwise.
+    #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
+    pub limits: LimitOverrides,
     /// A PEM file of certificates trusted beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
