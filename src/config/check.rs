@@ -182,7 +182,10 @@ impl Checker<'_> {
         };
         let min = key("min_connections");
         let max = key("max_connections");
+        let (quiet_min, quiet_max) = (key("silence_min"), key("silence_max"));
         let durations = [
+            (key("refused_wait"), pool.refused_wait),
+            (quiet_min.clone(), pool.silence_min),
             (key("health_check_interval"), pool.health_check_interval),
             (key("pong_timeout"), pool.pong_timeout),
             (key("connect_timeout"), pool.connect_timeout),
@@ -201,6 +204,13 @@ impl Checker<'_> {
             if is_ours(key) {
                 self.duration(key, *duration);
             }
+        }
+        if is_ours(&quiet_max) {
+            self.not_forever(&quiet_max, pool.silence_max);
+        }
+        let watched = !pool.silence_max.is_zero();
+        if watched && pool.silence_min > pool.silence_max && (is_ours(&quiet_min) || is_ours(&quiet_max)) {
+            self.above((&quiet_min, &show_duration(pool.silence_min)), (&quiet_max, &show_duration(pool.silence_max)));
         }
         let [.., (least, backoff_min), (greatest, backoff_max)] = &durations;
         if backoff_min > backoff_max && (is_ours(least) || is_ours(greatest)) {

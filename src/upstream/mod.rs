@@ -2,6 +2,7 @@
 
 mod connect;
 mod link;
+mod pace;
 mod placement;
 mod pool;
 mod resume;
@@ -9,6 +10,7 @@ mod status;
 mod subscriptions;
 
 pub use connect::ConnectError;
+pub use pace::{ConnectPace, Paces, SendPace, Sending};
 
 pub use pool::{Upstream, UpstreamError, Wiring, check_trust};
 pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};

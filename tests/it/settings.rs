@@ -279,6 +279,10 @@ fn settings_that_contradict_each_other_are_refused() {
             format!("{UPSTREAM}limits = {{ max_age = \"1h\", max_age_margin = \"2h\" }}\n"),
             &["s.toml:4: upstreams.feed.limits.max_age_margin = 2h: must be less than", "max_age` = 1h"],
         ),
+        (
+            "[pool]\nsilence_max = \"10s\"\n".into(),
+            &["pool.silence_min = 30s: must be at most `pool.silence_max` = 10s (s.toml:2)"],
+        ),
         ("[pool]\npong_timeout = \"0s\"\n".into(), &["s.toml:2: pool.pong_timeout = 0s: must be longer than 0"]),
         ("[batch]\nmin_size = 0\n".into(), &["s.toml:2: batch.min_size = 0: must be at least 1"]),
         ("[batch]\nmin_size = 6000\n".into(), &["s.toml:2: ", "at most `batch.max_size` = 5000 (built-in default)"]),
