@@ -8,11 +8,14 @@
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
 //! | `worker`    | a thread that owns what blocks                                             |
+//! | `file_work` | what stores of files do on it: live, or for a replay                       |
 //! | `interest`  | which events a sink takes                                                  |
 //! | `reading`   | reading the journal ahead of the store, so much and no more                |
 //! | `pacing`    | how many events a transaction takes                                        |
 //! | `hold`      | keeping retention behind the cursor                                        |
 //! | `runner`    | one sink at work                                                           |
+//! | `following` | where it is in the journal, and when the next batch is due                 |
+//! | `narrowing` | finding the rows that a store refuses                                      |
 //! | `lost`      | spans that a sink did not get                                              |
 //! | `status`    | how a sink stands                                                          |
 //! | `switch`    | switching a sink off and on at run time                                    |
@@ -21,10 +24,13 @@
 
 mod any_store;
 mod batch;
+mod file_work;
+mod following;
 mod hold;
 mod interest;
 mod jsonl;
 mod lost;
+mod narrowing;
 mod nats;
 mod pacing;
 mod postgres;
