@@ -125,12 +125,12 @@ impl Switches {
     /// Circuit breakers that are held.
     pub(super) fn circuits(&self) -> Vec<CircuitHold> {
         let held = self.lock_circuits();
-        let hold = |((kind, name), forced): (&(CircuitKind, String), &Forced)| CircuitHold {
+        let of = |((kind, name), forced): (&(CircuitKind, String), &Forced)| CircuitHold {
             kind: *kind,
             name: name.clone(),
             forced: Some(*forced),
         };
-        held.iter().map(hold).collect()
+        held.iter().map(of).collect()
     }
 
     /// For a snapshot.
@@ -147,11 +147,11 @@ struct Found {
 }
 
 /// Notes a hold, or that there is none any more; what was held before is given back.
-fn put(held: &mut Held, hold: &CircuitHold) -> Option<Forced> {
+fn put(circuits: &mut Held, hold: &CircuitHold) -> Option<Forced> {
     let key = (hold.kind, hold.name.clone());
     match hold.forced {
-        Some(forced) => held.insert(key, forced),
-        None => held.remove(&key),
+        Some(forced) => circuits.insert(key, forced),
+        None => circuits.remove(&key),
     }
 }
 

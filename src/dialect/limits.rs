@@ -46,7 +46,7 @@ impl MaxAge {
 
     /// The age at which a link is to be replaced.
     pub fn replace_at(self) -> Duration {
-        self.age - self.margin
+        self.age.saturating_sub(self.margin)
     }
 }
 

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {
         let wait = |text| wait_of(text, None, NOW);
-        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("120"), Some(Duration::from_mins(2)));
         assert_eq!(wait(" 0 "), Some(Duration::ZERO));
         assert_eq!(wait("Wed, 21 Oct 2026 07:28:00 GMT"), Some(Duration::from_mins(28)));
         assert_eq!(wait("Wed, 21 Oct 2026 06:28:00 GMT"), Some(Duration::ZERO), "it is over");

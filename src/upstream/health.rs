@@ -264,8 +264,8 @@ mod tests {
         let (now, limit) = (Instant::now(), MaxAge::new(DAY, Some(Duration::from_mins(10))));
         let links: Vec<LinkHealth> = (0..5).map(|link| LinkHealth::new(now, limit, f64::from(link) / 4.0)).collect();
         let at: Vec<Duration> = links.iter().map(|link| link.replaced_at().unwrap() - now).collect();
-        assert_eq!(at[0], DAY - Duration::from_mins(10));
-        assert_eq!(at[4], DAY - Duration::from_mins(5));
+        assert_eq!(at[0] + Duration::from_mins(10), DAY);
+        assert_eq!(at[4] + Duration::from_mins(5), DAY);
         assert!(at.windows(2).all(|pair| pair[0] < pair[1]), "{at:?}");
         assert_eq!(links[2].judge(now + at[2] - Duration::from_secs(1)), None);
         let sick = links[0].judge(now + at[0]).unwrap();
