@@ -196,12 +196,21 @@ impl Daemon {
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        let switches = Arc::new(Switches::read(&mut journal.reader())?);
+        switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        switches.keep_circuits(|kind, name| match kind {
+            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Sink => settings.sinks.contains_key(name),
+        });
+        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+            circuits: Arc::clone(&circuits),
+            paces: Arc::default(),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -227,13 +236,6 @@ impl Daemon {
             upstreams: Arc::clone(&watched),
             at_work: Mutex::default(),
         };
-        let switches = Arc::new(Switches::read(&mut journal.reader())?);
-        switches.keep_sinks(|name| settings.sinks.contains_key(name));
-        switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream => settings.upstreams.contains_key(name),
-            CircuitKind::Sink => settings.sinks.contains_key(name),
-        });
-        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let switch_log = SwitchLog {
             switches: Arc::clone(&switches),
             monitor: settings_identity,

@@ -19,6 +19,10 @@ pub enum GapCause {
     Handover,
     /// No link had room for it, since more important ones came.
     LeftOut,
+    /// Nothing came of it for longer than ever, while its link was up.
+    Silence,
+    /// An operator held the upstream's circuit open.
+    CircuitOpen,
 }
 
 /// A span that was not seen.

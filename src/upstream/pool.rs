@@ -12,9 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Connector;
 use super::keeper::Keeper;
+use super::pace::{ConnectPace, Paces};
 use super::placement::links_wanted;
 use super::resume::Began;
 use super::status::UpstreamStatus;
+use crate::breaker::{Breaker, CircuitKind};
+use crate::circuits::Circuits;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
 use crate::dialect::{Dialect, Limits};
@@ -38,6 +41,10 @@ pub struct Wiring {
     pub batch: BatchSettings,
     /// What the journal calls the daemon's own events.
     pub own: OwnIdentities,
+    /// Breakers.
+    pub circuits: Arc<Circuits>,
+    /// How often each host is connected to.
+    pub paces: Arc<Paces>,
 }
 
 /// Why an upstream cannot be set up.
@@ -75,6 +82,8 @@ pub(super) struct Shared {
     pub(super) status: Arc<UpstreamStatus>,
     pub(super) metrics: UpstreamMetrics,
     pub(super) began: Began,
+    pub(super) breaker: Breaker,
+    pub(super) pace: ConnectPace,
     wiring: Wiring,
 }
 
@@ -157,7 +166,7 @@ impl Upstream {
     ) -> Result<Self, UpstreamError> {
         let name = roster.upstream.clone();
         let pool = pool.overridden_by(&settings.pool);
-        let mut limits = dialect.limits();
+        let mut limits = dialect.limits().overridden_by(&settings.limits);
         limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
         let tls = trust(&name, settings)?;
@@ -187,6 +196,8 @@ impl Upstream {
         let shared = Shared {
             metrics: UpstreamMetrics::new(&name),
             began: Began::now(wiring.clock.last()),
+            breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
+            pace: wiring.paces.of(&connections.manager().address(), limits.connects),
             status: Arc::new(status),
             name,
             pool,
