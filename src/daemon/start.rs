@@ -1,5 +1,6 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
 use super::figures::Commits;
+use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
 use super::own_events::event_block;
@@ -25,14 +27,16 @@ use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
-    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
-    STATE_MONITOR,
+    self, COVERAGE_MONITOR, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions,
+    LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR,
+    SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
+use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
@@ -98,6 +102,7 @@ pub struct Daemon {
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
     history: Arc<History>,
+    gap_log: Arc<GapLog>,
     views: Arc<Views>,
     ingest: Option<Runtime>,
     links: JoinSet<()>,
@@ -180,6 +185,7 @@ impl Daemon {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
             retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
+            coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
@@ -187,6 +193,10 @@ impl Daemon {
         let resumable = assembled.values().filter(|assembled| assembled.dialect.resumption().is_some());
         let resumed = find_tokens(&journal, checkpoint.as_ref(), resumable.map(|assembled| &assembled.roster))?;
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        let ledger = Arc::new(open_ledger(settings, &journal, recovered.last_received, &assembled)?);
+        let ledger_identities = LedgerIdentities { gaps: Arc::clone(&own.gaps), coverage: Arc::clone(&own.coverage) };
+        let gap_log =
+            Arc::new(GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), ledger_identities));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
@@ -226,8 +236,11 @@ impl Daemon {
         drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
         let watched: Arc<[Watched]> = watched.into();
         live_state.get_or_init(|| {
-            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+            let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
+            LiveState::new(state_identity, watched, ledger, Arc::clone(&switches), Arc::clone(&clock), started)
         });
+        // Before a link can bring anything; what is refused now is tried again.
+        gap_log.flush();
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
@@ -272,6 +285,7 @@ impl Daemon {
             sinks: sinks.sinks(),
             switch_log,
             works: Arc::clone(&works),
+            ledger,
         }));
 
         let ingest = runtime::Builder::new_multi_thread()
@@ -285,12 +299,13 @@ impl Daemon {
             links.spawn_on(upstream.run(stop_links.clone()), ingest.handle());
         }
         let http = {
-            let (view, history, stop) = (Arc::clone(&view), Arc::clone(&history), stop_http.clone());
+            let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
+            let stop = stop_http.clone();
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let tending = tend(Arc::clone(&view), history, metrics.clone());
+                        let tending = tend(Arc::clone(&view), history, gap_log, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
                             stopping.cancelled().await;
@@ -310,6 +325,7 @@ impl Daemon {
             journal,
             view,
             history,
+            gap_log,
             views,
             ingest: Some(ingest),
             links,
@@ -351,6 +367,7 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
+        let read_until = self.gap_log.now();
         self.stop_links.cancel();
         let links = &mut self.links;
         let drained = tokio::time::timeout_at(deadline, async { while links.join_next().await.is_some() {} });
@@ -363,6 +380,12 @@ impl Daemon {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
         self.history.end();
+        if drained {
+            let gap_log = Arc::clone(&self.gap_log);
+            // Beside this thread, as below. Where links did not hand over all that they had, the next start counts from what is
+            // durable, as after a crash.
+            tokio::task::spawn_blocking(move || gap_log.down(read_until, deadline)).await.ok();
+        }
         let journal = Arc::clone(&self.journal);
         // Beside this thread, so that a second signal is heard meanwhile.
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -453,6 +476,35 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
     })
 }
 
+/// The gap ledger as the journal has it. What was in force when the daemon died is down since then; what is not in the settings
+/// any more is not watched any more.
+fn open_ledger(
+    settings: &Settings,
+    journal: &Journal,
+    last_received: Option<UnixNanos>,
+    assembled: &BTreeMap<String, Assembled>,
+) -> Result<GapLedger, JournalError> {
+    let Some(last_received) = last_received else { return Ok(GapLedger::default()) };
+    let ledger = GapLedger::of(read_standing(&mut journal.reader(), last_received)?);
+    let wanted: HashSet<(&str, &str, &str)> = settings
+        .monitors
+        .iter()
+        .flat_map(|(name, monitor)| {
+            monitor.topics.iter().map(|topic| (monitor.upstream.as_str(), name.as_str(), topic.as_str()))
+        })
+        .collect();
+    ledger
+        .later(ledger.unwatch(|upstream, monitor, topic| wanted.contains(&(upstream, monitor, topic)), last_received));
+    // Nothing is in force after a stop in order: it has said so itself.
+    ledger.later(ledger.down(last_received.saturating_sub(crash_grace(settings.batch.timeout))));
+    for Assembled { roster, .. } in assembled.values() {
+        for monitor in &roster.monitors {
+            ledger.awake(&roster.upstream, &monitor.identity.name);
+        }
+    }
+    Ok(ledger)
+}
+
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
 /// Ages are counted from `newest`, the journal's last stamp.
 fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: UnixNanos) -> Result<u64, JournalError> {
@@ -501,12 +553,18 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
 }
 
 /// Keeps gauges true, and the history going.
-async fn tend(view: Arc<DaemonView>, history: Arc<History>, metrics: MetricsHandle) -> Result<(), ServerError> {
+async fn tend(
+    view: Arc<DaemonView>,
+    history: Arc<History>,
+    gap_log: Arc<GapLog>,
+    metrics: MetricsHandle,
+) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     loop {
         ticks.tick().await;
         view.tend();
         history.tend(Instant::now());
+        gap_log.flush();
         metrics.tend();
     }
 }

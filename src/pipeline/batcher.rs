@@ -18,7 +18,7 @@ use crate::journal::{
     ResumeToken, SourceSlot,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
-use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
+use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, Gap, GapRecord, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
 use crate::monitor::roster::{Monitor, Roster};
@@ -44,6 +44,7 @@ enum Own {
     Quarantine = 0,
     Gap = 1,
     Retry = 2,
+    Coverage = 3,
 }
 
 /// What the journal calls the daemon's own events.
@@ -55,6 +56,8 @@ pub struct OwnIdentities {
     pub gaps: Arc<MonitorIdentity>,
     /// Quarantined frames that were parsed again.
     pub retries: Arc<MonitorIdentity>,
+    /// What else the gap ledger is made of.
+    pub coverage: Arc<MonitorIdentity>,
 }
 
 /// The batch of one link.
@@ -71,7 +74,7 @@ pub struct Batcher {
     verdicts: Vec<Verdict>,
     topics: Vec<Arc<str>>,
     /// By [`Own`].
-    own_topics: [Arc<str>; 3],
+    own_topics: [Arc<str>; 4],
     /// Where the upstream can be taken up again behind what is in the batch.
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
@@ -94,7 +97,7 @@ impl Batcher {
             order: BurstOrder::default(),
             verdicts: Vec::new(),
             topics,
-            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into()],
+            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into(), COVERAGE_TOPIC.into()],
             tokens: Vec::new(),
             link_topics: Vec::new(),
         }
@@ -209,6 +212,9 @@ impl Batcher {
                 start: gap.start.to_string(),
                 end: gap.end.to_string(),
                 resumed_from: gap.resumed_from.clone(),
+                id: None,
+                missing: None,
+                filled: None,
             };
             // Strings only: serialization has nothing to refuse.
             let payload = serde_json::to_vec(&record).unwrap_or_default();
@@ -216,6 +222,32 @@ impl Batcher {
                 closed.extend(self.close());
             }
             self.push_own(Own::Gap, monitor, &payload, gap.end);
+        }
+        self.opened.get_or_insert(now);
+        self.counted.get_or_insert(now);
+    }
+
+    /// Records what the gap ledger answered, at the moment `received`.
+    pub fn record_ledger(
+        &mut self,
+        records: &[LedgerRecord],
+        received: UnixNanos,
+        now: Instant,
+        closed: &mut Vec<EncodedBlock>,
+    ) {
+        if records.is_empty() {
+            return;
+        }
+        for record in records {
+            let payload = record.to_payload();
+            if !self.has_room_for(1, payload.len()) {
+                closed.extend(self.close());
+            }
+            let kind = match record {
+                LedgerRecord::Gap(_) => Own::Gap,
+                LedgerRecord::Coverage(_) => Own::Coverage,
+            };
+            self.push_own(kind, record.monitor(), &payload, received);
         }
         self.opened.get_or_insert(now);
         self.counted.get_or_insert(now);
@@ -351,6 +383,7 @@ impl Batcher {
             Own::Quarantine => &self.own.quarantine,
             Own::Gap => &self.own.gaps,
             Own::Retry => &self.own.retries,
+            Own::Coverage => &self.own.coverage,
         };
         let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
         self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });
