@@ -75,7 +75,7 @@ impl GapLog {
     /// The daemon has stopped reading at `start`: whatever was in force is down from then on. Blocking, at most until `deadline`;
     /// what was handed over is durable when the journal has been closed.
     pub(super) fn down(&self, start: UnixNanos, deadline: Instant) {
-        self.ledger.later(self.ledger.down(start));
+        self.ledger.later(self.ledger.down(|_, _| start));
         while !self.flush() {
             let over = matches!(self.journal.state(), JournalState::Failed(_) | JournalState::Closed);
             if over || Instant::now() >= deadline {

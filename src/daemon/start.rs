@@ -486,6 +486,12 @@ fn open_ledger(
 ) -> Result<GapLedger, JournalError> {
     let Some(last_received) = last_received else { return Ok(GapLedger::default()) };
     let ledger = GapLedger::of(read_standing(&mut journal.reader(), last_received)?);
+    // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
+    // because a link hands its blocks over in order.
+    let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
+    ledger.later(
+        ledger.down(|upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))),
+    );
     let wanted: HashSet<(&str, &str, &str)> = settings
         .monitors
         .iter()
@@ -495,8 +501,6 @@ fn open_ledger(
         .collect();
     ledger
         .later(ledger.unwatch(|upstream, monitor, topic| wanted.contains(&(upstream, monitor, topic)), last_received));
-    // Nothing is in force after a stop in order: it has said so itself.
-    ledger.later(ledger.down(last_received.saturating_sub(crash_grace(settings.batch.timeout))));
     for Assembled { roster, .. } in assembled.values() {
         for monitor in &roster.monitors {
             ledger.awake(&roster.upstream, &monitor.identity.name);

@@ -199,7 +199,7 @@ impl GapLedger {
         start: UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
-        self.lock().lose(&roster.upstream, wanted(roster, topics), start, cause)
+        self.lock().lose(&roster.upstream, wanted(roster, topics), |_| start, cause)
     }
 
     /// As [`GapLedger::lost`], for one monitor alone. With a cause that an operator chose it stays so until it is
@@ -213,7 +213,7 @@ impl GapLedger {
         start: UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
-        self.lock().lose(upstream, of_one(monitor, topics), start, cause)
+        self.lock().lose(upstream, of_one(monitor, topics), |_| start, cause)
     }
 
     /// A monitor is wanted again: its gaps end when its topics are in force.
@@ -252,9 +252,9 @@ impl GapLedger {
         }))
     }
 
-    /// Nothing is read any more: whatever is in force is lost to downtime.
+    /// Nothing is read any more: whatever is in force is lost to downtime, since what `start` says of an upstream's topic.
     #[must_use = "it must get into the journal"]
-    pub fn down(&self, start: UnixNanos) -> Vec<LedgerRecord> {
+    pub fn down(&self, start: impl Fn(&str, &str) -> UnixNanos) -> Vec<LedgerRecord> {
         let mut state = self.lock();
         let mut in_force: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
         for (subject, entries) in &state.subjects {
@@ -262,9 +262,10 @@ impl GapLedger {
                 in_force.entry(Arc::clone(&entry.upstream)).or_default().push(subject.clone());
             }
         }
-        let lost = in_force
-            .into_iter()
-            .map(|(upstream, subjects)| state.lose(&upstream, subjects.into_iter(), start, GapCause::Downtime));
+        let lost = in_force.into_iter().map(|(upstream, subjects)| {
+            let start = |topic: &str| start(&upstream, topic);
+            state.lose(&upstream, subjects.into_iter(), start, GapCause::Downtime)
+        });
         lost.collect::<Vec<_>>().concat()
     }
 
@@ -447,13 +448,14 @@ impl State {
         &mut self,
         upstream: &str,
         subjects: impl Iterator<Item = Subject>,
-        start: UnixNanos,
+        start_of: impl Fn(&str) -> UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
         let upstream = self.upstream(upstream);
         let mut records = Vec::new();
         let mut lost: BTreeMap<(Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();
         for subject in subjects {
+            let start = start_of(&subject.topic);
             let entries = self.subjects.entry(subject.clone()).or_default();
             let place = entries.iter().position(|entry| entry.upstream == upstream).unwrap_or_else(|| {
                 let upstream = Arc::clone(&upstream);
@@ -515,7 +517,7 @@ impl State {
 
     fn unwatch(&mut self, wanted: impl Fn(&str, &str, &str) -> bool, at: UnixNanos) -> Vec<LedgerRecord> {
         let mut records = Vec::new();
-        let mut dropped: BTreeMap<(Arc<str>, Arc<str>), Vec<Arc<str>>> = BTreeMap::new();
+        let mut dropped: BTreeMap<(Arc<str>, Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();
         let closed = &mut self.closed;
         self.subjects.retain(|subject, entries| {
             entries.retain(|entry| {
@@ -523,6 +525,7 @@ impl State {
                     return true;
                 }
                 // What was down to the end is not missed: nobody says that it was wanted at the time.
+                let down = entry.open.iter().filter(|gap| gap.cause == GapCause::Downtime).map(|gap| gap.start).min();
                 for gap in entry.open.iter().filter(|gap| gap.cause != GapCause::Downtime && gap.start < at) {
                     let total = closed.entry((Arc::clone(&entry.upstream), gap.cause)).or_default();
                     *total = total.saturating_add(at.since(gap.start));
@@ -539,17 +542,17 @@ impl State {
                         filled: None,
                     }));
                 }
-                let key = (Arc::clone(&entry.upstream), Arc::clone(&subject.monitor));
+                let key = (Arc::clone(&entry.upstream), Arc::clone(&subject.monitor), down.unwrap_or(at));
                 dropped.entry(key).or_default().push(Arc::clone(&subject.topic));
                 false
             });
             !entries.is_empty()
         });
-        records.extend(dropped.into_iter().map(|((upstream, monitor), topics)| {
+        records.extend(dropped.into_iter().map(|((upstream, monitor, until), topics)| {
             LedgerRecord::Coverage(CoverageRecord::Unwatched(UnwatchedRecord {
                 monitor: monitor.to_string(),
                 upstream: upstream.to_string(),
-                until: at.to_string(),
+                until: until.to_string(),
                 topics: names(&topics),
             }))
         }));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::journaled::{Journaled, Key, Period};
 use super::listing::{Bounds, GapQuery, each_of};
 use crate::clock::UnixNanos;
-use crate::journal::{BlockFilter, JournalError, JournalReader, TimeRange};
+use crate::journal::{BlockFilter, JournalError, JournalReader, Offset, TimeRange};
 
 /// How complete a topic is, or all of them together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct CompletenessRow {
 /// How complete what was asked for is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completeness {
-    /// Where the span begins, RFC 3339: as it was asked for, at the earliest with the journal.
+    /// Where the span begins, RFC 3339: as it was asked for, at the earliest with the journal, or what was watched first.
     pub since: String,
     /// Where it ends.
     pub until: String,
@@ -73,12 +73,13 @@ pub fn completeness(
     query: &GapQuery,
     now: UnixNanos,
 ) -> Result<Completeness, JournalError> {
+    let journaled = Journaled::read(reader, query.since.unwrap_or(UnixNanos(i64::MIN)))?;
+    let first = journaled.watched.values().flatten().map(|period| period.since).min().unwrap_or(now);
     // Of what retention has deleted nobody knows what was missed.
-    let begins = first_received(reader)?.unwrap_or(now);
+    let begins = if reader.earliest()? == Offset::ZERO { first } else { first_received(reader)?.unwrap_or(now) };
     let since = query.since.unwrap_or(begins).max(begins);
     let until = query.until.unwrap_or(now).min(now).max(since);
     let span = (since, until);
-    let journaled = Journaled::read(reader, since)?;
     let every = GapQuery {
         causes: Vec::new(),
         open: false,
