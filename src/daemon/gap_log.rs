@@ -87,3 +87,70 @@ impl GapLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::own_events::event_block;
+    use super::super::watching::watching;
+    use super::*;
+    use crate::config::JournalSettings;
+    use crate::dialect::TopicId;
+    use crate::journal::{COVERAGE_MONITOR, GAPS_MONITOR, JournalOptions, Notice, OWN_DOMAIN};
+    use crate::monitor::roster::Identities;
+    use crate::recovery::gaps::{last_received, read_standing};
+
+    #[test]
+    fn what_a_full_queue_refuses_is_in_the_journal_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (go_on, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let journal = Journal::open(
+            dir.path(),
+            JournalOptions {
+                // The writer stands still after its first group.
+                observer: Box::new(move |notice| {
+                    if matches!(notice, Notice::Committed(_)) {
+                        drop(held.lock().unwrap().recv());
+                    }
+                }),
+                ..JournalOptions::new(JournalSettings::default())
+            },
+        );
+        let journal = Arc::new(journal.unwrap().0);
+        let (watched, own) = watching();
+        let clock = Arc::new(ReceivedClock::default());
+        let mut identities = Identities::default();
+        let identities = LedgerIdentities {
+            gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
+            coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
+        };
+        let ledger = Arc::new(GapLedger::default());
+        let log = GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), identities);
+        let give = || journal.try_submit_own(event_block(&own, "t", &1, clock.stamp()));
+        give().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while journal.durable().0 == 0 {
+            assert!(Instant::now() < deadline, "the writer takes the first block");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        while give().is_ok() {}
+
+        let topics = || [TopicId(0), TopicId(1)];
+        ledger.later(ledger.covered(&watched[0].roster, topics(), clock.stamp(), None));
+        assert!(!log.flush(), "there is no room");
+        let after_that = std::thread::scope(|scope| {
+            let stopping = scope.spawn(|| log.down(clock.stamp(), deadline));
+            drop(go_on);
+            stopping.join().unwrap();
+            ledger.standing()
+        });
+        assert!(log.flush(), "nothing is left");
+        journal.close().unwrap();
+        assert_eq!(after_that.topics.iter().filter(|topic| topic.open.len() == 1).count(), 3);
+        let mut reader = journal.reader();
+        let end = last_received(&mut reader).unwrap().unwrap();
+        assert_eq!(read_standing(&mut reader, end).unwrap(), after_that, "and is read back as it was");
+    }
+}
