@@ -52,8 +52,9 @@ impl GapLog {
         Self { ledger, journal, clock, identities, waiting: Mutex::default() }
     }
 
-    /// This moment, as the ledger counts.
-    pub(super) fn now(&self) -> UnixNanos {
+    /// The daemon stops: whatever is lost from now on is lost to downtime. This moment, as the ledger counts.
+    pub(super) fn stopping(&self) -> UnixNanos {
+        self.ledger.stopping();
         self.clock.stamp()
     }
 
@@ -112,7 +113,7 @@ mod tests {
                 // The writer stands still after its first group.
                 observer: Box::new(move |notice| {
                     if matches!(notice, Notice::Committed(_)) {
-                        drop(held.lock().unwrap().recv());
+                        held.lock().unwrap().recv().ok();
                     }
                 }),
                 ..JournalOptions::new(JournalSettings::default())
@@ -138,7 +139,7 @@ mod tests {
         while give().is_ok() {}
 
         let topics = || [TopicId(0), TopicId(1)];
-        ledger.later(ledger.covered(&watched[0].roster, topics(), clock.stamp(), None));
+        ledger.later(ledger.covered(&watched.now()[0].roster, topics(), clock.stamp(), None));
         assert!(!log.flush(), "there is no room");
         let after_that = std::thread::scope(|scope| {
             let stopping = scope.spawn(|| log.down(clock.stamp(), deadline));

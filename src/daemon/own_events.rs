@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::gap_log::LedgerIdentities;
-use super::view::Watched;
+use super::watched::Watched;
 use crate::clock::UnixNanos;
 use crate::journal::{
     AccountDelta, BlockBuilder, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path, SourceSlot,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::own_events::{CountsRecord, event_block};
 use super::switches::{SettingsRecord, Switches};
-use super::view::Watched;
+use super::watched::{Watched, WatchedList};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
 use crate::monitor::gap::{GapCause, WatchedRecord};
@@ -62,7 +62,7 @@ struct TopicRecord {
 /// the short locks of status.
 pub(super) struct LiveState {
     monitor: Arc<MonitorIdentity>,
-    watched: Arc<[Watched]>,
+    watched: Arc<WatchedList>,
     ledger: Arc<GapLedger>,
     switches: Arc<Switches>,
     clock: Arc<ReceivedClock>,
@@ -73,7 +73,7 @@ impl LiveState {
     /// Of what is `watched`, journaled under `monitor`.
     pub(super) fn new(
         monitor: Arc<MonitorIdentity>,
-        watched: Arc<[Watched]>,
+        watched: Arc<WatchedList>,
         ledger: Arc<GapLedger>,
         switches: Arc<Switches>,
         clock: Arc<ReceivedClock>,
@@ -88,14 +88,15 @@ impl LiveState {
     }
 
     fn record(&self) -> StateRecord {
+        let watched = self.watched.now();
         let Standing { next_id, topics } = self.ledger.standing();
         StateRecord {
             started: self.started.to_string(),
-            monitors: CountsRecord::of_all(&self.watched),
+            monitors: CountsRecord::of_all(&watched),
             gaps: topics.iter().flat_map(gaps_of).collect(),
             next_gap_id: next_id,
             watched: watched_of(&topics),
-            topics: self.watched.iter().flat_map(stuck_topics_of).collect(),
+            topics: watched.iter().flat_map(stuck_topics_of).collect(),
             settings: self.switches.record(),
         }
     }
@@ -129,7 +130,7 @@ fn watched_of(topics: &[StandingTopic]) -> Vec<WatchedRecord> {
     records.collect()
 }
 
-fn stuck_topics_of(Watched { roster, status, .. }: &Watched) -> Vec<TopicRecord> {
+fn stuck_topics_of(Watched { roster, status }: &Watched) -> Vec<TopicRecord> {
     let states = status.topics();
     let stuck = roster.topics.iter().zip(&states).filter_map(|(topic, state)| {
         let reason = match state {
@@ -155,7 +156,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_what_is_missing_now_for_each_monitor_that_wants_it() {
         let (watched, own) = watching();
-        let Watched { roster, status, .. } = &watched[0];
+        let Watched { roster, status } = &watched.now()[0];
         roster.monitors[0].totals.add(Counts { messages: 5, control: 1, quarantined: 1 });
         roster.monitors[0].totals.add_repeat();
         let start = UnixNanos(1_723_161_255_000_000_000);

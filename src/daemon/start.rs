@@ -1,17 +1,16 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
+use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
@@ -21,7 +20,9 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::view::{DaemonView, Shown, Watched};
+use super::upstreams::{ApplyError, Faults, Upstreams, wanted_topics};
+use super::view::{DaemonView, Shown};
+use super::watched::Watched;
 use super::works::Works;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -41,7 +42,7 @@ use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
-use crate::upstream::{Upstream, UpstreamError, Wiring};
+use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
@@ -105,11 +106,11 @@ pub struct Daemon {
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     ingest: Option<Runtime>,
-    links: JoinSet<()>,
+    upstreams: Arc<Upstreams>,
+    upstream_faults: Faults,
     sinks: RunningSinks,
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
-    stop_links: CancellationToken,
     stop_http: CancellationToken,
     stop_timeout: Duration,
 }
@@ -123,6 +124,15 @@ pub struct Stopped {
     pub drained: bool,
 }
 
+impl From<ApplyError> for StartError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Assembly(error) => error.into(),
+            ApplyError::Upstream(error) => error.into(),
+        }
+    }
+}
+
 impl Daemon {
     /// Opens the journal, rebuilds what was seen lately, and connects.
     ///
@@ -133,8 +143,8 @@ impl Daemon {
             return Err(StartError::NothingToDo);
         }
         let (began, started) = (Instant::now(), UnixNanos::now());
-        // Everything that settings can get wrong comes before any port or file; the hasher's key does not matter for it.
-        assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
+        // Everything that settings can get wrong comes before any port or file.
+        check(settings)?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
 
         let ready_sinks = ReadySinks::new(settings)?;
@@ -189,11 +199,12 @@ impl Daemon {
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
-        let assembled = assemble(settings, &hasher, &mut identities)?;
-        let resumable = assembled.values().filter(|assembled| assembled.dialect.resumption().is_some());
-        let resumed = find_tokens(&journal, checkpoint.as_ref(), resumable.map(|assembled| &assembled.roster))?;
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
-        let ledger = Arc::new(open_ledger(settings, &journal, recovered.last_received, &assembled)?);
+        let ledger = match recovered.last_received {
+            Some(last_received) => GapLedger::of(read_standing(&mut journal.reader(), last_received)?),
+            None => GapLedger::default(),
+        };
+        let ledger = Arc::new(ledger);
         let ledger_identities = LedgerIdentities { gaps: Arc::clone(&own.gaps), coverage: Arc::clone(&own.coverage) };
         let gap_log =
             Arc::new(GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), ledger_identities));
@@ -203,38 +214,49 @@ impl Daemon {
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+            ledger: Arc::clone(&ledger),
         };
-        let known = assembled
-            .iter()
-            .map(|(name, Assembled { dialect, roster })| (name.clone(), (Arc::clone(dialect), Arc::clone(roster))));
+        let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
+        let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
+        let ingest = runtime::Builder::new_multi_thread()
+            .thread_name("ingest")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let own = wiring.own.clone();
+        let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
+        let upstreams = Arc::new(upstreams);
+        let watched = upstreams.list();
+        upstreams.apply(settings, &BTreeMap::new())?;
+        let resumable = watched.resumable();
+        let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
+        if let Some(last_received) = recovered.last_received {
+            settle(&ledger, settings, &journal, last_received);
+        }
+        for Watched { roster, .. } in watched.now() {
+            for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
+                ledger.awake(&roster.upstream, &monitor.identity.name);
+            }
+        }
         let retrier = Retrier {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
             clock: Arc::clone(&clock),
-            own: wiring.own.clone(),
+            own,
             batch: settings.batch.clone(),
-            upstreams: known.collect(),
+            upstreams: Arc::clone(&watched),
             at_work: Mutex::default(),
         };
-        let mut upstreams = Vec::new();
-        let mut watched = Vec::new();
-        for (name, Assembled { dialect, roster }) in assembled {
-            // Assembled from the settings' own upstreams.
-            let Some(upstream) = settings.upstreams.get(&name) else { continue };
-            let upstream = Upstream::new(upstream, &settings.pool, dialect, Arc::clone(&roster), wiring.clone())?;
-            watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
-            upstreams.push(upstream);
-        }
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         let switch_log = SwitchLog {
             switches: Arc::clone(&switches),
-            monitor: identities.of(SETTINGS_MONITOR, OWN_DOMAIN),
+            monitor: settings_identity,
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
-        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
-        let watched: Arc<[Watched]> = watched.into();
+        drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
             LiveState::new(state_identity, watched, ledger, Arc::clone(&switches), Arc::clone(&clock), started)
@@ -242,7 +264,6 @@ impl Daemon {
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
-        let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
@@ -262,7 +283,7 @@ impl Daemon {
         // Sinks have said by now what they need.
         journal.begin_retention();
         let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
-        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
+        let summary = Summary::new(settings, &decided, remembered, &watched.now(), address, began.elapsed());
         let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
@@ -288,16 +309,8 @@ impl Daemon {
             ledger,
         }));
 
-        let ingest = runtime::Builder::new_multi_thread()
-            .thread_name("ingest")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let (stop_links, stop_http) = (CancellationToken::new(), CancellationToken::new());
-        let mut links = JoinSet::new();
-        for upstream in upstreams {
-            links.spawn_on(upstream.run(stop_links.clone()), ingest.handle());
-        }
+        let stop_http = CancellationToken::new();
+        upstreams.begin();
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
             let stop = stop_http.clone();
@@ -328,11 +341,11 @@ impl Daemon {
             gap_log,
             views,
             ingest: Some(ingest),
-            links,
+            upstreams,
+            upstream_faults,
             sinks,
             works,
             http: Some(http),
-            stop_links,
             stop_http,
             stop_timeout: settings.daemon.stop_timeout,
         })
@@ -352,10 +365,7 @@ impl Daemon {
     pub async fn fault(&mut self) -> Fault {
         tokio::select! {
             error = self.journal.failed() => Fault::Journal(error),
-            ended = self.links.join_next() => match ended {
-                Some(Err(error)) => Fault::Link(error.to_string()),
-                Some(Ok(())) | None => Fault::Link("it ended without being told to".into()),
-            },
+            error = self.upstream_faults.next() => Fault::Link(error),
             error = self.sinks.broken() => Fault::Sink(error),
         }
     }
@@ -367,11 +377,8 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
-        let read_until = self.gap_log.now();
-        self.stop_links.cancel();
-        let links = &mut self.links;
-        let drained = tokio::time::timeout_at(deadline, async { while links.join_next().await.is_some() {} });
-        let drained = drained.await.is_ok();
+        let read_until = self.gap_log.stopping();
+        let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
         if let Some(ingest) = self.ingest.take() {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();
@@ -476,37 +483,15 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
     })
 }
 
-/// The gap ledger as the journal has it. What was in force when the daemon died is down since then; what is not in the settings
-/// any more is not watched any more.
-fn open_ledger(
-    settings: &Settings,
-    journal: &Journal,
-    last_received: Option<UnixNanos>,
-    assembled: &BTreeMap<String, Assembled>,
-) -> Result<GapLedger, JournalError> {
-    let Some(last_received) = last_received else { return Ok(GapLedger::default()) };
-    let ledger = GapLedger::of(read_standing(&mut journal.reader(), last_received)?);
+/// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
+fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, last_received: UnixNanos) {
     // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
     // because a link hands its blocks over in order.
     let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
     ledger.later(
         ledger.down(|upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))),
     );
-    let wanted: HashSet<(&str, &str, &str)> = settings
-        .monitors
-        .iter()
-        .flat_map(|(name, monitor)| {
-            monitor.topics.iter().map(|topic| (monitor.upstream.as_str(), name.as_str(), topic.as_str()))
-        })
-        .collect();
-    ledger
-        .later(ledger.unwatch(|upstream, monitor, topic| wanted.contains(&(upstream, monitor, topic)), last_received));
-    for Assembled { roster, .. } in assembled.values() {
-        for monitor in &roster.monitors {
-            ledger.awake(&roster.upstream, &monitor.identity.name);
-        }
-    }
-    Ok(ledger)
+    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.

@@ -6,8 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixNanos;
-
 /// The topic of gaps in the journal, under the domain `_sluice`.
 pub const GAP_TOPIC: &str = "gap";
 
@@ -114,19 +112,6 @@ impl Filled {
             Self::Unknown => "unknown",
         }
     }
-}
-
-/// A span that was not seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// When the topic was lost, as received time.
-    pub start: UnixNanos,
-    /// When it was back.
-    pub end: UnixNanos,
-    /// Why.
-    pub cause: GapCause,
-    /// Where the upstream was asked to go on from, so that what was missed comes after all.
-    pub resumed_from: Option<String>,
 }
 
 /// A gap that is over, as the journal holds it.

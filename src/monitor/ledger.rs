@@ -11,6 +11,7 @@
 //! | one monitor was stopped, put to rest        | [`GapLedger::monitor_lost`]                      |
 //! | it is wanted again                          | [`GapLedger::awake`], or [`GapLedger::monitor_covered`] where its topic is in force already |
 //! | it was deleted, or gave up a topic          | [`GapLedger::unwatch`]                           |
+//! | a roster's next generation                  | [`GapLedger::adopted`]                           |
 //! | a sequence leaps                            | [`GapLedger::missed`]                            |
 //! | the daemon stops, or finds that it had      | [`GapLedger::down`]                              |
 
@@ -22,7 +23,7 @@ use super::gap::{
     AmendedRecord, CoverageRecord, Filled, GapCause, GapOpenRecord, GapRecord, LedgerRecord, UnwatchedRecord,
     WatchedRecord,
 };
-use super::roster::Roster;
+use super::roster::{Pause, Roster};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 
@@ -112,6 +113,7 @@ struct State {
     upstreams: BTreeSet<Arc<str>>,
     closed: BTreeMap<(Arc<str>, GapCause), Duration>,
     outbox: Vec<LedgerRecord>,
+    stopping: bool,
 }
 
 /// What redundant upstreams bring the same of.
@@ -250,6 +252,35 @@ impl GapLedger {
             filled: Some(filled),
             unfilled: false,
         }))
+    }
+
+    /// The daemon stops: what a link lets go from now on is lost to downtime.
+    pub fn stopping(&self) {
+        self.lock().stopping = true;
+    }
+
+    /// An upstream's roster has another generation: monitors that pause in it are lost at this moment, those that do no longer are
+    /// awake. Their gaps end with [`GapLedger::covered`] of what is in force for them.
+    #[must_use = "it must get into the journal"]
+    pub fn adopted(&self, before: &Roster, after: &Roster, at: UnixNanos) -> Vec<LedgerRecord> {
+        let mut records = Vec::new();
+        for (index, monitor) in (0..).zip(&before.monitors) {
+            let name = &monitor.identity.name;
+            let paused = after.monitors.iter().find(|other| other.identity.name == *name).and_then(|other| other.pause);
+            if let (None, Some(pause)) = (monitor.pause, paused) {
+                let cause = match pause {
+                    Pause::Resting => GapCause::Rest,
+                    Pause::Stopped => GapCause::Stopped,
+                };
+                let topics = before.routes.iter().filter(|route| route.monitor == index);
+                let topics = topics.map(|route| before.topic_name(route.topic));
+                records.extend(self.monitor_lost(&before.upstream, name, topics, at, cause));
+            }
+        }
+        for monitor in after.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
+            self.awake(&after.upstream, &monitor.identity.name);
+        }
+        records
     }
 
     /// Nothing is read any more: whatever is in force is lost to downtime, since what `start` says of an upstream's topic.
@@ -452,11 +483,17 @@ impl State {
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
         let upstream = self.upstream(upstream);
+        let cause = if self.stopping && !cause.is_chosen() { GapCause::Downtime } else { cause };
         let mut records = Vec::new();
         let mut lost: BTreeMap<(Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();
         for subject in subjects {
             let start = start_of(&subject.topic);
             let entries = self.subjects.entry(subject.clone()).or_default();
+            let ends_by_itself = matches!(cause, GapCause::Handover | GapCause::Downtime);
+            if ends_by_itself && entries.iter().all(|entry| entry.upstream != upstream) {
+                // Given up before it was let go: there is nothing to miss.
+                continue;
+            }
             let place = entries.iter().position(|entry| entry.upstream == upstream).unwrap_or_else(|| {
                 let upstream = Arc::clone(&upstream);
                 let (watched, covered, open) = (start, start, Vec::new());

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{MonitorSettings, QuarantineSettings};
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::Identities;
+use crate::monitor::roster::{Identities, RosterParts};
 
 const BOTH: TopicId = TopicId(0);
 const OF_B: TopicId = TopicId(1);
 
 /// Monitors `a` and `b` want `both`, and `b` alone `of-b`.
 fn roster(upstream: &str) -> Roster {
+    paused(upstream, &BTreeMap::new())
+}
+
+/// As [`roster`], and some of them pause.
+fn paused(upstream: &str, pauses: &BTreeMap<String, Pause>) -> Roster {
     let monitor = |topics: &str| -> MonitorSettings {
         toml::from_str(&format!(
             "domain = \"d\"\nupstream = \"{upstream}\"\ntopics = {topics}\nevent = {{ id = \"/id\" }}"
@@ -20,8 +25,9 @@ fn roster(upstream: &str) -> Roster {
     };
     let monitors =
         BTreeMap::from([("a".to_owned(), monitor("[\"both\"]")), ("b".to_owned(), monitor("[\"both\", \"of-b\"]"))]);
-    let (quarantine, mut identities) = (QuarantineSettings::default(), Identities::default());
-    Roster::new(upstream, &monitors, &[], &quarantine, &IdHasher::new(1), &mut identities).unwrap()
+    let (quarantine, hasher) = (QuarantineSettings::default(), IdHasher::new(1));
+    let parts = RosterParts { pauses, ..RosterParts::new(upstream, &monitors, &quarantine, &hasher) };
+    Roster::new(&parts, &mut Identities::default()).unwrap()
 }
 
 fn second(seconds: i64) -> UnixNanos {
@@ -237,6 +243,30 @@ fn data_that_still_comes_does_not_end_the_gap_of_a_monitor_at_rest() {
     drop(ledger.monitor_lost("u", &b, [&both], second(30), GapCause::Stopped));
     ledger.awake("u", "b");
     assert_eq!(spans(&ledger.covered(&roster, [BOTH], second(40), None)).len(), 1, "when it is awake, it does");
+}
+
+#[test]
+fn a_generation_in_which_a_monitor_pauses_opens_its_gaps_and_one_in_which_it_does_not_lets_them_end() {
+    let (ledger, before) = (GapLedger::default(), roster("u"));
+    drop(ledger.covered(&before, [BOTH, OF_B], second(1), None));
+    let without_b = paused("u", &BTreeMap::from([("b".to_owned(), Pause::Resting)]));
+    assert_eq!(ledger.adopted(&before, &without_b, second(10)).len(), 1);
+    let resting = |topic: &str| ("b".to_owned(), topic.to_owned(), 10, GapCause::Rest);
+    assert_eq!(open(&ledger), [resting("both"), resting("of-b")]);
+    assert!(ledger.adopted(&without_b, &without_b, second(11)).is_empty());
+    assert!(ledger.covered(&before, [BOTH], second(12), None).is_empty(), "a link that has not heard of it yet");
+    assert!(ledger.adopted(&without_b, &before, second(20)).is_empty(), "it is not in force yet");
+    assert_eq!(spans(&ledger.covered(&before, [BOTH, OF_B], second(21), None)).len(), 2);
+}
+
+#[test]
+fn what_links_let_go_when_the_daemon_stops_is_lost_to_downtime_and_to_nothing_what_nobody_watches() {
+    let (ledger, roster) = (GapLedger::default(), roster("u"));
+    assert!(ledger.lost(&roster, [BOTH], second(1), GapCause::Handover).is_empty(), "it was not in force");
+    drop(ledger.covered(&roster, [OF_B], second(1), None));
+    ledger.stopping();
+    drop(ledger.lost(&roster, [OF_B], second(10), GapCause::Handover));
+    assert_eq!(open(&ledger), [("b".to_owned(), "of-b".to_owned(), 10, GapCause::Downtime)]);
 }
 
 #[test]
