@@ -151,7 +151,7 @@ fn stream(reader: &mut JournalReader, query: &GapQuery, now: UnixNanos) -> Resul
 }
 
 fn print(rows: VecDeque<GapRow>, more: bool) -> Result<(), CliError> {
-    let none = rows.is_empty();
+    let nothing = rows.is_empty();
     let shown = rows.into_iter().map(|row| {
         [
             row.monitor,
@@ -165,12 +165,12 @@ fn print(rows: VecDeque<GapRow>, more: bool) -> Result<(), CliError> {
             row.filled.unwrap_or_default(),
         ]
     });
-    if !none {
+    if !nothing {
         print_table(["MONITOR", "UPSTREAM", "TOPIC", "CAUSE", "START", "END", "DURATION", "MISSING", "FILLED"], shown)?;
     }
     let mut note = io::stderr().lock();
     // A note for people, beside the data: its loss costs nothing.
-    if none {
+    if nothing {
         writeln!(note, "no gap fits").ok();
     } else if more {
         writeln!(note, "… and older ones; see them with --limit").ok();

@@ -14,6 +14,7 @@ use super::troubles::Troubles;
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::checkpoint::CheckpointRow;
+use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
@@ -50,6 +51,7 @@ pub(super) struct Shown {
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
     pub(super) sinks: Arc<Sinks>,
+    pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: SwitchLog,
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
@@ -64,6 +66,7 @@ pub struct DaemonView {
     retrier: Retrier,
     views: Arc<Views>,
     sinks: Arc<Sinks>,
+    circuits: Arc<Circuits>,
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
     /// Held while a change is made: one at a time.
@@ -79,7 +82,8 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
-        let Shown { watched, journal, commits, window, retrier, views, sinks, switch_log, works, ledger } = shown;
+        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works, ledger } =
+            shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
@@ -90,6 +94,7 @@ impl DaemonView {
             retrier,
             views,
             sinks,
+            circuits,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
             works,
@@ -115,7 +120,8 @@ impl DaemonView {
         let rows = self.sinks.rows();
         rows.into_iter()
             .map(|row| {
-                if !matches!(row.state, SinkState::Connected | SinkState::Off) {
+                // Of one that is left alone, its circuit says more.
+                if !matches!(row.state, SinkState::Connected | SinkState::Off | SinkState::Open) {
                     let error = row.error.map_or_else(String::new, |error| format!(": {error}"));
                     reasons.push(format!("sink `{}` is {}{error}", row.name, row.state.as_str()));
                 }
@@ -252,11 +258,12 @@ impl View for DaemonView {
             if upstreams.get(&*upstream) == Some(&"connected") {
                 reasons.extend(unwanted.into_iter().filter(|(cause, _)| is_news(*cause)).map(|(cause, count)| {
                     let cause = cause.as_str();
-                    format!("upstream `{upstream}`: {count} topics are not in force again since a {cause}; see `sluice gaps --open`")
+                    format!("upstream `{upstream}`: {count} topics have a gap that goes on ({cause}); see `sluice gaps --open`")
                 }));
             }
         }
         let sinks = self.sinks_health(&mut reasons);
+        reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
             reasons.push(format!("no checkpoint could be written: {problem}"));
         }
@@ -320,6 +327,19 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn circuits(&self) -> Vec<CircuitRow> {
+        self.circuits.rows()
+    }
+
+    fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal> {
+        let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
+        self.circuits.check(hold)?;
+        if !log.remember_circuit(hold) {
+            return Err(CircuitRefusal::NotRecorded);
+        }
+        self.circuits.hold(hold, "an operator")
     }
 
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {

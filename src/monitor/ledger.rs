@@ -438,8 +438,8 @@ impl State {
                 let elsewhere = entries.iter().enumerate().any(|(index, other)| {
                     index != place && !other.resting && other.open.is_empty() && other.covered <= gap.start
                 });
-                let resumes = resumed.is_some_and(|resumed| resumed.oldest <= gap.start);
-                let filled = match (resumes, elsewhere) {
+                let taken_up = resumed.is_some_and(|resumed| resumed.oldest <= gap.start);
+                let filled = match (taken_up, elsewhere) {
                     (true, _) => Some(Filled::Resumed),
                     (false, true) => Some(Filled::OtherUpstream),
                     (false, false) => None,
@@ -554,7 +554,9 @@ impl State {
 
     fn unwatch(&mut self, wanted: impl Fn(&str, &str, &str) -> bool, at: UnixNanos) -> Vec<LedgerRecord> {
         let mut records = Vec::new();
-        let mut dropped: BTreeMap<(Arc<str>, Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();
+        /// Upstream, monitor, and until when.
+        type Together = (Arc<str>, Arc<str>, UnixNanos);
+        let mut dropped: BTreeMap<Together, Vec<Arc<str>>> = BTreeMap::new();
         let closed = &mut self.closed;
         self.subjects.retain(|subject, entries| {
             entries.retain(|entry| {

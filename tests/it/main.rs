@@ -6,6 +6,7 @@ mod account;
 mod backpressure;
 mod bad_input;
 mod checkpoints;
+mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
