@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod event_line;
 mod exit;
+mod gaps;
 mod health;
 mod journal;
 mod last;
@@ -67,6 +68,8 @@ enum Command {
     Backup(backup::Args),
     /// Make a new journal out of a backup
     Restore(restore::Args),
+    /// What was not seen, and what share was
+    Gaps(gaps::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
     /// Ask the running daemon what it has counted
@@ -103,6 +106,7 @@ impl Command {
             Self::Replay(args) => args.run(context),
             Self::Backup(args) => args.run(context),
             Self::Restore(args) => args.run(context),
+            Self::Gaps(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Simulate(args) => args.run(context),

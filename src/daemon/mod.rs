@@ -2,6 +2,7 @@
 
 mod assembly;
 mod figures;
+mod gap_log;
 mod history;
 mod journal_events;
 mod operations;

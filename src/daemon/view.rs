@@ -1,6 +1,7 @@
 //! What the daemon shows of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +17,19 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
+use crate::monitor::gap::GapCause;
+use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
     Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
     RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{
+    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
+};
 use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
@@ -48,6 +54,7 @@ pub(super) struct Shown {
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: SwitchLog,
     pub(super) works: Arc<Works>,
+    pub(super) ledger: Arc<GapLedger>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -61,6 +68,7 @@ pub struct DaemonView {
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
+    ledger: Arc<GapLedger>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
     /// As the sinks' rows.
@@ -74,7 +82,8 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
-        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works } = shown;
+        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works, ledger } =
+            shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
@@ -89,6 +98,7 @@ impl DaemonView {
             switch_log: Mutex::new(switch_log),
             sink_metrics,
             works,
+            ledger,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -157,6 +167,9 @@ impl DaemonView {
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
             metrics.set(row);
         }
+        for (upstream, figures) in self.ledger.figures() {
+            GapMetrics::set(&upstream, &figures);
+        }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach
@@ -171,6 +184,11 @@ impl DaemonView {
         self.window_metrics.set(&figures, self.window.ttl());
         self.works.keeper.tend();
     }
+}
+
+/// Whether a topic's state does not tell the same.
+fn is_news(cause: GapCause) -> bool {
+    !matches!(cause, GapCause::Refused | GapCause::LeftOut)
 }
 
 /// How many topics will bring nothing as they stand, by state.
@@ -235,6 +253,15 @@ impl View for DaemonView {
                 (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
             })
             .collect();
+        for (upstream, GapFigures { unwanted, .. }) in self.ledger.figures() {
+            // Of one without a link that has been said; so it has of topics that are refused or left out.
+            if upstreams.get(&*upstream) == Some(&"connected") {
+                reasons.extend(unwanted.into_iter().filter(|(cause, _)| is_news(*cause)).map(|(cause, count)| {
+                    let cause = cause.as_str();
+                    format!("upstream `{upstream}`: {count} topics have a gap that goes on ({cause}); see `sluice gaps --open`")
+                }));
+            }
+        }
         let sinks = self.sinks_health(&mut reasons);
         reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
@@ -333,6 +360,23 @@ impl View for DaemonView {
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal> {
+        let mut rows = VecDeque::new();
+        let found = gaps::each_gap(&mut self.journal.reader(), query, UnixNanos::now(), |row| {
+            rows.push_back(row);
+            if rows.len() > limit {
+                rows.pop_front();
+            }
+            ControlFlow::Continue(())
+        });
+        found.map(|()| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
+    }
+
+    fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {
+        gaps::completeness(&mut self.journal.reader(), query, UnixNanos::now())
+            .map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

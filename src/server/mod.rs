@@ -1,6 +1,7 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
 mod circuits;
+mod gaps;
 mod guard;
 mod health;
 mod journal;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
+use super::gaps;
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
@@ -20,6 +21,7 @@ use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
@@ -98,6 +100,16 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be done as it is asked for.
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal>;
+    /// What was not seen, at most so many: the newest that are over, and then those that go on. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal>;
+    /// What share was seen. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -137,6 +149,8 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/gaps", get(gaps::gaps))
+        .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))

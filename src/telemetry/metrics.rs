@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use super::latency::LatencyHistogram;
 use crate::breaker::BreakerState;
 use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
+use crate::monitor::ledger::GapFigures;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{SinkRow, SinkState};
@@ -33,6 +34,8 @@ const LINK_PING: &str = "sluice_link_ping_seconds";
 const REFUSED: &str = "sluice_subscriptions_refused_total";
 const LATENCY: &str = "sluice_event_durable_seconds";
 const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
+const GAPS_OPEN: &str = "sluice_gaps_open";
+const GAP_SECONDS: &str = "sluice_gap_seconds_total";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -139,6 +142,12 @@ fn describe() {
     describe_counter!(LINKS_REPLACED, "Links replaced before they failed, by cause");
     describe_histogram!(LINK_PING, Unit::Seconds, "Time from a ping to its answer");
     describe_counter!(REFUSED, "Subscriptions refused or ended by the upstream");
+    describe_gauge!(GAPS_OPEN, "Topics that are not in force now, counted for each monitor that wants them");
+    describe_counter!(
+        GAP_SECONDS,
+        Unit::Seconds,
+        "Time in gaps that are over, by cause; each monitor and topic counts"
+    );
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -384,6 +393,22 @@ impl JournalMetrics {
 /// An event of the daemon's own was refused by the journal, and dropped.
 pub fn own_event_refused() {
     counter!(OWN_REFUSED).increment(1);
+}
+
+/// Figures of what was not seen.
+#[derive(Debug)]
+pub struct GapMetrics(());
+
+impl GapMetrics {
+    /// Brings the metrics of an upstream up to how the ledger stands.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(upstream: &str, figures: &GapFigures) {
+        gauge!(GAPS_OPEN, "upstream" => upstream.to_owned()).set(figures.open as f64);
+        for (cause, time) in &figures.closed {
+            counter!(GAP_SECONDS, "upstream" => upstream.to_owned(), "cause" => cause.as_str())
+                .absolute(time.as_secs());
+        }
+    }
 }
 
 /// Figures of checkpoints.

@@ -190,6 +190,8 @@ impl Keeper {
     fn take_roster(&mut self) {
         let roster = Arc::clone(&self.wanted.borrow_and_update());
         self.shared.status.grow(roster.topics.len());
+        let (ledger, at) = (self.shared.ledger(), self.shared.clock.stamp());
+        ledger.later(ledger.adopted(&self.shared.roster(), &roster, at));
         self.shared.set_roster(Arc::clone(&roster));
         for slot in &mut self.slots {
             if let Doing::Busy { .. } = slot.doing {
@@ -205,6 +207,9 @@ impl Keeper {
         let now_wanted = before.iter().copied().filter(|topic| !left_out.contains(topic));
         self.shared.status.set_topics(now_wanted, &TopicState::Waiting);
         self.shared.status.set_topics(left_out.iter().copied(), &TopicState::LeftOut);
+        let new = left_out.iter().copied().filter(|topic| !before.contains(topic));
+        let ledger = self.shared.ledger();
+        ledger.later(ledger.lost(&roster, new, at, GapCause::LeftOut));
         if !left_out.is_empty() && left_out != before {
             tracing::error!(
                 upstream = %self.shared.name, left_out = left_out.len(), links = self.links,

@@ -6,7 +6,7 @@
 //! Which topics it carries the pool's keeper says, by [`Order`]s between two bursts; what becomes of them it is told by
 //! [`Report`]s.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,12 +28,13 @@ use super::placement::{DropReason, SlotNumber, Step};
 use super::pool::Shared;
 use super::quietness::QuietBounds;
 use super::resume::ResumePoint;
-use super::status::{Beat, LinkState, OpenGap, Silent, SilentTopic, TopicState};
+use super::status::{Beat, LinkState, Silent, SilentTopic, TopicState};
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
-use crate::monitor::gap::{Gap, GapCause};
+use crate::monitor::gap::GapCause;
+use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::Batcher;
@@ -115,6 +116,15 @@ pub(super) struct Begin {
     pub(super) resume: Option<ResumePoint>,
 }
 
+/// From where topics were asked for.
+fn resumed(
+    topics: &[TopicId],
+    resume: Option<ResumePoint>,
+) -> impl Iterator<Item = (TopicId, Arc<ResumedFrom>)> + use<'_> {
+    let from = resume.map(|ResumePoint { point, oldest }| Arc::new(ResumedFrom { point, oldest }));
+    topics.iter().filter_map(move |topic| Some((*topic, Arc::clone(from.as_ref()?))))
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -161,10 +171,10 @@ pub(super) struct Link<'a> {
     received: UnixNanos,
     /// What the upstream said when it closed the connection.
     closed_by: Option<String>,
-    /// When the last frame came.
+    /// When the last frame came, or the answer to a ping: whatever was sent before it has been read.
     last_seen: Option<UnixNanos>,
-    /// Where the upstream was asked to go on from.
-    resumed_from: Option<String>,
+    /// From where topics were asked for that are not in force yet.
+    resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
 }
 
 enum Io {
@@ -215,7 +225,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
-            resumed_from: resume.map(|resume| resume.point),
+            resumed: resumed(&topics, resume).collect(),
             shared,
             roster,
             number: slot,
@@ -316,6 +326,9 @@ impl<'a> Link<'a> {
                 self.session.adopt(&roster.topics, &roster.plan);
                 self.roster = roster;
                 self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
+                // For monitors that are new, or awake again, and want what is in force already.
+                let at = self.shared.clock.stamp();
+                self.cover(self.subscriptions.in_force().collect(), at, Instant::now());
             }
             Order::Step(Step::Take { mut topics, overlapping }) => {
                 topics.retain(|topic| !self.subscriptions.carries(*topic));
@@ -344,18 +357,17 @@ impl<'a> Link<'a> {
             }
             Order::Step(Step::Drop { topics, why }) => self.drop_at_once(topics, why),
             Order::Renew(topics) => {
+                self.queue_outgoing();
                 self.session.unsubscribe(&topics, &mut self.outbox);
+                self.queue_requests();
                 self.reading.forget(&topics);
                 self.ask(&topics);
             }
             // Heard where the link can end.
             Order::Close(_) => {}
             Order::Step(Step::Seen { topics }) => {
-                let now = Instant::now();
-                let end = self.shared.clock.stamp();
-                for topic in topics {
-                    self.end_gap(topic, end, now);
-                }
+                let at = self.shared.clock.stamp();
+                self.cover(topics, at, Instant::now());
             }
         }
     }
@@ -366,7 +378,7 @@ impl<'a> Link<'a> {
         let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
         if point.query(self.shared).is_none() && point.is_remembered(self.shared) {
             self.session.resume_from(&point.point);
-            self.resumed_from = Some(point.point);
+            self.resumed.extend(resumed(topics, Some(point)));
         }
     }
 
@@ -381,8 +393,9 @@ impl<'a> Link<'a> {
             let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
             // Of a topic that comes over another link as well nothing is missed.
             let lost = topics.iter().copied().filter(|topic| live.contains(topic) && !self.joining.contains(topic));
+            let lost: Vec<TopicId> = lost.collect();
             let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
-            self.shared.status.begin_gaps(lost, OpenGap { start, cause });
+            self.lose(&lost, start, cause);
         }
         self.let_go(topics);
     }
@@ -415,13 +428,26 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Records the span that a topic missed, if it did: it is in force again.
-    fn end_gap(&mut self, topic: TopicId, end: UnixNanos, now: Instant) {
-        if let Some(missed) = self.shared.status.end_gap(topic) {
-            let resumed_from = self.resumed_from.clone();
-            let gap = Gap { start: missed.start, end, cause: missed.cause, resumed_from };
-            self.batcher.record_gap(topic, &gap, now, &mut self.closed);
+    /// Topics are in force since `at`: records what they missed before, or that they are watched from now on.
+    fn cover(&mut self, topics: Vec<TopicId>, at: UnixNanos, now: Instant) {
+        let mut together: Vec<(Option<Arc<ResumedFrom>>, Vec<TopicId>)> = Vec::new();
+        for topic in topics {
+            let resumed = self.resumed.remove(&topic);
+            match together.iter_mut().find(|(known, _)| *known == resumed) {
+                Some((_, topics)) => topics.push(topic),
+                None => together.push((resumed, vec![topic])),
+            }
         }
+        for (resumed, topics) in together {
+            let records = self.shared.ledger().covered(&self.roster, topics, at, resumed.as_deref());
+            self.batcher.record_ledger(&records, at, now, &mut self.closed);
+        }
+    }
+
+    /// Topics are not in force any more since `start`.
+    fn lose(&mut self, topics: &[TopicId], start: UnixNanos, cause: GapCause) {
+        let records = self.shared.ledger().lost(&self.roster, topics.iter().copied(), start, cause);
+        self.batcher.record_ledger(&records, self.shared.clock.stamp(), Instant::now(), &mut self.closed);
     }
 
     /// Sends what may be sent, and reads a burst. Ready when something happened.
@@ -537,6 +563,7 @@ impl<'a> Link<'a> {
             && payload == token.to_le_bytes()
         {
             self.ping = None;
+            self.last_seen = Some(self.received);
             let latency = at.elapsed();
             self.shared.metrics.ping_answered(latency);
             self.health.pong(latency);
@@ -559,8 +586,10 @@ impl<'a> Link<'a> {
             if let SubscriptionNews::Live(topic) = news {
                 live.push(topic);
             }
-            self.note(news, now);
+            self.note(news);
         }
+        let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
+        self.cover(carried, self.received, now);
         self.joined(live.into_iter());
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
@@ -573,14 +602,11 @@ impl<'a> Link<'a> {
         self.close_if_due(now);
     }
 
-    fn note(&mut self, news: SubscriptionNews, now: Instant) {
+    fn note(&mut self, news: SubscriptionNews) {
         match news {
             SubscriptionNews::Live(topic) => {
                 if self.subscriptions.live(topic) {
                     self.shared.status.set_on_link(self.number, [topic], &TopicState::Live);
-                }
-                if self.subscriptions.carries(topic) {
-                    self.end_gap(topic, self.received, now);
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
@@ -590,6 +616,9 @@ impl<'a> Link<'a> {
                 let refused = TopicState::Refused(reason.clone());
                 self.shared.status.set_on_link(self.number, topics.iter().copied(), &refused);
                 let joining: Vec<TopicId> = topics.iter().copied().filter(|topic| self.joining.remove(topic)).collect();
+                // One that comes over another link goes on there.
+                let lost: Vec<TopicId> = topics.iter().copied().filter(|topic| !joining.contains(topic)).collect();
+                self.lose(&lost, self.received, GapCause::Refused);
                 if !joining.is_empty() {
                     self.report(Report::Refused { slot: self.number, topics: joining });
                 }
@@ -731,8 +760,7 @@ impl<'a> Link<'a> {
             first.silence.quiet.as_secs(), first.silence.threshold.as_secs()
         );
         for SilentTopic { topic, last, .. } in &silent.topics {
-            let gap = OpenGap { start: *last, cause: GapCause::Silence };
-            self.shared.status.begin_gaps(std::iter::once(*topic), gap);
+            self.lose(&[*topic], *last, GapCause::Silence);
         }
         let topics = silent.topics.iter().map(|silent| silent.topic).collect();
         self.report(Report::Silent { slot: self.number, topics });
@@ -825,17 +853,18 @@ impl<'a> Link<'a> {
     /// Hands everything to the journal, however long it takes, and says goodbye if there is still someone to hear it.
     async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
         let cause = match end {
-            LinkEnd::Stopped => None,
-            LinkEnd::Closed { cause } => Some(*cause),
-            LinkEnd::Lost { .. } if self.is_held() => Some(GapCause::Backpressure),
-            LinkEnd::Lost { cause: SILENCE, .. } => Some(GapCause::Silence),
-            LinkEnd::Lost { .. } => Some(GapCause::Disconnect),
+            LinkEnd::Closed { cause } => *cause,
+            LinkEnd::Lost { .. } if self.is_held() => GapCause::Backpressure,
+            LinkEnd::Lost { cause: SILENCE, .. } => GapCause::Silence,
+            LinkEnd::Lost { .. } => GapCause::Disconnect,
+            // To be opened anew with other settings; where the daemon stops, the ledger knows.
+            LinkEnd::Stopped => GapCause::Handover,
         };
-        if let Some(cause) = cause {
-            // Whatever the moment of the loss was, nothing came after the last burst.
-            let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
-            self.shared.status.begin_gaps(self.subscriptions.in_force(), OpenGap { start, cause });
-        }
+        // Whatever the moment of a loss was, nothing came after the last burst. A link that is stopped has read until now.
+        let until_now = matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.is_held();
+        let start = self.last_seen.filter(|_| !until_now).unwrap_or_else(|| self.shared.clock.stamp());
+        let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
+        self.lose(&in_force, start, cause);
         self.beat(Instant::now());
         self.shared.status.leave_link(self.number, &self.subscriptions.carried().collect::<Vec<_>>());
         self.closed.extend(self.batcher.close());

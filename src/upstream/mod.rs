@@ -18,4 +18,4 @@ pub use health::{LinkHealth, Sick};
 pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust};
 pub use quietness::{QuietBounds, Quietness, Second, Silence};
-pub use status::{LinkState, LinkStatus, OpenGap, TopicState, TopicStatus, UpstreamStatus};
+pub use status::{LinkState, LinkStatus, TopicState, TopicStatus, UpstreamStatus};

@@ -22,6 +22,7 @@ use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
 use crate::dialect::{Dialect, Limits};
 use crate::journal::Journal;
+use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
@@ -45,6 +46,8 @@ pub struct Wiring {
     pub circuits: Arc<Circuits>,
     /// How often each host is connected to.
     pub paces: Arc<Paces>,
+    /// What was not seen.
+    pub ledger: Arc<GapLedger>,
 }
 
 /// Why an upstream cannot be set up.
@@ -99,6 +102,10 @@ impl Shared {
 
     pub(super) fn set_roster(&self, roster: Arc<Roster>) {
         *self.roster.lock().unwrap_or_else(PoisonError::into_inner) = roster;
+    }
+
+    pub(super) fn ledger(&self) -> &GapLedger {
+        &self.wiring.ledger
     }
 
     pub(super) fn window(&self) -> &DedupeWindow {

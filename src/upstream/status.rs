@@ -1,6 +1,5 @@
 //! What an upstream's links and topics are doing: written by their tasks, read by the server.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +9,6 @@ use tokio::time::Instant;
 use super::quietness::{QuietBounds, Quietness, Second, Silence};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
-use crate::monitor::gap::GapCause;
 
 /// What a link is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,15 +144,6 @@ pub(super) struct SilentTopic {
     pub(super) last: UnixNanos,
 }
 
-/// A span of a topic that is still going on: it was in force, its link was lost, and it has not come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenGap {
-    /// When the topic was lost, as received time.
-    pub start: UnixNanos,
-    /// Why.
-    pub cause: GapCause,
-}
-
 /// All of an upstream.
 #[derive(Debug)]
 pub struct UpstreamStatus {
@@ -163,7 +152,6 @@ pub struct UpstreamStatus {
     began: Instant,
     links: Mutex<Vec<LinkStatus>>,
     topics: Mutex<Vec<TopicStatus>>,
-    gaps: Mutex<BTreeMap<TopicId, OpenGap>>,
 }
 
 impl UpstreamStatus {
@@ -174,7 +162,6 @@ impl UpstreamStatus {
             began: Instant::now(),
             links: Mutex::new(vec![LinkStatus::default(); links]),
             topics: Mutex::new(vec![TopicStatus::default(); topics]),
-            gaps: Mutex::default(),
         }
     }
 
@@ -214,11 +201,6 @@ impl UpstreamStatus {
         known.resize(topics, TopicStatus::default());
     }
 
-    /// Every topic that was lost and is not back, with the span so far.
-    pub fn gaps(&self) -> Vec<(TopicId, OpenGap)> {
-        lock(&self.gaps).iter().map(|(topic, gap)| (*topic, *gap)).collect()
-    }
-
     /// Whether at least one link is open.
     pub fn is_connected(&self) -> bool {
         lock(&self.links).iter().any(|link| matches!(link.state, LinkState::Open | LinkState::Held))
@@ -241,19 +223,6 @@ impl UpstreamStatus {
             status.state = state;
             status.since = Some(Instant::now());
         }
-    }
-
-    /// Topics were lost while in force. Of one that was lost before and is not back, that goes on.
-    pub(crate) fn begin_gaps(&self, topics: impl Iterator<Item = TopicId>, gap: OpenGap) {
-        let mut gaps = lock(&self.gaps);
-        for topic in topics {
-            gaps.entry(topic).or_insert(gap);
-        }
-    }
-
-    /// A topic is in force: the span that it missed, if it did.
-    pub(super) fn end_gap(&self, topic: TopicId) -> Option<OpenGap> {
-        lock(&self.gaps).remove(&topic)
     }
 
     pub(super) fn update_link(&self, link: usize, update: impl FnOnce(&mut LinkStatus)) {

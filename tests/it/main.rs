@@ -15,6 +15,7 @@ mod crash_points;
 mod demo;
 mod failing_disk;
 mod file_sinks;
+mod gaps;
 mod half_open;
 mod journal;
 mod journal_tools;
