@@ -10,6 +10,7 @@ mod monitors;
 mod operations;
 mod quarantine;
 mod serve;
+mod settings;
 mod sinks;
 mod views;
 
@@ -20,4 +21,7 @@ pub use monitors::MonitorRow;
 pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};
+pub use settings::{
+    ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,
+};
 pub use views::{Buffer, Latency, Running};

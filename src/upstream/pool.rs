@@ -233,6 +233,16 @@ impl Upstream {
     }
 }
 
+/// How many links an upstream opens for so many topics, as long as they bring no more than a link may carry.
+pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limits, topics: usize) -> usize {
+    let pool = pool.overridden_by(&settings.pool);
+    let per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
+    match topics {
+        0 => 0,
+        _ => links_wanted(topics, per_link, pool.min_connections, pool.max_connections, limits.idle_links),
+    }
+}
+
 /// What a `wss://` upstream's links trust; none for `ws://`.
 fn trust(name: &str, settings: &UpstreamSettings) -> Result<Option<Arc<ClientConfig>>, UpstreamError> {
     if settings.url.reveal().scheme() != "wss" {

@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod changing;
 mod checkpoints;
 mod circuits;
 #[cfg(feature = "failpoints")]
@@ -32,8 +33,10 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod reload;
 mod replay;
 mod resume;
+mod run_time_settings;
 mod scarcity;
 mod settings;
 mod signals;
