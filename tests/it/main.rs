@@ -5,6 +5,7 @@
 mod account;
 mod backpressure;
 mod bad_input;
+mod chaos;
 mod checkpoints;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
@@ -13,6 +14,7 @@ mod commands;
 mod crash_points;
 mod demo;
 mod failing_disk;
+mod fault_proxy;
 mod file_sinks;
 mod half_open;
 mod journal;
