@@ -39,6 +39,8 @@ pub struct Made {
     pub topic: Arc<str>,
     /// The event's id as in the text, without quotes; empty where it has none.
     pub id: String,
+    /// The message that it was in, by number: a message may have several events.
+    pub message: u64,
     /// When it was made: nanoseconds since 1970.
     pub at: i64,
 }

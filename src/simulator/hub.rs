@@ -99,6 +99,7 @@ struct State {
     /// What was made, in that order; at most so many.
     made: Vec<Made>,
     made_max: usize,
+    messages: u64,
     paused: bool,
 }
 
@@ -109,9 +110,15 @@ impl State {
         if self.made_max == 0 {
             return;
         }
+        self.messages += 1;
         for id in &draft.ids {
             if self.made.len() < self.made_max {
-                self.made.push(Made { topic: Arc::clone(topic), id: id.clone(), at: moment.nanos() });
+                self.made.push(Made {
+                    topic: Arc::clone(topic),
+                    id: id.clone(),
+                    message: self.messages,
+                    at: moment.nanos(),
+                });
             } else {
                 add(&counters.made_lost, 1);
             }

@@ -19,9 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// The most that is read at once.
 const PIECE_BYTES_MAX: usize = 64 << 10;
+
+/// Connections whose time is remembered.
+const CAME_MAX: u64 = 10_000;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +60,14 @@ pub(crate) enum Plan {
     Stall(Way),
     /// So many bytes a second to the client.
     Trickle(u32),
-    /// Each piece, either way, is held for so long.
+    /// What is read at once, either way, is held for so long before it goes on.
     Delay(Duration),
     /// Every so many-th frame to the client is sent twice.
     Duplicate(u64),
     /// The next frame to the client is spoilt; later ones pass.
     Corrupt(Flip),
+    /// The frame to the client with this number, from 1, is spoilt.
+    CorruptFrame(u64, Flip),
 }
 
 /// What becomes of connections that are made now.
@@ -88,6 +94,7 @@ pub(crate) struct Done {
     pub(crate) delayed_pieces: u64,
     pub(crate) duplicated: u64,
     pub(crate) corrupted: u64,
+    pub(crate) bytes_to_clients: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +117,7 @@ pub(crate) struct FaultProxy {
     address: SocketAddr,
     plans: watch::Sender<Plans>,
     done: Arc<Mutex<Done>>,
+    came: Arc<Mutex<Vec<Instant>>>,
     _runtime: Runtime,
 }
 
@@ -123,8 +131,9 @@ impl FaultProxy {
         let plans = Plans { change: 0, all: Plan::Pass, of: HashMap::new(), door: Door::Open };
         let (plans, seen) = watch::channel(plans);
         let done = Arc::new(Mutex::new(Done::default()));
-        runtime.spawn(keep_door(listener, server, seen, Arc::clone(&done)));
-        Self { address, plans, done, _runtime: runtime }
+        let came = Arc::default();
+        runtime.spawn(keep_door(listener, server, seen, Arc::clone(&done), Arc::clone(&came)));
+        Self { address, plans, done, came, _runtime: runtime }
     }
 
     /// The address of a server, with this proxy in its place.
@@ -140,7 +149,7 @@ impl FaultProxy {
 
     /// The connection with this number, counted from 1 at the door, open or to come.
     pub(crate) fn set_for(&self, connection: u64, plan: Plan) {
-        self.change(|plans| drop(plans.of.insert(connection, plan)));
+        self.change(|plans| _ = plans.of.insert(connection, plan));
     }
 
     /// Connections to come.
@@ -170,6 +179,11 @@ impl FaultProxy {
         *self.done.lock().unwrap()
     }
 
+    /// When connections came to the door, of the first 10,000.
+    pub(crate) fn came(&self) -> Vec<Instant> {
+        self.came.lock().unwrap().clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut Plans)) {
         self.plans.send_modify(|plans| {
             plans.change += 1;
@@ -178,7 +192,13 @@ impl FaultProxy {
     }
 }
 
-async fn keep_door(listener: TcpListener, server: String, plans: watch::Receiver<Plans>, done: Arc<Mutex<Done>>) {
+async fn keep_door(
+    listener: TcpListener,
+    server: String,
+    plans: watch::Receiver<Plans>,
+    done: Arc<Mutex<Done>>,
+    came: Arc<Mutex<Vec<Instant>>>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let number = {
@@ -186,6 +206,9 @@ async fn keep_door(listener: TcpListener, server: String, plans: watch::Receiver
             done.connections += 1;
             done.connections
         };
+        if number <= CAME_MAX {
+            came.lock().unwrap().push(Instant::now());
+        }
         let (server, plans, done) = (server.clone(), plans.clone(), Arc::clone(&done));
         connections.spawn(connection(client, server, number, plans, done));
         while connections.try_join_next().is_some() {}
@@ -204,7 +227,7 @@ async fn connection(
         Door::Open => {}
         Door::Refuses => {
             done.lock().unwrap().refused += 1;
-            return reset(client);
+            return reset(&client);
         }
         Door::Blackhole => {
             done.lock().unwrap().blackholed += 1;
@@ -214,7 +237,7 @@ async fn connection(
             return;
         }
     }
-    let Ok(mut server) = TcpStream::connect(server).await else { return reset(client) };
+    let Ok(mut server) = TcpStream::connect(server).await else { return reset(&client) };
     // A failure only makes it slower.
     client.set_nodelay(true).ok();
     server.set_nodelay(true).ok();
@@ -223,12 +246,13 @@ async fn connection(
     let up = Pump { number, way: Way::ToServer, plans: plans.clone(), done: &done, passed: 0, frames: 0, spoilt: 0 };
     let down = Pump { number, way: Way::ToClient, plans, done: &done, passed: 0, frames: 0, spoilt: 0 };
     if tokio::try_join!(up.run(from_client, to_server), down.run(from_server, to_client)).is_err() {
-        reset(client);
-        reset(server);
+        reset(&client);
+        reset(&server);
     }
 }
 
-fn reset(stream: TcpStream) {
+/// To be dropped next.
+fn reset(stream: &TcpStream) {
     // Failing, the connection ends by an end of stream.
     stream.set_zero_linger().ok();
 }
@@ -270,6 +294,7 @@ impl Pump<'_> {
                 to.shutdown().await.map_err(|_| Broken)?;
                 return Ok(());
             }
+            self.hold().await?;
             if self.way == Way::ToServer {
                 self.pass(&buffer[..read], &mut to).await?;
                 continue;
@@ -314,6 +339,13 @@ impl Pump<'_> {
         Broken
     }
 
+    /// Holds what was read for as long as the plan says. Another plan ends the wait.
+    async fn hold(&mut self) -> Result<(), Broken> {
+        let Plan::Delay(pause) = self.plan().0 else { return Ok(()) };
+        self.done.lock().unwrap().delayed_pieces += 1;
+        tokio::time::timeout(pause, self.changed()).await.unwrap_or(Ok(()))
+    }
+
     /// Passes a piece that goes to the client, twice or spoilt where it is a frame and the plan says so.
     async fn pass_piece(&mut self, piece: Piece, to: &mut WriteHalf<'_>) -> Result<(), Broken> {
         let Piece::Frame { mut bytes, header } = piece else {
@@ -322,7 +354,8 @@ impl Pump<'_> {
         self.frames += 1;
         let (plan, change) = self.plan();
         match plan {
-            Plan::Corrupt(flip) if self.spoilt != change => {
+            Plan::CorruptFrame(frame, _) if frame != self.frames => {}
+            Plan::Corrupt(flip) | Plan::CorruptFrame(_, flip) if self.spoilt != change => {
                 self.spoilt = change;
                 self.done.lock().unwrap().corrupted += 1;
                 frames::spoil(&mut bytes, header, flip);
@@ -338,7 +371,6 @@ impl Pump<'_> {
 
     /// Passes bytes as the plan of each moment says.
     async fn pass(&mut self, mut bytes: &[u8], to: &mut WriteHalf<'_>) -> Result<(), Broken> {
-        let mut held = false;
         while !bytes.is_empty() {
             self.wait_while_stalled().await?;
             let now = match self.plan().0 {
@@ -358,17 +390,12 @@ impl Pump<'_> {
                     self.done.lock().unwrap().trickled_bytes += count as u64;
                     count
                 }
-                Plan::Delay(pause) if !held => {
-                    self.done.lock().unwrap().delayed_pieces += 1;
-                    held = true;
-                    // Another plan ends the wait.
-                    if let Ok(changed) = tokio::time::timeout(pause, self.changed()).await {
-                        changed?;
-                    }
-                    continue;
-                }
                 _ => bytes.len(),
             };
+            if self.way == Way::ToClient {
+                // Before they are there, so that whoever has seen them finds them counted.
+                self.done.lock().unwrap().bytes_to_clients += now as u64;
+            }
             to.write_all(&bytes[..now]).await.map_err(|_| Broken)?;
             self.passed += now as u64;
             bytes = &bytes[now..];

@@ -124,12 +124,11 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
         let places: &[usize] = by_topic.get(&*each.1).map_or(&[], Vec::as_slice);
         let mut counts: HashMap<usize, u64> = HashMap::new();
         for (id, received) in journal.events.get(each).into_iter().flatten() {
-            match place_of.get(&(&*each.1, &**id)) {
-                Some(place) => *counts.entry(*place).or_default() += 1,
-                None => {
-                    row.foreign += 1;
-                    row.note(|| format!("never made: {each:?} {id}, received {}", at(*received)));
-                }
+            if let Some(place) = place_of.get(&(&*each.1, &**id)) {
+                *counts.entry(*place).or_default() += 1;
+            } else {
+                row.foreign += 1;
+                row.note(|| format!("never made: {each:?} {id}, received {}", at(*received)));
             }
         }
         let first = counts.keys().min().copied().unwrap_or(usize::MAX);
@@ -138,9 +137,11 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
         for gap in gaps.clone().filter(|gap| gap.watched == *each) {
             let last_come = lost_with[&gap.start].iter().filter_map(|lost| known.last_by(lost, gap.start)).max();
             let from = last_come.map_or(0, |last| {
-                // The feed holds one message of a topic back behind the next one, to be out of order.
-                let made_by_then = places.partition_point(|place| *place <= last);
-                made_by_then.checked_sub(2).map_or(0, |held| places[held])
+                // The feed holds one message of a topic back behind the next one, to be out of order: the last two may
+                // be missing, and all else that was made by then must have come.
+                let made_by_then = &places[..places.partition_point(|place| *place <= last)];
+                let mut messages = made_by_then.chunk_by(|one, next| made[*one].message == made[*next].message).rev();
+                messages.nth(1).map_or(0, |held| held[0])
             });
             spans.push((from, gap.end.unwrap_or(i64::MAX)));
         }
@@ -183,7 +184,7 @@ struct Arrivals<'a> {
     greatest: HashMap<&'a Watched, Vec<(i64, usize)>>,
 }
 
-impl<'a> Arrivals<'a> {
+impl Arrivals<'_> {
     fn sort(&mut self) {
         for (watched, arrivals) in &mut self.of {
             arrivals.sort_unstable();
@@ -279,8 +280,14 @@ impl fmt::Display for Account {
 fn example(gaps: &[(i64, i64)]) -> Row {
     const SECOND: i64 = 1_000_000_000;
     let watched: Watched = ("m".to_owned(), "t".to_owned());
-    let made: Vec<Made> =
-        (0..8).map(|number| Made { topic: "t".into(), id: number.to_string(), at: number * SECOND }).collect();
+    let made: Vec<Made> = (0_i64..8)
+        .map(|number| Made {
+            topic: "t".into(),
+            id: number.to_string(),
+            message: number.cast_unsigned(),
+            at: number * SECOND,
+        })
+        .collect();
     let came = [0, 1, 2, 3, 6, 7];
     let mut journal = Journaled::default();
     // A quarter of a second under way.

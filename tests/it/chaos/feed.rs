@@ -12,7 +12,7 @@ use super::plan::Fault;
 /// Events a second of an upstream.
 const RATE: u64 = 300;
 /// The most events of a run that are kept: an hour's, twice.
-const MADE_MAX: usize = 2 * 3600 * RATE as usize;
+const MADE_MAX: usize = 2 * 3600 * 300;
 
 /// Dialects whose messages have ids, with topics of theirs that begin without a snapshot.
 const DIALECTS: [(SimulatedDialect, [&str; 4]); 5] = [

@@ -41,7 +41,7 @@ impl Fault {
             Self::Network(Plan::Trickle(_)) => "trickle",
             Self::Network(Plan::Delay(_)) => "delay",
             Self::Network(Plan::Duplicate(_)) => "duplicated frames",
-            Self::Network(Plan::Corrupt(_)) => "flipped bit",
+            Self::Network(Plan::Corrupt(_) | Plan::CorruptFrame(..)) => "flipped bit",
             Self::Door(Door::Open) => "reset",
             Self::Door(Door::Refuses) => "refused connections",
             Self::Door(Door::Blackhole) => "black hole",

@@ -13,7 +13,7 @@ use super::feed::Feed;
 use super::plan::Steps;
 
 /// For the daemon to come to rest: far above what it takes, and above the longest that a breaker stays open.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two words to whoever watches a long run.
 const REPORT: Duration = Duration::from_secs(30);
 
@@ -124,7 +124,7 @@ fn has_all(journal: &Journaled, feeds: &[Feed], first: usize) -> bool {
             let Some(events) = journal.events.get(watched) else { return false };
             let ids: std::collections::HashSet<&str> = events.iter().map(|(id, _)| &**id).collect();
             let of_topic = made.iter().enumerate().filter(|(_, one)| *one.topic == *watched.1);
-            let wanted = of_topic.clone().filter(|(place, _)| *place < first).last().map_or(0, |(place, _)| place);
+            let wanted = of_topic.clone().rfind(|(place, _)| *place < first).map_or(0, |(place, _)| place);
             of_topic.filter(|(place, _)| *place >= wanted).any(|(_, one)| ids.contains(&*one.id))
         })
     })
