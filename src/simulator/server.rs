@@ -151,7 +151,7 @@ impl Simulator {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
                 if let Kind::Synthetic(hub) = &shared.kind {
-                    hub.run(rate, shared.cancel.clone()).await;
+                    shared.killed.run_until_cancelled(hub.run(rate, shared.cancel.clone())).await;
                 }
             });
         }
@@ -256,8 +256,8 @@ impl Running {
 
     /// Ends at once, as if the process had been killed: connections end without a word. What was made is given.
     pub async fn kill(self) -> Vec<Made> {
+        // Not `cancel`, which would have connections say goodbye.
         self.shared.killed.cancel();
-        self.shared.cancel.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.made()
@@ -297,6 +297,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
     loop {
         let accepted = tokio::select! {
             () = shared.cancel.cancelled() => return,
+            () = shared.killed.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
