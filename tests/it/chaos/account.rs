@@ -3,15 +3,22 @@
 //! Gaps tell received times: from the last that came of a lost connection to the first that came after it. A connection keeps
 //! the order in which its messages were made, however long they are under way; so a lost one lies within a gap when it was made
 //! after the last one that had come by the gap's start over the connection that was lost (topics whose gap starts at the same
-//! moment were on it), and not later than the gap's end.
+//! moment were on it), and not later than the gap's end. For that the gap has to start when something came: an event, a frame that
+//! was put aside, the end of the gap before; or so little later that it was a frame that is nowhere else to be seen, such as a
+//! repeat. Where it starts later than that, it tells of nothing that was made before its start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::Value;
 use sluice::journal::{BlockFilter, JournalReader, OWN_DOMAIN};
 use sluice::simulator::Made;
+
+/// How much later than the last event a gap may start. Frames of these feeds are a few milliseconds apart, and a tenth of a second
+/// when they trickle; what a start that is wrong would miss lasts as long as a missed ping at least.
+const UNSEEN_FRAMES: i64 = 250_000_000;
 
 /// A monitor's topic.
 pub(super) type Watched = (String, String);
@@ -22,6 +29,8 @@ pub(super) struct Journaled {
     /// Of each monitor's topic the ids, with when they were received, in the journal's order.
     pub(super) events: HashMap<Watched, Vec<(String, i64)>>,
     pub(super) gaps: Vec<Gap>,
+    /// When frames came that were put aside.
+    quarantined: HashSet<i64>,
 }
 
 /// A span that was not seen, as the journal tells it. Fields that are not needed here may come and go.
@@ -65,6 +74,8 @@ impl Journaled {
                     let id = id.rsplit_once(':').map_or(&*id, |(_, id)| id).to_owned();
                     let watched = (event.monitor.to_owned(), event.topic.to_owned());
                     found.events.entry(watched).or_default().push((id, event.received.0));
+                } else if event.monitor == "quarantine" {
+                    found.quarantined.insert(event.received.0);
                 } else if event.monitor == "gaps" {
                     found.gaps.push(Gap::of(&serde_json::from_slice(event.payload).expect("JSON")));
                 }
@@ -91,6 +102,8 @@ pub(super) struct Row {
     foreign: u64,
     gaps: BTreeMap<String, u64>,
     open_gaps: u64,
+    /// Gaps that start when nothing came.
+    late_gaps: u64,
     /// The first things that are wrong, for whoever has to find out why.
     wrong: Vec<String>,
 }
@@ -120,6 +133,9 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
     for gap in gaps.clone() {
         lost_with.entry(gap.start).or_default().push(&gap.watched);
     }
+    let mut evidence: HashSet<i64> = journal.quarantined.clone();
+    evidence.extend(known.of.values().flatten().map(|(at, _)| *at));
+    evidence.extend(gaps.clone().filter_map(|gap| gap.end));
     for each in watched {
         let places: &[usize] = by_topic.get(&*each.1).map_or(&[], Vec::as_slice);
         let mut counts: HashMap<usize, u64> = HashMap::new();
@@ -133,17 +149,21 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
         }
         let first = counts.keys().min().copied().unwrap_or(usize::MAX);
         // Of each gap the span of places that may be missing.
-        let mut spans: Vec<(usize, i64)> = Vec::new();
+        let mut spans: Vec<Span> = Vec::new();
         for gap in gaps.clone().filter(|gap| gap.watched == *each) {
-            let last_come = lost_with[&gap.start].iter().filter_map(|lost| known.last_by(lost, gap.start)).max();
-            let from = last_come.map_or(0, |last| {
+            let lost = || lost_with[&gap.start].iter().filter_map(|lost| known.last_by(lost, gap.start));
+            let near = lost().map(|(at, _)| at).max().is_some_and(|at| gap.start - at <= UNSEEN_FRAMES);
+            let in_time = near || evidence.contains(&gap.start);
+            row.late_gaps += u64::from(!in_time);
+            let from = lost().map(|(_, place)| place).max().map_or(0, |last| {
                 // The feed holds one message of a topic back behind the next one, to be out of order: the last two may
                 // be missing, and all else that was made by then must have come.
                 let made_by_then = &places[..places.partition_point(|place| *place <= last)];
                 let mut messages = made_by_then.chunk_by(|one, next| made[*one].message == made[*next].message).rev();
                 messages.nth(1).map_or(0, |held| held[0])
             });
-            spans.push((from, gap.end.unwrap_or(i64::MAX)));
+            let made_from = if in_time { i64::MIN } else { gap.start };
+            spans.push(Span { from, made: made_from..=gap.end.unwrap_or(i64::MAX) });
         }
         for place in places.iter().copied().filter(|place| *place >= first) {
             row.made += 1;
@@ -155,7 +175,7 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
                     row.doubled += times - 1;
                     row.note(|| format!("{times} times: {each:?} {}, made {}", one.id, at(one.at)));
                 }
-                None if spans.iter().any(|(from, end)| place >= *from && one.at <= *end) => row.in_gaps += 1,
+                None if spans.iter().any(|span| span.has(place, one.at)) => row.in_gaps += 1,
                 None => {
                     row.lost += 1;
                     row.note(|| {
@@ -174,6 +194,19 @@ pub(super) fn hold(name: &str, made: &[Made], watched: &BTreeSet<Watched>, journ
         }
     }
     row
+}
+
+/// What a gap tells of.
+struct Span {
+    /// The first place, in the order of making, that may be missing.
+    from: usize,
+    made: RangeInclusive<i64>,
+}
+
+impl Span {
+    fn has(&self, place: usize, made: i64) -> bool {
+        place >= self.from && self.made.contains(&made)
+    }
 }
 
 /// What came of each monitor's topic: when, and its place in the order of making.
@@ -197,11 +230,11 @@ impl Arrivals<'_> {
         }
     }
 
-    /// The greatest place that had come by this moment.
-    fn last_by(&self, watched: &Watched, moment: i64) -> Option<usize> {
+    /// When the last one came by this moment, and the greatest place that had come by then.
+    fn last_by(&self, watched: &Watched, moment: i64) -> Option<(i64, usize)> {
         let arrivals = self.greatest.get(watched)?;
         let come = arrivals.partition_point(|(at, _)| *at <= moment);
-        Some(arrivals[come.checked_sub(1)?].1)
+        Some(arrivals[come.checked_sub(1)?])
     }
 
     /// When the neighbours of a place came.
@@ -262,7 +295,13 @@ impl fmt::Display for Account {
                 row.name, row.made, row.journaled, row.in_gaps, row.lost, row.doubled, row.foreign
             )?;
             let gaps: Vec<String> = row.gaps.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-            writeln!(f, "             gaps: {}; {} still open", gaps.join(", "), row.open_gaps)?;
+            writeln!(
+                f,
+                "             gaps: {}; {} still open, {} start too late",
+                gaps.join(", "),
+                row.open_gaps,
+                row.late_gaps
+            )?;
             for wrong in &row.wrong {
                 writeln!(f, "             {wrong}")?;
             }
@@ -313,6 +352,8 @@ fn what_is_missing_is_lost_unless_a_gap_tells_of_it() {
     assert_eq!(counts(&example(&[(13, 25)])), (8, 6, 2, 0));
     assert_eq!(counts(&example(&[])), (8, 6, 0, 2), "no gap");
     assert_eq!(counts(&example(&[(13, 18)])), (8, 6, 1, 1), "it ends too soon");
-    assert_eq!(counts(&example(&[(29, 40)])), (8, 6, 0, 2), "it starts too late");
+    assert_eq!(counts(&example(&[(29, 40)])), (8, 6, 0, 2), "it starts behind the next one that came");
+    assert_eq!(counts(&example(&[(17, 25)])), (8, 6, 1, 1), "it starts when nothing came");
+    assert_eq!(counts(&example(&[(13, 17), (17, 25)])), (8, 6, 2, 0), "it goes on from another one");
     assert!(!example(&[]).is_right() && example(&[(13, 25)]).is_right());
 }

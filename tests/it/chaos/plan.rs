@@ -86,7 +86,7 @@ impl Iterator for Steps {
         let fault = match random.u8(..20) {
             0 => Fault::Network(Plan::ResetAfter(random.u64(..6_000))),
             1 => Fault::Network(Plan::Stall(ways[random.usize(..3)])),
-            2 => Fault::Network(Plan::Trickle(random.u32(100..20_000))),
+            2 => Fault::Network(Plan::Trickle(random.u32(2_000..40_000))),
             3 => Fault::Network(Plan::Delay(Duration::from_millis(random.u64(1..150)))),
             4 => Fault::Network(Plan::Duplicate(random.u64(1..6))),
             5 => Fault::Network(Plan::Corrupt(Flip::Payload)),
