@@ -33,7 +33,7 @@ pub(super) struct Journaled {
     quarantined: HashSet<i64>,
 }
 
-/// A span that was not seen, as the journal tells it. Fields that are not needed here may come and go.
+/// A span that was not seen, as the journal tells it. Fields that are not needed here may come and go, and so may causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) watched: Watched,
@@ -42,22 +42,33 @@ pub(super) struct Gap {
     pub(super) start: i64,
     /// None: it goes on.
     pub(super) end: Option<i64>,
+    /// Its number, where it has one.
+    id: Option<u64>,
 }
 
 impl Gap {
-    fn of(record: &Value) -> Self {
+    /// Of this topic.
+    fn of(record: &Value, topic: &str, id: Option<u64>) -> Self {
         let text = |name: &str| record[name].as_str().unwrap_or_else(|| panic!("`{name}` in {record}")).to_owned();
         let time = |text: &str| {
             let time: jiff::Timestamp = text.parse().unwrap_or_else(|error| panic!("{error}: {text} in {record}"));
             i64::try_from(time.as_nanosecond()).expect("this century")
         };
         Self {
-            watched: (text("monitor"), text("topic")),
+            watched: (text("monitor"), topic.to_owned()),
             upstream: text("upstream"),
             cause: text("cause"),
             start: time(&text("start")),
             end: record["end"].as_str().map(time),
+            id,
         }
+    }
+
+    /// Gaps that are told of when they begin: several topics at once, numbered on from the first.
+    fn opened(record: &Value) -> Vec<Self> {
+        let topics = record["topics"].as_array().expect("topics").iter();
+        let numbered = topics.zip(record["id"].as_u64().expect("a number")..);
+        numbered.map(|(topic, id)| Self::of(record, topic.as_str().expect("a name"), Some(id))).collect()
     }
 }
 
@@ -77,14 +88,21 @@ impl Journaled {
                 } else if event.monitor == "quarantine" {
                     found.quarantined.insert(event.received.0);
                 } else if event.monitor == "gaps" {
-                    found.gaps.push(Gap::of(&serde_json::from_slice(event.payload).expect("JSON")));
+                    let record: Value = serde_json::from_slice(event.payload).expect("JSON");
+                    found.gaps.push(Gap::of(&record, record["topic"].as_str().expect("a name"), record["id"].as_u64()));
+                } else if event.monitor == "coverage" {
+                    let record: Value = serde_json::from_slice(event.payload).expect("JSON");
+                    if record["record"] == "gap_open" {
+                        found.gaps.extend(Gap::opened(&record));
+                    }
                 }
             }
         }
-        // One that was recorded while it went on, and again when it was over, is one.
-        let over: HashSet<(Watched, i64)> =
-            found.gaps.iter().filter(|gap| gap.end.is_some()).map(|gap| (gap.watched.clone(), gap.start)).collect();
-        found.gaps.retain(|gap| gap.end.is_some() || !over.contains(&(gap.watched.clone(), gap.start)));
+        // One that was told of when it began, and again when it was over, is one. From the stop on the daemon is down.
+        let over: HashSet<u64> = found.gaps.iter().filter(|gap| gap.end.is_some()).filter_map(|gap| gap.id).collect();
+        found.gaps.retain(|gap| {
+            gap.end.is_some() || (gap.cause != "downtime" && gap.id.is_none_or(|id| !over.contains(&id)))
+        });
         found
     }
 }
@@ -340,6 +358,7 @@ fn example(gaps: &[(i64, i64)]) -> Row {
             cause: "disconnect".to_owned(),
             start: *start * SECOND / 4,
             end: Some(*end * SECOND / 4),
+            id: None,
         })
         .collect();
     hold("u", &made, &BTreeSet::from([watched]), &journal)
