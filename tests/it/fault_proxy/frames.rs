@@ -10,7 +10,7 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 pub(super) enum Piece {
     /// A whole frame, the first bytes of which are its header.
     Frame { bytes: Vec<u8>, header: usize },
-    /// The answer to the handshake, or a part of a frame that is too long to be held.
+    /// The answer to the handshake, a part of a frame that is too long to be held, or what is no WebSocket.
     Raw(Vec<u8>),
 }
 
@@ -22,12 +22,22 @@ impl Piece {
     }
 }
 
+/// What a server says.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Talk {
+    /// It has not said enough.
+    #[default]
+    Unknown,
+    Frames,
+    /// No WebSocket, or none that came about: it passes as it comes.
+    Other,
+}
+
 /// Cuts a stream into pieces.
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
     buffer: Vec<u8>,
-    /// Whether the handshake's answer is over.
-    open: bool,
+    talk: Talk,
     /// Bytes to come of a frame that is too long.
     through: u64,
 }
@@ -44,12 +54,20 @@ impl Cutter {
             self.through -= count as u64;
             return Some(Piece::Raw(self.buffer.drain(..count).collect()));
         }
-        if !self.open {
-            let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-            // A refusal is followed by a body, which is no frame.
-            self.open = self.buffer.starts_with(b"HTTP/1.1 101");
-            let end = if self.open { end } else { self.buffer.len() };
-            return Some(Piece::Raw(self.buffer.drain(..end).collect()));
+        if self.talk == Talk::Unknown {
+            let (answer, said) = (b"HTTP/1.1 101", &self.buffer);
+            let begun = &said[..said.len().min(answer.len())];
+            if !answer.starts_with(begun) {
+                self.talk = Talk::Other;
+            } else if let Some(end) = said.windows(4).position(|four| four == b"\r\n\r\n") {
+                self.talk = Talk::Frames;
+                return Some(Piece::Raw(self.buffer.drain(..end + 4).collect()));
+            } else {
+                return None;
+            }
+        }
+        if self.talk == Talk::Other {
+            return (!self.buffer.is_empty()).then(|| Piece::Raw(std::mem::take(&mut self.buffer)));
         }
         let (header, length) = header(&self.buffer)?;
         if length > FRAME_BYTES_MAX as u64 {
@@ -140,4 +158,13 @@ fn a_frame_beyond_what_is_held_passes_in_pieces_and_the_next_one_is_whole() {
     }
     assert_eq!(passed.iter().flat_map(Piece::bytes).copied().collect::<Vec<u8>>(), stream);
     assert_eq!(passed.last(), Some(&Piece::Frame { bytes: vec![0x81, 1, b'y'], header: 2 }));
+}
+
+#[test]
+fn what_is_no_websocket_passes_as_it_comes() {
+    for said in [&b"INFO {}\r\n"[..], b"HTTP/1.1 429 Too Many Requests\r\n\r\nlater\n"] {
+        let mut cutter = Cutter::default();
+        cutter.take(said);
+        assert_eq!((cutter.next(), cutter.next()), (Some(Piece::Raw(said.to_vec())), None));
+    }
 }
