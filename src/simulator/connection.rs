@@ -1,6 +1,6 @@
 //! One connection: its socket, and the conversation of a synthetic feed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -273,6 +273,8 @@ struct Conversation<'a> {
     acks: VecDeque<(Instant, String)>,
     sent: u64,
     silent: bool,
+    /// Topics that are.
+    muted: HashSet<usize>,
     pinged: Instant,
 }
 
@@ -306,6 +308,7 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, target: &st
         acks: VecDeque::new(),
         sent: 0,
         silent: false,
+        muted: HashSet::new(),
         pinged: Instant::now(),
     };
     let end = match conversation.run(target, break_at).await {
@@ -479,6 +482,12 @@ impl Conversation<'_> {
         let Sending { event, fault } = sending;
         let Some(tokens) = self.tokens.get(&event.topic_index) else { return };
         let counters = Arc::clone(&self.connection.shared.counters);
+        if self.asked.mute.iter().any(|muted| **muted == *event.topic) && self.muted.insert(event.topic_index) {
+            add(&counters.silenced, 1);
+        }
+        if self.muted.contains(&event.topic_index) {
+            return;
+        }
         let mut payload = Vec::with_capacity(event.draft.text.len() + 64);
         for token in tokens {
             if self.silent {

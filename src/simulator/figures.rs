@@ -107,7 +107,7 @@ figures! {
     bad_frames,
     /// Connections broken on request.
     disconnects,
-    /// Connections gone silent on request.
+    /// Connections, and topics of connections, gone silent on request.
     silenced,
     /// Acknowledgements kept back for good.
     acks_lost,

@@ -201,6 +201,9 @@ pub struct Faults {
     pub refuse: Vec<String>,
     /// After so many messages a connection sends nothing but answers to WebSocket pings.
     pub silent_after: Option<u64>,
+    /// Topics of which nothing more is sent, though their subscription is in force. Whoever has met this once gets nothing
+    /// of them until its connection ends.
+    pub mute: Vec<String>,
     /// Pings are not answered, neither the protocol's nor the dialect's.
     pub no_pong: bool,
     /// How long acknowledgements are held back; data is not.

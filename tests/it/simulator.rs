@@ -930,3 +930,23 @@ async fn faults_change_while_it_runs_and_connections_are_broken_on_request_or_by
     let again = SimulatorSettings { listen: address, ..fast(SimulatedDialect::Binance) };
     Simulator::start(again).await.expect("its port is free at once").stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_muted_topic_is_silent_on_its_connection_to_the_end_while_others_flow() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let target = "/stream?streams=btcusdt@trade/ethusdt@trade";
+    let mut client = Client::connect(&running, target).await.unwrap();
+    let stream = |frame: &Value| frame["stream"].as_str().map(str::to_owned);
+    client.gather(20, stream).await;
+    running.set_faults(Faults { mute: vec!["ethusdt@trade".to_owned()], ..Faults::default() }).unwrap();
+    while running.figures().silenced == 0 {
+        client.gather(1, stream).await;
+    }
+    running.set_faults(Faults::default()).unwrap();
+    // What was on its way is read first.
+    client.gather(500, stream).await;
+    assert!(client.gather(200, stream).await.iter().all(|stream| stream == "btcusdt@trade"));
+    let mut other = Client::connect(&running, target).await.unwrap();
+    assert!(other.gather(50, stream).await.iter().any(|stream| stream == "ethusdt@trade"));
+    running.stop().await.unwrap();
+}
