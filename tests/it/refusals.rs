@@ -7,8 +7,7 @@ use rcgen::CertificateParams;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::fault_proxy::{Door, FaultProxy, Plan};
-use super::nats_server::NatsServer;
+use super::fault_proxy::{FaultProxy, Plan};
 use super::pool::TlsFront;
 use super::processes::{Account, Daemon, Feed, Settings, accounts, query, until};
 use super::raw_upstream::{Manner, RawUpstream, trade};
@@ -208,45 +207,4 @@ fn the_proxy_of_these_tests_passes_everything_unless_it_is_told_otherwise() {
     let done = proxy.done();
     assert_eq!((done.resets, done.stalls, done.corrupted, done.duplicated), (0, 0, 0, 0));
     assert_eq!(done.connections, 1);
-}
-
-/// The breaker opens at five failures in a row, for a second at first, then for twice as long each time, with jitter down to half.
-#[test]
-fn a_store_that_keeps_failing_is_tried_by_one_probe_at_a_time_ever_less_often_and_gets_everything_once_it_is_back() {
-    let place = Workplace::new();
-    let server = NatsServer::start();
-    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "500"]);
-    let proxy = FaultProxy::start(server.url().trim_start_matches("nats://"));
-    let url = proxy.url("nats").replace("ws://", "nats://");
-    let settings = Settings::new()
-        .upstream("feed", "binance", feed.url())
-        .monitor("m", "d", "feed", &["btcusdt@trade"], "")
-        .with(&format!("[sinks.bus]\nkind = \"nats\"\nurl = \"{url}\"\nflush_interval = \"10ms\""));
-    let daemon = Daemon::start(&place, &settings);
-    let row = || {
-        let rows: Vec<serde_json::Value> = serde_json::from_str(&daemon.get("/api/v1/sinks").1).unwrap();
-        rows[0].clone()
-    };
-    until("the sink goes on", || (row()["cursor"].as_u64() > Some(20)).then_some(()));
-    let before = proxy.came().len();
-    proxy.set_door(Door::Refuses);
-    proxy.reset_all();
-    // The first call that fails may be a write, over the connection that is reset.
-    until("the breaker has let two probes pass", || (proxy.came().len() >= before + 5 + 2).then_some(()));
-    let came = proxy.came();
-    let probes: Vec<Duration> = came[came.len() - 3..].windows(2).map(|two| two[1] - two[0]).collect();
-    // From when it opened to the first probe, and to the second; the test's clock may be late by a little.
-    assert!(probes[0] > Duration::from_millis(450), "one at a time: {probes:?}");
-    assert!(probes[1] > probes[0].mul_f64(0.95), "ever less often: {probes:?}");
-    let events = || daemon.monitors()["m"]["events"].as_u64().unwrap();
-    let flowed = events();
-    until("the feed is journaled all the same", || (events() > flowed + 50).then_some(()));
-    proxy.pass();
-    feed.stop();
-    until("the sink has everything", || {
-        let row = row();
-        (row["lag_events"] == 0 && row["error"].is_null()).then_some(())
-    });
-    assert_eq!((&row()["parked"], &row()["lost"]), (&0.into(), &0.into()), "{}", row());
-    daemon.stop();
 }
