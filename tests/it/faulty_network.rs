@@ -76,9 +76,11 @@ fn a_reset_at_any_byte_of_a_frame_leaves_no_part_of_an_event_and_the_link_comes_
     until("the first connection's trades come", || (daemon.frames("feed") == 3).then_some(()));
     // Every connection gets as much: the answers to the handshake and to the request, and two frames.
     let before_frames = proxy.done().bytes_to_clients - 2 * frame as u64;
-    let resets = 2 * frame + 1;
-    for passed in 0..resets {
-        proxy.set_for(2 + passed as u64, Plan::ResetAfter(before_frames + passed as u64));
+    // Behind each byte of a frame, and behind the whole of the next one.
+    let points: Vec<usize> = (0..=frame + 1).chain([2 * frame]).collect();
+    let resets = points.len();
+    for (connection, passed) in (2..).zip(&points) {
+        proxy.set_for(connection, Plan::ResetAfter(before_frames + *passed as u64));
     }
     proxy.reset_all();
     until("every connection was reset, and the next one stays", || {
@@ -87,8 +89,8 @@ fn a_reset_at_any_byte_of_a_frame_leaves_no_part_of_an_event_and_the_link_comes_
     });
     until("its trades come", || {
         let events = daemon.monitors()["m"]["events"].as_u64().unwrap();
-        let whole = 2 + (resets - frame) + 1 + 2;
-        (events >= whole as u64).then_some(())
+        let whole = 2 + 3 + 1 + 2;
+        (events >= whole).then_some(())
     });
     assert_eq!(failures(&daemon), 1 + resets as u64, "one link is lost a reset");
     let log = daemon.stop();
@@ -97,8 +99,8 @@ fn a_reset_at_any_byte_of_a_frame_leaves_no_part_of_an_event_and_the_link_comes_
     assert!(quarantined(&place).is_empty(), "half of a frame is none");
     let mut wanted = BTreeSet::from(trades_of(1));
     wanted.extend(trades_of(2 + resets));
-    for passed in 0..resets {
-        let [first, second] = trades_of(2 + passed);
+    for (connection, passed) in (2..).zip(points) {
+        let [first, second] = trades_of(connection);
         wanted.extend((passed >= frame).then_some(first));
         wanted.extend((passed >= 2 * frame).then_some(second));
     }

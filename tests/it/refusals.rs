@@ -77,13 +77,13 @@ fn an_upstream_that_accepts_and_closes_is_tried_ever_less_often_up_to_the_longes
     let feed = Feed::start(&place, &["--dialect", "binance", "--accept-then-close", "1000000"]);
     let proxy = FaultProxy::start(feed.url());
     let daemon = watch(&place, &proxy.url(feed.url()), "backoff_min = \"20ms\"\nbackoff_max = \"320ms\"");
-    until("it was tried ten times", || (proxy.came().len() >= 10).then_some(()));
+    until("it was tried seven times", || (proxy.came().len() >= 7).then_some(()));
     let came = proxy.came();
     // Each wait is at least half of 20, 40, 80, 160 and then always 320 ms; the proxy's clock may have been late for the first.
-    let least = Duration::from_millis(10 + 20 + 40 + 80 + 5 * 160);
-    assert!(came[9] - came[0] > least.mul_f64(0.9), "{:?}", came[9] - came[0]);
+    let least = Duration::from_millis(10 + 20 + 40 + 80 + 2 * 160);
+    assert!(came[6] - came[0] > least.mul_f64(0.9), "{:?}", came[6] - came[0]);
     let log = daemon.stop();
-    assert!(log.matches("link lost").count() >= 9, "{log}");
+    assert!(log.matches("link lost").count() >= 6, "{log}");
     feed.stop();
 }
 
