@@ -189,6 +189,32 @@ fn a_connection_that_stands_still_is_given_up_by_its_ping_and_its_topics_come_ba
 }
 
 #[test]
+fn the_topics_of_a_connection_that_is_given_up_move_to_another_link_though_no_new_one_comes_about() {
+    let place = Workplace::new();
+    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "500"]);
+    let proxy = FaultProxy::start(feed.url());
+    let settings = Settings::new()
+        .upstream("feed", "binance", &proxy.url(feed.url()))
+        .with(QUICK)
+        .with("min_connections = 2\nmax_connections = 2")
+        .monitor("a", "d", "feed", &["btcusdt@trade", "solusdt@trade"], "")
+        .monitor("b", "d", "feed", &["ethusdt@trade", "xrpusdt@trade"], "");
+    let daemon = Daemon::start(&place, &settings);
+    let live = || daemon.monitors().values().all(|row| row["topics"] == "2/2");
+    let events = |monitor: &str| daemon.monitors()[monitor]["events"].as_u64().unwrap();
+    until("all topics have events", || (live() && events("a") > 20 && events("b") > 20).then_some(()));
+    proxy.set_door(Door::Refuses);
+    proxy.set_for(1, Plan::Stall(Way::Both));
+    until("the ping is missed", || (failures(&daemon) >= 1).then_some(()));
+    until("all are in force again", || live().then_some(()));
+    let (a, b) = (events("a"), events("b"));
+    until("and flow", || (events("a") > a + 100 && events("b") > b + 100).then_some(()));
+    assert_eq!(proxy.done().connections - proxy.done().refused, 2, "over the link that is left");
+    daemon.stop();
+    feed.stop();
+}
+
+#[test]
 fn a_connection_that_trickles_holds_up_no_other_one() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "500"]);
