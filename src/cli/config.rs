@@ -4,9 +4,7 @@ use clap::Subcommand;
 
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
 use crate::config::{require_smart_path, show};
-use crate::daemon::assemble;
-use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::Identities;
+use crate::daemon;
 use crate::server::Access;
 use crate::sink;
 use crate::upstream;
@@ -40,8 +38,7 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     require_smart_path(&loaded)?;
     let settings = &loaded.settings;
     // The key of the hasher does not matter for whether rules can be used.
-    assemble(settings, &IdHasher::new(0), &mut Identities::default())
-        .map_err(|error| super::run::assembly_error(&loaded, &error))?;
+    daemon::check(settings).map_err(|error| super::run::assembly_error(&loaded, &error))?;
     Access::new(settings.server.listen, settings.server.token_file.as_deref())
         .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     for (name, upstream) in &settings.upstreams {

@@ -130,6 +130,8 @@ pub struct PoolSettings {
     /// The longest wait between reconnects.
     #[serde(with = "units::duration")]
     pub backoff_max: Duration,
+    /// Messages a second a link may carry on average before the pool grows.
+    pub link_rate_max: u32,
 }
 
 /// `[batch]`
@@ -286,6 +288,9 @@ pub struct PoolOverrides {
     /// See [`PoolSettings::backoff_max`].
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub backoff_max: Option<Duration>,
+    /// See [`PoolSettings::link_rate_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_rate_max: Option<u32>,
 }
 
 /// `[monitors.NAME]`
@@ -313,6 +318,9 @@ pub struct MonitorSettings {
     /// What happens to an id that returns with another payload.
     #[serde(default)]
     pub on_conflict: OnConflict,
+    /// How topics change links where events have no ids.
+    #[serde(default)]
+    pub handover: Handover,
 }
 
 /// Decides who is subscribed first; never the journal's order, never what is taken.
@@ -348,6 +356,17 @@ pub enum OnConflict {
     Drop,
     /// Kept, marked `conflict`, counted and logged.
     Keep,
+}
+
+/// How a topic changes links where its events have no ids, so that what comes twice cannot be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handover {
+    /// It ends on the old link and then begins on the new one; the span between is recorded.
+    #[default]
+    Gap,
+    /// It begins on the new link and then ends on the old one; events of the overlap are marked `handover`.
+    Overlap,
 }
 
 /// One rule of how an event is read out of a message; of several the first that fits wins. Pointers are RFC 6901,
@@ -452,6 +471,7 @@ impl Default for PoolSettings {
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
+            link_rate_max: 20_000,
         }
     }
 }
@@ -470,6 +490,7 @@ impl PoolSettings {
             confirm_timeout: own.confirm_timeout.unwrap_or(self.confirm_timeout),
             backoff_min: own.backoff_min.unwrap_or(self.backoff_min),
             backoff_max: own.backoff_max.unwrap_or(self.backoff_max),
+            link_rate_max: own.link_rate_max.unwrap_or(self.link_rate_max),
         }
     }
 }

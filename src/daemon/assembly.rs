@@ -10,7 +10,7 @@ use crate::config::units::show_duration;
 use crate::config::{KeyPath, Settings};
 use crate::dialect::{Dialect, DialectError, Resumption, registry};
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::{Identities, Roster, RosterError};
+use crate::monitor::roster::{Identities, Pause, Roster, RosterError, RosterParts};
 use crate::pipeline::dedupe::TTL_MAX;
 
 /// Settings that fit their types and each other, but not what they are about.
@@ -83,26 +83,49 @@ impl AssemblyError {
 
 /// An upstream's dialect and monitors.
 #[derive(Debug)]
-pub struct Assembled {
+pub(super) struct Assembled {
     /// How it speaks.
-    pub dialect: Arc<dyn Dialect>,
+    pub(super) dialect: Arc<dyn Dialect>,
     /// Who watches it.
-    pub roster: Arc<Roster>,
+    pub(super) roster: Arc<Roster>,
 }
 
-/// Makes every upstream that a monitor watches ready.
+/// An upstream that is at work and stays so.
+pub(super) struct Before {
+    pub(super) dialect: Arc<dyn Dialect>,
+    pub(super) roster: Arc<Roster>,
+}
+
+/// Whether settings fit what they are about. Nothing is kept of it.
 ///
 /// # Errors
 /// When a dialect is unknown, a topic cannot be asked for, or a rule cannot be used.
-pub fn assemble(
+pub fn check(settings: &Settings) -> Result<(), AssemblyError> {
+    // The hasher's key does not matter for it.
+    let (hasher, mut identities) = (IdHasher::new(0), Identities::default());
+    assemble(settings, &BTreeMap::new(), &hasher, &mut identities, &|_| None).map(drop)
+}
+
+/// Makes every upstream that a monitor watches ready. `before` tells of those that are at work and stay so: their topics keep
+/// their numbers.
+///
+/// # Errors
+/// When a dialect is unknown, a topic cannot be asked for, or a rule cannot be used.
+pub(super) fn assemble(
     settings: &Settings,
+    pauses: &BTreeMap<String, Pause>,
     hasher: &IdHasher,
     identities: &mut Identities,
+    before: &dyn Fn(&str) -> Option<Before>,
 ) -> Result<BTreeMap<String, Assembled>, AssemblyError> {
     let mut assembled = BTreeMap::new();
     for (name, upstream) in &settings.upstreams {
-        let dialect = registry::build(&upstream.dialect, &settings.dialects)
-            .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?;
+        let before = before(name);
+        let dialect = match &before {
+            Some(before) => Arc::clone(&before.dialect),
+            None => registry::build(&upstream.dialect, &settings.dialects)
+                .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?,
+        };
         check_headers(name, &dialect.handshake_headers())?;
         if let Some(overlap) = dialect.resumption().map(Resumption::overlap)
             && overlap >= dedupe_ttl(settings)
@@ -119,10 +142,18 @@ pub fn assemble(
                 })?;
             }
         }
-        let rules = dialect.default_event_rules();
-        let roster = Roster::new(name, &settings.monitors, rules, &settings.quarantine, hasher, identities)?;
+        let parts = RosterParts {
+            upstream: name,
+            monitors: &settings.monitors,
+            pauses,
+            default_rules: dialect.default_event_rules(),
+            quarantine: &settings.quarantine,
+            hasher,
+            previous: before.as_ref().map(|before| &*before.roster),
+        };
+        let roster = Roster::new(&parts, identities)?;
         // An upstream that nobody watches is not connected to.
-        if !roster.topics.is_empty() {
+        if !roster.monitors.is_empty() {
             assembled.insert(name.clone(), Assembled { dialect, roster: Arc::new(roster) });
         }
     }

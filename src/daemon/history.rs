@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::figures::Commits;
 use super::own_events::{CountsRecord, event_block};
-use super::view::Watched;
+use super::watched::{Watched, WatchedList};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{Journal, MonitorIdentity};
 use crate::pipeline::dedupe::DedupeWindow;
@@ -67,7 +67,7 @@ struct DedupeRecord {
 /// Where figures come from.
 pub(super) struct Sources {
     /// Links and counts.
-    pub(super) watched: Arc<[Watched]>,
+    pub(super) watched: Arc<WatchedList>,
     /// What the writer has done.
     pub(super) commits: Arc<Commits>,
     /// Ids remembered.
@@ -109,7 +109,7 @@ impl History {
         started: UnixNanos,
         now: Instant,
     ) -> Self {
-        let told = Told::now(&sources.watched);
+        let told = Told::now(&sources.watched.now());
         let progress = Mutex::new(Progress { due: now + INTERVAL, told, ended: false });
         Self { monitor, sources, journal, clock, started, progress }
     }
@@ -122,7 +122,7 @@ impl History {
         }
         // From now and not from when it was due: after a suspended machine wakes there is one event and not one for each minute.
         progress.due = now + INTERVAL;
-        let told = Told::now(&self.sources.watched);
+        let told = Told::now(&self.sources.watched.now());
         if told != progress.told {
             self.tell(&told);
             progress.told = told;
@@ -132,7 +132,7 @@ impl History {
     /// Adds the last counts, once links are done and before the journal closes. That the links are closed is no news.
     pub(super) fn end(&self) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = Told::now(&self.sources.watched);
+        let told = Told::now(&self.sources.watched.now());
         if !progress.ended && told.monitors != progress.told.monitors {
             self.tell(&told);
         }
@@ -215,7 +215,8 @@ mod tests {
         let start = Instant::now();
         let history = History::new(monitor, sources, Arc::clone(&journal), Arc::default(), UnixNanos(0), start);
         let minute = |number: u32| start + INTERVAL * number;
-        let count = || watched[0].roster.monitors[1].totals.add(Counts { messages: 2, control: 0, quarantined: 1 });
+        let count =
+            || watched.now()[0].roster.monitors[1].totals.add(Counts { messages: 2, control: 0, quarantined: 1 });
 
         history.tend(minute(1));
         count();

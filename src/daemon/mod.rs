@@ -13,14 +13,17 @@ mod summary;
 mod supervise;
 mod switches;
 mod troubles;
+mod upstreams;
 mod view;
+mod watched;
 #[cfg(test)]
 mod watching;
 mod works;
 
-pub use assembly::{AssemblyError, assemble};
+pub use assembly::{AssemblyError, check};
 pub use figures::{JournalFigures, UpstreamFigures};
 pub use start::{Daemon, Fault, StartError, Stopped};
 pub use summary::Summary;
 pub use supervise::{Ending, run};
+pub use upstreams::{Applied, ApplyError};
 pub use view::DaemonView;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::view::Watched;
+use super::watched::Watched;
 use crate::clock::UnixNanos;
 use crate::journal::{
     AccountDelta, BlockBuilder, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Path, SourceSlot,

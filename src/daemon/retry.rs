@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::watched::WatchedList;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::{BatchSettings, ByteSize};
-use crate::dialect::{Dialect, Frame, Session};
+use crate::dialect::{Frame, Session};
 use crate::journal::{
     BlockFilter, EncodedBlock, Event, Journal, JournalError, JournalReader, JournalState, OWN_DOMAIN, Offset,
     QUARANTINE_MONITOR, RETRIES_MONITOR,
@@ -23,6 +24,7 @@ use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::server::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
+use crate::upstream::UpstreamControl;
 
 /// The most frames of one request where it does not say. Source: a guess; some seconds of work.
 const FRAMES_DEFAULT: usize = 10_000;
@@ -47,8 +49,7 @@ pub(super) struct Retrier {
     pub(super) clock: Arc<ReceivedClock>,
     pub(super) own: OwnIdentities,
     pub(super) batch: BatchSettings,
-    /// By name.
-    pub(super) upstreams: BTreeMap<String, (Arc<dyn Dialect>, Arc<Roster>)>,
+    pub(super) upstreams: Arc<WatchedList>,
     /// One at a time, so that none is parsed twice.
     pub(super) at_work: Mutex<()>,
 }
@@ -63,8 +64,8 @@ struct Selected {
 }
 
 /// An upstream's frames being parsed.
-struct Bench<'a> {
-    roster: &'a Arc<Roster>,
+struct Bench {
+    roster: Arc<Roster>,
     reading: Reading,
     /// A conversation with nobody: what it wants to say is dropped.
     session: Box<dyn Session>,
@@ -251,7 +252,7 @@ impl Retrier {
 struct Parser<'a> {
     retrier: &'a Retrier,
     dry_run: bool,
-    benches: BTreeMap<&'a str, Bench<'a>>,
+    benches: BTreeMap<String, Bench>,
 }
 
 impl Parser<'_> {
@@ -268,10 +269,10 @@ impl Parser<'_> {
             Err(reason) => return refused(RetryOutcome::Cut, reason),
         };
         let retrier = self.retrier;
-        let Some((name, (dialect, roster))) = retrier.upstreams.get_key_value(&frame.upstream) else {
+        let Some(control) = retrier.upstreams.control(&frame.upstream) else {
             return refused(RetryOutcome::Orphaned, format!("no monitor watches upstream `{}`", frame.upstream));
         };
-        let bench = self.benches.entry(name).or_insert_with(|| Bench::new(retrier, dialect, roster));
+        let bench = self.benches.entry(frame.upstream.clone()).or_insert_with(|| Bench::new(retrier, &control));
         let received = retrier.clock.stamp();
         if let Err(reason) = bench.read(&frame, &message, received) {
             return refused(RetryOutcome::Orphaned, reason);
@@ -342,14 +343,15 @@ impl Parser<'_> {
     }
 }
 
-impl<'a> Bench<'a> {
-    fn new(retrier: &Retrier, dialect: &Arc<dyn Dialect>, roster: &'a Arc<Roster>) -> Self {
+impl Bench {
+    fn new(retrier: &Retrier, control: &UpstreamControl) -> Self {
+        let roster = control.roster();
         let settings = BatchSettings { max_size: u32::MAX, max_bytes: BATCH_BYTES_MAX, ..retrier.batch.clone() };
         let (own, window) = (retrier.own.clone(), Arc::clone(&retrier.window));
         Self {
-            reading: Reading::again(Arc::clone(roster)),
-            session: dialect.session(&roster.topics, &roster.plan),
-            batcher: Batcher::new(settings, Arc::clone(roster), own, window),
+            reading: Reading::again(Arc::clone(&roster)),
+            session: control.dialect().session(&roster.topics, &roster.plan),
+            batcher: Batcher::new(settings, Arc::clone(&roster), own, window),
             roster,
         }
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::own_events::{CountsRecord, event_block};
 use super::switches::{SettingsRecord, Switches};
-use super::view::Watched;
+use super::watched::{Watched, WatchedList};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
 use crate::monitor::gap::GapCause;
@@ -55,7 +55,7 @@ struct TopicRecord {
 /// the short locks of status.
 pub(super) struct LiveState {
     monitor: Arc<MonitorIdentity>,
-    watched: Arc<[Watched]>,
+    watched: Arc<WatchedList>,
     switches: Arc<Switches>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
@@ -65,7 +65,7 @@ impl LiveState {
     /// Of what is `watched`, journaled under `monitor`.
     pub(super) fn new(
         monitor: Arc<MonitorIdentity>,
-        watched: Arc<[Watched]>,
+        watched: Arc<WatchedList>,
         switches: Arc<Switches>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
@@ -79,18 +79,19 @@ impl LiveState {
     }
 
     fn record(&self) -> StateRecord {
+        let watched = self.watched.now();
         StateRecord {
             started: self.started.to_string(),
-            monitors: CountsRecord::of_all(&self.watched),
-            gaps: self.watched.iter().flat_map(gaps_of).collect(),
-            topics: self.watched.iter().flat_map(stuck_topics_of).collect(),
+            monitors: CountsRecord::of_all(&watched),
+            gaps: watched.iter().flat_map(gaps_of).collect(),
+            topics: watched.iter().flat_map(stuck_topics_of).collect(),
             settings: self.switches.record(),
         }
     }
 }
 
 /// One for each monitor that wants the topic, as when they end.
-fn gaps_of(Watched { roster, status, .. }: &Watched) -> Vec<OpenGapRecord> {
+fn gaps_of(Watched { roster, status }: &Watched) -> Vec<OpenGapRecord> {
     let mut records = Vec::new();
     for (topic, gap) in status.gaps() {
         for route in roster.routes_of(topic) {
@@ -107,7 +108,7 @@ fn gaps_of(Watched { roster, status, .. }: &Watched) -> Vec<OpenGapRecord> {
     records
 }
 
-fn stuck_topics_of(Watched { roster, status, .. }: &Watched) -> Vec<TopicRecord> {
+fn stuck_topics_of(Watched { roster, status }: &Watched) -> Vec<TopicRecord> {
     let states = status.topics();
     let stuck = roster.topics.iter().zip(&states).filter_map(|(topic, state)| {
         let reason = match state {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_what_is_missing_now_for_each_monitor_that_wants_it() {
         let (watched, own) = watching();
-        let Watched { roster, status, .. } = &watched[0];
+        let Watched { roster, status } = &watched.now()[0];
         roster.monitors[0].totals.add(Counts { messages: 5, control: 1, quarantined: 1 });
         roster.monitors[0].totals.add_repeat();
         let start = UnixNanos(1_723_161_255_000_000_000);

@@ -1,16 +1,16 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::{Assembled, AssemblyError, assemble, dedupe_ttl};
+use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::figures::Commits;
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
@@ -19,7 +19,8 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::view::{DaemonView, Shown, Watched};
+use super::upstreams::{ApplyError, Faults, Upstreams};
+use super::view::{DaemonView, Shown};
 use super::works::Works;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -37,7 +38,7 @@ use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{JournalMetrics, MetricsHandle};
-use crate::upstream::{Upstream, UpstreamError, Wiring};
+use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
@@ -100,11 +101,11 @@ pub struct Daemon {
     history: Arc<History>,
     views: Arc<Views>,
     ingest: Option<Runtime>,
-    links: JoinSet<()>,
+    upstreams: Arc<Upstreams>,
+    upstream_faults: Faults,
     sinks: RunningSinks,
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
-    stop_links: CancellationToken,
     stop_http: CancellationToken,
     stop_timeout: Duration,
 }
@@ -118,6 +119,15 @@ pub struct Stopped {
     pub drained: bool,
 }
 
+impl From<ApplyError> for StartError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Assembly(error) => error.into(),
+            ApplyError::Upstream(error) => error.into(),
+        }
+    }
+}
+
 impl Daemon {
     /// Opens the journal, rebuilds what was seen lately, and connects.
     ///
@@ -128,8 +138,8 @@ impl Daemon {
             return Err(StartError::NothingToDo);
         }
         let (began, started) = (Instant::now(), UnixNanos::now());
-        // Everything that settings can get wrong comes before any port or file; the hasher's key does not matter for it.
-        assemble(settings, &IdHasher::new(0), &mut Identities::default())?;
+        // Everything that settings can get wrong comes before any port or file.
+        check(settings)?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
 
         let ready_sinks = ReadySinks::new(settings)?;
@@ -183,9 +193,6 @@ impl Daemon {
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
-        let assembled = assemble(settings, &hasher, &mut identities)?;
-        let resumable = assembled.values().filter(|assembled| assembled.dialect.resumption().is_some());
-        let resumed = find_tokens(&journal, checkpoint.as_ref(), resumable.map(|assembled| &assembled.roster))?;
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
@@ -194,42 +201,43 @@ impl Daemon {
             batch: settings.batch.clone(),
             own,
         };
-        let known = assembled
-            .iter()
-            .map(|(name, Assembled { dialect, roster })| (name.clone(), (Arc::clone(dialect), Arc::clone(roster))));
+        let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
+        let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
+        let ingest = runtime::Builder::new_multi_thread()
+            .thread_name("ingest")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let own = wiring.own.clone();
+        let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
+        let upstreams = Arc::new(upstreams);
+        let watched = upstreams.list();
+        upstreams.apply(settings, &BTreeMap::new())?;
+        let resumable = watched.resumable();
+        let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         let retrier = Retrier {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
             clock: Arc::clone(&clock),
-            own: wiring.own.clone(),
+            own,
             batch: settings.batch.clone(),
-            upstreams: known.collect(),
+            upstreams: Arc::clone(&watched),
             at_work: Mutex::default(),
         };
-        let mut upstreams = Vec::new();
-        let mut watched = Vec::new();
-        for (name, Assembled { dialect, roster }) in assembled {
-            // Assembled from the settings' own upstreams.
-            let Some(upstream) = settings.upstreams.get(&name) else { continue };
-            let upstream = Upstream::new(upstream, &settings.pool, dialect, Arc::clone(&roster), wiring.clone())?;
-            watched.push(Watched { roster, status: upstream.status(), links: upstream.links() });
-            upstreams.push(upstream);
-        }
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         let switch_log = SwitchLog {
             switches: Arc::clone(&switches),
-            monitor: identities.of(SETTINGS_MONITOR, OWN_DOMAIN),
+            monitor: settings_identity,
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
         };
-        drop_teller.get_or_init(|| DropTeller::new(identities.of(JOURNAL_MONITOR, OWN_DOMAIN), Arc::clone(&clock)));
-        let watched: Arc<[Watched]> = watched.into();
+        drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
             LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
         });
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
-        let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
@@ -249,7 +257,7 @@ impl Daemon {
         // Sinks have said by now what they need.
         journal.begin_retention();
         let decided = Decided { recovered: &recovered, bookmarks: &bookmarks, answered, marks: &marks, resumed };
-        let summary = Summary::new(settings, &decided, remembered, &watched, address, began.elapsed());
+        let summary = Summary::new(settings, &decided, remembered, &watched.now(), address, began.elapsed());
         let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
@@ -274,16 +282,8 @@ impl Daemon {
             works: Arc::clone(&works),
         }));
 
-        let ingest = runtime::Builder::new_multi_thread()
-            .thread_name("ingest")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let (stop_links, stop_http) = (CancellationToken::new(), CancellationToken::new());
-        let mut links = JoinSet::new();
-        for upstream in upstreams {
-            links.spawn_on(upstream.run(stop_links.clone()), ingest.handle());
-        }
+        let stop_http = CancellationToken::new();
+        upstreams.begin();
         let http = {
             let (view, history, stop) = (Arc::clone(&view), Arc::clone(&history), stop_http.clone());
             thread::Builder::new()
@@ -312,11 +312,11 @@ impl Daemon {
             history,
             views,
             ingest: Some(ingest),
-            links,
+            upstreams,
+            upstream_faults,
             sinks,
             works,
             http: Some(http),
-            stop_links,
             stop_http,
             stop_timeout: settings.daemon.stop_timeout,
         })
@@ -336,10 +336,7 @@ impl Daemon {
     pub async fn fault(&mut self) -> Fault {
         tokio::select! {
             error = self.journal.failed() => Fault::Journal(error),
-            ended = self.links.join_next() => match ended {
-                Some(Err(error)) => Fault::Link(error.to_string()),
-                Some(Ok(())) | None => Fault::Link("it ended without being told to".into()),
-            },
+            error = self.upstream_faults.next() => Fault::Link(error),
             error = self.sinks.broken() => Fault::Sink(error),
         }
     }
@@ -351,10 +348,7 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
-        self.stop_links.cancel();
-        let links = &mut self.links;
-        let drained = tokio::time::timeout_at(deadline, async { while links.join_next().await.is_some() {} });
-        let drained = drained.await.is_ok();
+        let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
         if let Some(ingest) = self.ingest.take() {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
             ingest.shutdown_background();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::view::Watched;
+use super::watched::Watched;
 use crate::clock::UnixNanos;
 use crate::config::Settings;
 use crate::config::units::show_duration;
@@ -56,7 +56,7 @@ impl Summary {
                     name: name.clone(),
                     url: upstream.url.to_string(),
                     dialect: upstream.dialect.clone(),
-                    links: watched.links,
+                    links: watched.status.wanted(),
                     topics: watched.roster.topics.len(),
                     monitors: watched.roster.monitors.iter().map(|monitor| monitor.identity.name.to_string()).collect(),
                 })

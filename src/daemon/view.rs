@@ -10,11 +10,11 @@ use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::retry::Retrier;
 use super::switches::SwitchLog;
 use super::troubles::Troubles;
+use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::checkpoint::CheckpointRow;
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
-use crate::monitor::roster::Roster;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
@@ -23,36 +23,21 @@ use crate::server::{
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
-use crate::upstream::{LinkState, TopicState, UpstreamStatus};
+use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// An upstream being watched.
-pub(super) struct Watched {
-    pub(super) roster: Arc<Roster>,
-    pub(super) status: Arc<UpstreamStatus>,
-    pub(super) links: usize,
-}
-
-impl Watched {
-    /// Its links, and what they brought for no monitor.
-    pub(super) fn figures(&self) -> UpstreamFigures {
-        let links = self.status.links();
-        UpstreamFigures {
-            name: self.roster.upstream.clone(),
-            links: links.len(),
-            open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
-            reconnects: links.iter().map(|link| link.connects.saturating_sub(1)).sum(),
-            quarantined: self.roster.upstream_totals.now().quarantined,
-        }
-    }
+/// What is remembered of a monitor between two looks.
+struct Followed {
+    metrics: MonitorMetrics,
+    troubles: Troubles,
 }
 
 /// The parts of a daemon that are shown, or told what to do.
 pub(super) struct Shown {
-    pub(super) watched: Arc<[Watched]>,
+    pub(super) watched: Arc<WatchedList>,
     pub(super) journal: Arc<Journal>,
     pub(super) commits: Arc<Commits>,
     pub(super) window: Arc<DedupeWindow>,
@@ -65,7 +50,7 @@ pub(super) struct Shown {
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
-    watched: Arc<[Watched]>,
+    watched: Arc<WatchedList>,
     journal: Arc<Journal>,
     commits: Arc<Commits>,
     window: Arc<DedupeWindow>,
@@ -78,10 +63,8 @@ pub struct DaemonView {
     /// As the sinks' rows.
     sink_metrics: Vec<SinkMetrics>,
     started: Instant,
-    /// By upstream, by monitor; the upstream's own last.
-    monitor_metrics: Vec<Vec<MonitorMetrics>>,
-    /// As `monitor_metrics`.
-    troubles: Mutex<Vec<Vec<Troubles>>>,
+    /// By monitor; what belongs to none of an upstream has a name of its own.
+    followed: Mutex<BTreeMap<Arc<str>, Followed>>,
     window_metrics: WindowMetrics,
     window_warned: Mutex<Option<Instant>>,
 }
@@ -89,25 +72,10 @@ pub struct DaemonView {
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
         let Shown { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = shown;
-        let monitor_metrics = watched
-            .iter()
-            .map(|Watched { roster, .. }| {
-                let monitors = roster.monitors.iter().map(|monitor| &monitor.identity);
-                monitors
-                    .chain([&roster.upstream_identity])
-                    .map(|identity| MonitorMetrics::new(&identity.name, &identity.domain))
-                    .collect()
-            })
-            .collect();
-        // As many as metrics: one for each monitor, and one for what belongs to none.
-        let troubles = watched
-            .iter()
-            .map(|watched| std::iter::repeat_with(Troubles::default).take(watched.roster.monitors.len() + 1).collect())
-            .collect();
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
-            troubles: Mutex::new(troubles),
+            followed: Mutex::default(),
             journal,
             commits,
             window,
@@ -118,7 +86,6 @@ impl DaemonView {
             sink_metrics,
             works,
             started: Instant::now(),
-            monitor_metrics,
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
         }
@@ -126,7 +93,7 @@ impl DaemonView {
 
     /// Every upstream that a monitor watches, by name.
     pub fn upstreams(&self) -> Vec<UpstreamFigures> {
-        self.watched.iter().map(Watched::figures).collect()
+        self.watched.now().iter().map(Watched::figures).collect()
     }
 
     /// The journal.
@@ -163,15 +130,17 @@ impl DaemonView {
         const STATES: [LinkState; 5] =
             [LinkState::Idle, LinkState::Connecting, LinkState::Open, LinkState::Held, LinkState::Waiting];
         let now = Instant::now();
-        let mut all_troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = self.watched.iter().zip(&self.monitor_metrics).zip(all_troubles.iter_mut());
-        for ((Watched { roster, status, .. }, metrics), troubles) in watched {
-            let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity.name, &monitor.totals));
-            let all = monitors.chain([(&roster.upstream_identity.name, &roster.upstream_totals)]);
-            for (((name, totals), metrics), troubles) in all.zip(metrics).zip(troubles) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        for Watched { roster, status } in self.watched.now() {
+            let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity, &monitor.totals));
+            for (identity, totals) in monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]) {
+                let followed = followed.entry(Arc::clone(&identity.name)).or_insert_with(|| Followed {
+                    metrics: MonitorMetrics::new(&identity.name, &identity.domain),
+                    troubles: Troubles::default(),
+                });
                 let totals = totals.now();
-                metrics.set(&totals);
-                troubles.look(name, &totals, now);
+                followed.metrics.set(&totals);
+                followed.troubles.look(&identity.name, &totals, now);
             }
             let links = status.links();
             for state in STATES {
@@ -179,7 +148,7 @@ impl DaemonView {
                 UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
             }
         }
-        drop(all_troubles);
+        drop(followed);
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
             metrics.set(row);
         }
@@ -243,8 +212,9 @@ impl View for DaemonView {
         let mut reasons = Vec::new();
         let upstreams: BTreeMap<String, &'static str> = self
             .watched
+            .now()
             .iter()
-            .map(|Watched { roster, status, .. }| {
+            .map(|Watched { roster, status }| {
                 let connected = status.is_connected();
                 if !connected {
                     let error = status.links().iter().find_map(|link| link.last_error.clone());
@@ -348,7 +318,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let mut rows = Vec::new();
-        for Watched { roster, status, .. } in self.watched.iter() {
+        for Watched { roster, status } in self.watched.now() {
             let topics = status.topics();
             let link_error = status.links().iter().find_map(|link| {
                 (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::view::Watched;
+use super::watched::WatchedList;
 use crate::config::{MonitorSettings, QuarantineSettings};
+use crate::dialect::registry;
 use crate::journal::{MonitorIdentity, OWN_DOMAIN};
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::{Identities, Roster};
-use crate::upstream::UpstreamStatus;
+use crate::monitor::roster::{Identities, Roster, RosterParts};
+use crate::upstream::UpstreamControl;
 
 /// What is watched, and an identity for the daemon's own events.
-pub(super) fn watching() -> (Arc<[Watched]>, Arc<MonitorIdentity>) {
+pub(super) fn watching() -> (Arc<WatchedList>, Arc<MonitorIdentity>) {
     let monitor = |topics: &str| -> MonitorSettings {
         toml::from_str(&format!("domain = \"d\"\nupstream = \"u\"\ntopics = {topics}\nevent = {{ id = \"/id\" }}"))
             .unwrap()
@@ -21,7 +22,10 @@ pub(super) fn watching() -> (Arc<[Watched]>, Arc<MonitorIdentity>) {
     let mut identities = Identities::default();
     let own = identities.of("own", OWN_DOMAIN);
     let quarantine = QuarantineSettings::default();
-    let roster = Roster::new("u", &monitors, &[], &quarantine, &IdHasher::new(1), &mut identities).unwrap();
-    let status = Arc::new(UpstreamStatus::new(2, roster.topics.len()));
-    (Arc::new([Watched { roster: Arc::new(roster), status, links: 2 }]), own)
+    let hasher = IdHasher::new(1);
+    let parts = RosterParts::new("u", &monitors, &quarantine, &hasher);
+    let roster = Arc::new(Roster::new(&parts, &mut identities).unwrap());
+    let list = WatchedList::default();
+    list.insert(UpstreamControl::idle(2, registry::build("binance", &BTreeMap::new()).unwrap(), roster));
+    (Arc::new(list), own)
 }

@@ -11,6 +11,7 @@ mod declared;
 mod error;
 pub mod json;
 pub mod json_rpc;
+mod last;
 mod pattern;
 #[cfg(test)]
 mod preset_rules;
@@ -159,8 +160,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn resumption(&self) -> Option<&Resumption> {
         None
     }
+
     /// A session for a new link. `topics` are all of the upstream, since data may come for any.
-    fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session>;
+    fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session>;
 }
 
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
@@ -169,6 +171,8 @@ pub trait Session: Send {
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Ends topics.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Goes on with more topics, in which those known keep their numbers, and another plan.
+    fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.
     fn keep_alive(&mut self, out: &mut Outbox);
     /// Everything that is asked for from here on is asked for from `point` on, which [`Resumption::point`] gave. Called

@@ -81,7 +81,7 @@ impl Intake for Tally {
 pub(crate) struct Bench {
     pub(crate) dialect: Arc<dyn Dialect>,
     pub(crate) session: Box<dyn Session>,
-    pub(crate) topics: Vec<Topic>,
+    pub(crate) topics: Arc<[Topic]>,
     pub(crate) tally: Tally,
     pub(crate) out: Outbox,
 }
@@ -95,9 +95,9 @@ impl Bench {
     pub(crate) fn declared(dialect: &str, toml: &str, topics: &[impl AsRef<str>], plan: &[&str]) -> Self {
         let declared: BTreeMap<String, toml::Table> = toml::from_str(toml).unwrap();
         let dialect = registry::build(dialect, &declared).unwrap();
-        let topics: Vec<Topic> =
+        let topics: Arc<[Topic]> =
             (0..).zip(topics).map(|(id, name)| Topic { id: TopicId(id), name: Arc::from(name.as_ref()) }).collect();
-        for topic in &topics {
+        for topic in &*topics {
             dialect.check_topic(&topic.name).unwrap();
         }
         let plan = ReadingPlan { pointers: plan.iter().map(|pointer| (*pointer).to_owned()).collect() };

@@ -55,6 +55,14 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
     built.map_err(|fault| fault.of(name))
 }
 
+/// A dialect's declaration, with everything that it extends under it.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn declaration(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<toml::Table, DialectError> {
+    resolve(name, declared)
+}
+
 /// A dialect's table with everything that it extends under it.
 fn resolve(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<toml::Table, DialectError> {
     let mut layers = Vec::new();

@@ -28,42 +28,60 @@ pub(crate) struct Entry {
     pub(crate) words: Vec<Box<str>>,
 }
 
-/// All topics of the upstream, as one link sees them.
+/// All topics of the upstream, worded. One for all its links, since there may be thousands.
 #[derive(Debug)]
-pub(crate) struct TopicBook {
+pub(crate) struct TopicTable {
     forms: Arc<[TopicForm]>,
     /// By topic id.
     entries: Vec<Option<Entry>>,
-    phases: Vec<Phase>,
     names: Table,
     routes: Table,
-    resume: Option<Point>,
 }
 
-impl TopicBook {
+impl TopicTable {
     /// Topics that have none of the forms are left out: nothing can be asked for them.
     pub(crate) fn new(topics: &[Topic], forms: Arc<[TopicForm]>) -> Self {
         let size = topics.iter().map(|topic| topic.id.0 as usize + 1).max().unwrap_or(0);
-        let mut book = Self {
+        let mut table = Self {
             forms,
             entries: (0..size).map(|_| None).collect(),
-            phases: vec![Phase::Idle; size],
             names: Table::default(),
             routes: Table::default(),
-            resume: None,
         };
         for topic in topics {
-            let Some((form, words)) = book.form_of(&topic.name) else { continue };
+            let Some((form, words)) = table.form_of(&topic.name) else { continue };
             let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
-            book.names.add(topic.name.as_bytes(), topic.id);
-            book.routes.add(book.forms[form].route(&topic.name, &words).as_bytes(), topic.id);
-            book.entries[topic.id.0 as usize] = Some(Entry { name: Arc::clone(&topic.name), form, words });
+            table.names.add(topic.name.as_bytes(), topic.id);
+            table.routes.add(table.forms[form].route(&topic.name, &words).as_bytes(), topic.id);
+            table.entries[topic.id.0 as usize] = Some(Entry { name: Arc::clone(&topic.name), form, words });
         }
-        book
+        table
     }
 
     fn form_of<'a>(&self, topic: &'a str) -> Option<(usize, Vec<&'a str>)> {
         self.forms.iter().enumerate().find_map(|(form, shape)| shape.split(topic).map(|words| (form, words)))
+    }
+}
+
+/// All topics of the upstream, as one link sees them.
+#[derive(Debug)]
+pub(crate) struct TopicBook {
+    table: Arc<TopicTable>,
+    /// By topic id.
+    phases: Vec<Phase>,
+    resume: Option<Point>,
+}
+
+impl TopicBook {
+    /// Nothing of the table is asked for yet.
+    pub(crate) fn new(table: Arc<TopicTable>) -> Self {
+        Self { phases: vec![Phase::Idle; table.entries.len()], table, resume: None }
+    }
+
+    /// Goes on with a table that has more topics, under the same numbers.
+    pub(crate) fn adopt(&mut self, table: Arc<TopicTable>) {
+        self.phases.resize(table.entries.len().max(self.phases.len()), Phase::Idle);
+        self.table = table;
     }
 
     /// Subscriptions go on from there.
@@ -72,11 +90,11 @@ impl TopicBook {
     }
 
     pub(crate) fn entry(&self, topic: TopicId) -> Option<&Entry> {
-        self.entries.get(topic.0 as usize)?.as_ref()
+        self.table.entries.get(topic.0 as usize)?.as_ref()
     }
 
     pub(crate) fn form(&self, entry: &Entry) -> &TopicForm {
-        &self.forms[entry.form]
+        &self.table.forms[entry.form]
     }
 
     #[inline]
@@ -93,12 +111,12 @@ impl TopicBook {
     /// The topic whose messages are named so; of several the one that was asked for here.
     #[inline]
     pub(crate) fn routed(&self, text: &[u8]) -> Option<TopicId> {
-        self.routes.get(text).map(|row| self.pick(row))
+        self.table.routes.get(text).map(|row| self.pick(row))
     }
 
     /// The topic that is worded so, or else whose messages are.
     pub(crate) fn named(&self, text: &[u8]) -> Option<TopicId> {
-        self.names.get(text).or_else(|| self.routes.get(text)).map(|row| self.pick(row))
+        self.table.names.get(text).or_else(|| self.table.routes.get(text)).map(|row| self.pick(row))
     }
 
     #[inline]

@@ -15,6 +15,10 @@ pub enum GapCause {
     Disconnect,
     /// The connection was lost while we had stopped reading.
     Backpressure,
+    /// It changed links, and ended on the one before it began on the other.
+    Handover,
+    /// No link had room for it, since more important ones came.
+    LeftOut,
 }
 
 /// A span that was not seen.

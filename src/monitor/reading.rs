@@ -12,6 +12,14 @@ use crate::clock::UnixNanos;
 use crate::dialect::{Intake, Message, TopicId};
 use crate::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
 
+/// The pointers of a roster's rules, to be found in one pass.
+fn plan_of(roster: &Roster) -> PointerSet {
+    let pointers: Vec<Pointer> =
+        roster.plan.pointers.iter().filter_map(|pointer| Pointer::parse(pointer).ok()).collect();
+    debug_assert_eq!(pointers.len(), roster.plan.pointers.len(), "a roster's pointers were parsed before");
+    PointerSet::new(&pointers)
+}
+
 /// The payload checksum: tells a repeat from a conflict.
 fn check(payload: &[u8]) -> u32 {
     crc32c::crc32c(payload)
@@ -46,6 +54,8 @@ struct State {
     element_fields: Fields,
     id_text: IdText,
     live: Vec<bool>,
+    /// Messages since they were last asked for, by topic.
+    messages: Vec<u32>,
     news: Vec<SubscriptionNews>,
     /// Whether frames for the quarantine are kept up to a rate only.
     rationed: bool,
@@ -74,9 +84,6 @@ impl Reading {
     }
 
     fn with_ration(roster: Arc<Roster>, rationed: bool) -> Self {
-        let pointers: Vec<Pointer> =
-            roster.plan.pointers.iter().filter_map(|pointer| Pointer::parse(pointer).ok()).collect();
-        debug_assert_eq!(pointers.len(), roster.plan.pointers.len(), "a roster's pointers were parsed before");
         let state = State {
             burst: Burst::new(roster.monitors.len()),
             now: UnixNanos(0),
@@ -84,10 +91,32 @@ impl Reading {
             element_fields: Fields::default(),
             id_text: IdText::default(),
             live: vec![false; roster.topics.len()],
+            messages: vec![0; roster.topics.len()],
             news: Vec::new(),
             rationed,
         };
-        Self { plan: PointerSet::new(&pointers), roster, state }
+        Self { plan: plan_of(&roster), roster, state }
+    }
+
+    /// Goes on with the next generation of the roster. What the burst holds must have been taken out of it: it is emptied.
+    pub fn adopt(&mut self, roster: Arc<Roster>) {
+        self.plan = plan_of(&roster);
+        self.state.burst = Burst::new(roster.monitors.len());
+        self.state.live.resize(roster.topics.len(), false);
+        self.state.messages.resize(roster.topics.len(), 0);
+        self.roster = roster;
+    }
+
+    /// Topics that this link no longer carries: what comes of them again is news.
+    pub fn forget(&mut self, topics: &[TopicId]) {
+        for topic in topics {
+            self.state.live[topic.0 as usize] = false;
+        }
+    }
+
+    /// How many messages of a topic came since the last call.
+    pub fn take_messages(&mut self, topic: TopicId) -> u32 {
+        std::mem::take(&mut self.state.messages[topic.0 as usize])
     }
 
     /// Begins a burst that is received `now`.
@@ -136,6 +165,7 @@ impl Intake for Reading {
     #[inline]
     fn message(&mut self, topic: TopicId, message: Message<'_>) {
         let Self { roster, plan, state } = self;
+        state.messages[topic.0 as usize] += 1;
         if !state.live[topic.0 as usize] {
             state.live[topic.0 as usize] = true;
             state.news.push(SubscriptionNews::Live(topic));

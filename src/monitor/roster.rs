@@ -8,7 +8,9 @@ use super::event_id::IdHasher;
 use super::quarantine::QuarantineBudget;
 use super::rule::{FramePointers, Rule, RuleError};
 use super::totals::Totals;
-use crate::config::{DedupeScope, EventRuleSettings, MonitorSettings, OnConflict, Priority, QuarantineSettings};
+use crate::config::{
+    DedupeScope, EventRuleSettings, Handover, MonitorSettings, OnConflict, Priority, QuarantineSettings,
+};
 use crate::dialect::{ReadingPlan, Topic, TopicId};
 use crate::journal::{MonitorIdentity, OWN_DOMAIN};
 
@@ -22,9 +24,25 @@ pub struct Monitor {
     /// What happens to an id that returns with another payload.
     pub on_conflict: OnConflict,
     pub(super) rules: Vec<Rule>,
-    /// What was counted since the start.
-    pub totals: Totals,
-    pub(super) quarantine: QuarantineBudget,
+    /// Whether its topics change links without a pause: each of its events has an id, or it takes overlaps.
+    pub overlaps: bool,
+    /// Whether every event of it has an id, so that what comes twice is told.
+    pub has_ids: bool,
+    /// Why it takes nothing, where an operator had it stop.
+    pub pause: Option<Pause>,
+    /// What was counted since the start, over all upstreams and generations.
+    pub totals: Arc<Totals>,
+    pub(super) quarantine: Arc<QuarantineBudget>,
+}
+
+/// Why a monitor takes nothing for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// Stopped by an operator.
+    Stopped,
+    /// Put to rest, to leave room for others.
+    Resting,
 }
 
 /// A monitor's interest in a topic.
@@ -38,7 +56,8 @@ pub struct Route {
     pub(super) scope: u64,
 }
 
-/// The monitors of an upstream.
+/// The monitors of an upstream. It never changes: where monitors come, go or pause, the next generation takes its place, in
+/// which a topic keeps its number.
 #[derive(Debug)]
 pub struct Roster {
     /// The upstream's name.
@@ -48,11 +67,11 @@ pub struct Roster {
     /// Its monitors.
     pub monitors: Vec<Monitor>,
     /// What was counted since the start of frames that belong to no monitor.
-    pub upstream_totals: Totals,
-    /// What they ask for together, each topic once.
-    pub topics: Vec<Topic>,
-    /// The most important priority among those who ask for a topic, by topic.
-    pub topic_priorities: Vec<Priority>,
+    pub upstream_totals: Arc<Totals>,
+    /// What they ask for together, each topic once; also what was asked for in generations before.
+    pub topics: Arc<[Topic]>,
+    /// The most important priority among those who ask for a topic, by topic; none where nobody does any more.
+    pub topic_priorities: Vec<Option<Priority>>,
     /// Every interest, those of a topic side by side.
     pub routes: Vec<Route>,
     /// By topic: where its routes begin; one more at the end.
@@ -61,9 +80,11 @@ pub struct Roster {
     pub plan: ReadingPlan,
     /// Hashes ids.
     pub hasher: IdHasher,
-    pub(super) upstream_quarantine: QuarantineBudget,
+    pub(super) upstream_quarantine: Arc<QuarantineBudget>,
     /// Bytes of a quarantined frame that are kept.
     pub(super) quarantine_frame_bytes: usize,
+    /// Its monitors' settings, and who of them takes nothing for now.
+    made_of: Vec<(String, MonitorSettings, Option<Pause>)>,
 }
 
 /// A monitor that cannot be made ready.
@@ -92,50 +113,90 @@ pub enum RosterError {
     },
 }
 
-/// Numbers monitors for the life of the daemon.
+/// What belongs to a monitor's name for the life of the daemon, whichever upstream and generation it is in.
+#[derive(Debug)]
+struct Account {
+    identity: Arc<MonitorIdentity>,
+    totals: Arc<Totals>,
+    quarantine: Arc<QuarantineBudget>,
+}
+
+/// Numbers monitors for the life of the daemon, and keeps their counts.
 #[derive(Debug, Default)]
 pub struct Identities {
-    by_name: BTreeMap<(String, String), Arc<MonitorIdentity>>,
+    by_name: BTreeMap<(String, String), Account>,
 }
 
 impl Identities {
     /// The identity of a monitor; always the same for a name and domain.
     pub fn of(&mut self, name: &str, domain: &str) -> Arc<MonitorIdentity> {
+        Arc::clone(&self.account(name, domain, &QuarantineSettings::default()).identity)
+    }
+
+    fn account(&mut self, name: &str, domain: &str, quarantine: &QuarantineSettings) -> &Account {
         let index = u32::try_from(self.by_name.len()).unwrap_or(u32::MAX);
-        let identity = self
-            .by_name
-            .entry((domain.to_owned(), name.to_owned()))
-            .or_insert_with(|| Arc::new(MonitorIdentity { index, name: name.into(), domain: domain.into() }));
-        Arc::clone(identity)
+        self.by_name.entry((domain.to_owned(), name.to_owned())).or_insert_with(|| Account {
+            identity: Arc::new(MonitorIdentity { index, name: name.into(), domain: domain.into() }),
+            totals: Arc::default(),
+            quarantine: Arc::new(QuarantineBudget::new(quarantine)),
+        })
+    }
+}
+
+/// What a roster is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct RosterParts<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// All monitors; those of other upstreams are passed over.
+    pub monitors: &'a BTreeMap<String, MonitorSettings>,
+    /// Monitors that take nothing for now.
+    pub pauses: &'a BTreeMap<String, Pause>,
+    /// Rules of monitors that have none of their own.
+    pub default_rules: &'a [EventRuleSettings],
+    /// How much of what cannot be read is kept.
+    pub quarantine: &'a QuarantineSettings,
+    /// Hashes ids.
+    pub hasher: &'a IdHasher,
+    /// The generation before, whose topics keep their numbers.
+    pub previous: Option<&'a Roster>,
+}
+
+impl<'a> RosterParts<'a> {
+    /// Of monitors that have rules of their own and are all at work: a first generation.
+    pub fn new(
+        upstream: &'a str,
+        monitors: &'a BTreeMap<String, MonitorSettings>,
+        quarantine: &'a QuarantineSettings,
+        hasher: &'a IdHasher,
+    ) -> Self {
+        static NO_PAUSES: BTreeMap<String, Pause> = BTreeMap::new();
+        Self { upstream, monitors, pauses: &NO_PAUSES, default_rules: &[], quarantine, hasher, previous: None }
     }
 }
 
 impl Roster {
-    /// Makes the monitors of `upstream` ready. Monitors without rules of their own get `default_rules`.
+    /// Makes the monitors of an upstream ready.
     ///
     /// # Errors
     /// When a monitor has no rule, or one that cannot be used.
-    pub fn new(
-        upstream: &str,
-        monitors: &BTreeMap<String, MonitorSettings>,
-        default_rules: &[EventRuleSettings],
-        quarantine: &QuarantineSettings,
-        hasher: &IdHasher,
-        identities: &mut Identities,
-    ) -> Result<Self, RosterError> {
+    pub fn new(parts: &RosterParts<'_>, identities: &mut Identities) -> Result<Self, RosterError> {
+        let RosterParts { upstream, monitors, pauses, default_rules, quarantine, hasher, previous } = *parts;
         let mut frame_pointers = FramePointers::default();
         let mut ready = Vec::new();
-        let mut topics: Vec<Topic> = Vec::new();
-        let mut topic_priorities = Vec::new();
-        let mut by_name: HashMap<Arc<str>, TopicId> = HashMap::new();
+        let mut topics: Vec<Topic> = previous.map(|previous| previous.topics.to_vec()).unwrap_or_default();
+        let mut by_name: HashMap<Arc<str>, TopicId> =
+            topics.iter().map(|topic| (Arc::clone(&topic.name), topic.id)).collect();
+        let mut topic_priorities = vec![None; topics.len()];
         let mut routes = Vec::new();
+        let mut made_of = Vec::new();
         for (name, settings) in monitors.iter().filter(|(_, settings)| settings.upstream == upstream) {
-            let rules = if settings.event.is_empty() { default_rules } else { &settings.event };
-            if rules.is_empty() {
+            let own_rules = if settings.event.is_empty() { default_rules } else { &settings.event };
+            if own_rules.is_empty() {
                 return Err(RosterError::NoRule { monitor: name.clone(), upstream: upstream.to_owned() });
             }
             let rules = (1..)
-                .zip(rules)
+                .zip(own_rules)
                 .map(|(number, rule)| {
                     Rule::new(rule, &mut frame_pointers).map_err(|source| RosterError::Rule {
                         monitor: name.clone(),
@@ -145,25 +206,32 @@ impl Roster {
                 })
                 .collect::<Result<_, _>>()?;
             let monitor = u32::try_from(ready.len()).unwrap_or(u32::MAX);
-            for topic_name in &settings.topics {
+            let pause = pauses.get(name).copied();
+            made_of.push((name.clone(), settings.clone(), pause));
+            for topic_name in settings.topics.iter().filter(|_| pause.is_none()) {
                 let topic = *by_name.entry(topic_name.as_str().into()).or_insert_with_key(|name| {
                     let id = TopicId(u32::try_from(topics.len()).unwrap_or(u32::MAX));
                     topics.push(Topic { id, name: Arc::clone(name) });
-                    topic_priorities.push(settings.priority);
+                    topic_priorities.push(None);
                     id
                 });
-                let priority: &mut Priority = &mut topic_priorities[topic.0 as usize];
-                *priority = settings.priority.min(*priority);
+                let priority: &mut Option<Priority> = &mut topic_priorities[topic.0 as usize];
+                *priority = Some(priority.map_or(settings.priority, |other| other.min(settings.priority)));
                 let scoped_by = (settings.dedupe == DedupeScope::Topic).then_some(topic_name.as_str());
                 routes.push(Route { monitor, topic, scope: hasher.scope(name, scoped_by) });
             }
+            let account = identities.account(name, &settings.domain, quarantine);
+            let has_ids = own_rules.iter().all(|rule| rule.ignore || !rule.id.is_empty());
             ready.push(Monitor {
-                identity: identities.of(name, &settings.domain),
+                identity: Arc::clone(&account.identity),
                 priority: settings.priority,
                 on_conflict: settings.on_conflict,
-                totals: Totals::default(),
+                has_ids,
+                overlaps: has_ids || settings.handover == Handover::Overlap,
+                pause,
+                totals: Arc::clone(&account.totals),
                 rules,
-                quarantine: QuarantineBudget::new(quarantine),
+                quarantine: Arc::clone(&account.quarantine),
             });
         }
         routes.sort_by_key(|route| route.topic);
@@ -174,19 +242,21 @@ impl Roster {
         for topic in 0..topics.len() {
             route_starts[topic + 1] += route_starts[topic];
         }
+        let own = identities.account(&format!("upstream:{upstream}"), OWN_DOMAIN, quarantine);
         Ok(Self {
             upstream: upstream.to_owned(),
-            upstream_identity: identities.of(&format!("upstream:{upstream}"), OWN_DOMAIN),
+            upstream_identity: Arc::clone(&own.identity),
             monitors: ready,
-            upstream_totals: Totals::default(),
-            topics,
+            upstream_totals: Arc::clone(&own.totals),
+            topics: topics.into(),
             topic_priorities,
             routes,
             route_starts,
             plan: ReadingPlan { pointers: frame_pointers.texts().to_vec() },
             hasher: hasher.clone(),
-            upstream_quarantine: QuarantineBudget::new(quarantine),
+            upstream_quarantine: Arc::clone(&own.quarantine),
             quarantine_frame_bytes: quarantine.frame_bytes.as_usize(),
+            made_of,
         })
     }
 
@@ -195,6 +265,29 @@ impl Roster {
     pub fn routes_of(&self, topic: TopicId) -> std::ops::Range<u32> {
         let topic = topic.0 as usize;
         self.route_starts[topic]..self.route_starts[topic + 1]
+    }
+
+    /// Whether another generation was made of the same monitors, with the same settings and pauses.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
+
+    /// Topics that somebody wants, the most important first.
+    pub fn wanted(&self) -> Vec<TopicId> {
+        let mut wanted: Vec<(Priority, TopicId)> =
+            (0..).map(TopicId).zip(&self.topic_priorities).filter_map(|(id, wanted)| Some(((*wanted)?, id))).collect();
+        wanted.sort();
+        wanted.into_iter().map(|(_, topic)| topic).collect()
+    }
+
+    /// Whether a topic changes links without a pause: all who want it agree to that.
+    pub fn overlaps(&self, topic: TopicId) -> bool {
+        self.monitors_of(topic).all(|monitor| monitor.overlaps)
+    }
+
+    /// Those who want a topic.
+    pub fn monitors_of(&self, topic: TopicId) -> impl Iterator<Item = &Monitor> {
+        self.routes_of(topic).map(|route| &self.monitors[self.routes[route as usize].monitor as usize])
     }
 
     /// A topic's wording.

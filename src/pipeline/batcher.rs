@@ -4,6 +4,7 @@
 //! oldest event has waited for `timeout`. The writer takes at most one group a commit, so size follows from the arrival
 //! rate and the measured commit time: a slow feed gives small batches at once, a fast one or a slow disk large ones.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,9 @@ pub struct Batcher {
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
     link_topics: Vec<Arc<str>>,
+    /// Routes whose events may come over another link as well, and have no ids to tell. Empty where there is none, which is
+    /// nearly always.
+    handed_over: HashSet<u32>,
 }
 
 impl Batcher {
@@ -97,14 +101,35 @@ impl Batcher {
             own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into()],
             tokens: Vec::new(),
             link_topics: Vec::new(),
+            handed_over: HashSet::new(),
         }
     }
 
-    /// The topics of the link, which its resume tokens are good for.
-    #[must_use]
-    pub fn of_link(self, topics: &[TopicId]) -> Self {
-        let link_topics = topics.iter().map(|topic| Arc::clone(self.roster.topic_name(*topic))).collect();
-        Self { link_topics, ..self }
+    /// The topics of the link, which its resume tokens are good for. What was read before is closed first: its tokens are good
+    /// for the topics of then.
+    pub fn carry(&mut self, topics: impl Iterator<Item = TopicId>, closed: &mut Vec<EncodedBlock>) {
+        closed.extend(self.close());
+        self.link_topics = topics.map(|topic| Arc::clone(self.roster.topic_name(topic))).collect();
+    }
+
+    /// Goes on with the next generation of the roster; what was read with the one before is closed.
+    pub fn adopt(&mut self, roster: Arc<Roster>, closed: &mut Vec<EncodedBlock>) {
+        closed.extend(self.close());
+        self.topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
+        self.handed_over.clear();
+        self.roster = roster;
+    }
+
+    /// From here on events of a topic may come over another link as well: those that have no ids are marked. Or no longer.
+    pub fn mark_handover(&mut self, topic: TopicId, marked: bool) {
+        for route in self.roster.routes_of(topic) {
+            let monitor = self.roster.routes[route as usize].monitor;
+            if marked && !self.roster.monitors[monitor as usize].has_ids {
+                self.handed_over.insert(route);
+            } else {
+                self.handed_over.remove(&route);
+            }
+        }
     }
 
     /// Notes resume tokens of the burst that was absorbed last. They go with the block that has its last event.
@@ -339,7 +364,7 @@ impl Batcher {
             key: candidate.key.map(|piece| part_of(burst, piece)),
             hash,
             conflict,
-            handover: false,
+            handover: !self.handed_over.is_empty() && self.handed_over.contains(&candidate.route),
         });
     }
 

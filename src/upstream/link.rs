@@ -2,8 +2,11 @@
 //!
 //! Everything about a message happens in this task. When the journal cannot take more, the link goes on reading until
 //! `upstream.buffer` is full, and then stops, so that TCP tells the upstream; it goes on answering pings unasked.
+//!
+//! Which topics it carries the pool's keeper says, by [`Order`]s between two bursts; what becomes of them it is told by
+//! [`Report`]s.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Connection, Socket};
+use super::orders::{Keeping, Order, Report};
+use super::placement::{DropReason, SlotNumber, Step};
 use super::pool::Shared;
 use super::resume::ResumePoint;
 use super::status::{LinkState, OpenGap, TopicState};
@@ -27,6 +32,7 @@ use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
 use crate::monitor::gap::{Gap, GapCause};
 use crate::monitor::reading::{Reading, SubscriptionNews};
+use crate::monitor::roster::Roster;
 use crate::pipeline::batcher::Batcher;
 
 /// The most messages of a burst, so that timers and pings get their turn. Source: a guess; a read of 64 KiB holds 400
@@ -38,6 +44,9 @@ const BURST_BYTES_MAX: usize = 256 << 10;
 
 /// The longest a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time between two looks at what came of each topic.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Pause that stands for "no timer set".
 const FAR: Duration = Duration::from_hours(24);
@@ -79,11 +88,35 @@ pub(super) enum LinkEnd {
     Lost { reason: String, cause: &'static str },
 }
 
+/// What a link begins with.
+pub(super) struct Begin {
+    /// Its place in the pool.
+    pub(super) slot: SlotNumber,
+    /// What it asks for at once.
+    pub(super) topics: Vec<TopicId>,
+    /// Of these, what comes over another link as well.
+    pub(super) overlapping: Vec<TopicId>,
+    /// Where the upstream was asked to go on from.
+    pub(super) resume: Option<ResumePoint>,
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
-    number: usize,
-    topics: &'a [TopicId],
+    roster: Arc<Roster>,
+    number: SlotNumber,
+    begin: Vec<TopicId>,
+    /// Reports that the keeper had no room for; the oldest first.
+    unsent: VecDeque<Report>,
+    /// Topics that another link lets go when they are in force here.
+    joining: BTreeSet<TopicId>,
+    /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
+    draining: Vec<(u64, Vec<TopicId>)>,
+    /// Of those, what has been read to its end in the burst under way.
+    drained: Vec<TopicId>,
+    next_beat: Instant,
+    last_beat: Instant,
+    messages: u64,
     session: Box<dyn Session>,
     reading: Reading,
     batcher: Batcher,
@@ -123,24 +156,24 @@ enum Io {
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn new(
-        shared: &'a Arc<Shared>,
-        number: usize,
-        topics: &'a [TopicId],
-        resume: Option<ResumePoint>,
-    ) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, begin: Begin) -> Self {
+        let Begin { slot, topics, overlapping, resume } = begin;
         let now = Instant::now();
-        let roster = &shared.roster;
+        let roster = shared.roster();
         let mut session = shared.dialect.session(&roster.topics, &roster.plan);
         if let Some(resume) = &resume {
             session.resume_from(&resume.point);
         }
         let keep_alive = shared.dialect.keep_alive_interval();
+        let mut batcher = shared.batcher(&roster);
+        for topic in &overlapping {
+            batcher.mark_handover(*topic, true);
+        }
         Self {
             session,
-            reading: Reading::new(Arc::clone(roster)),
-            batcher: shared.batcher().of_link(topics),
-            subscriptions: Subscriptions::new(topics, now, shared.pool.confirm_timeout),
+            reading: Reading::new(Arc::clone(&roster)),
+            batcher,
+            subscriptions: Subscriptions::new(shared.pool.confirm_timeout),
             outbox: Outbox::new(),
             outgoing: VecDeque::new(),
             unflushed: false,
@@ -160,27 +193,56 @@ impl<'a> Link<'a> {
             last_seen: None,
             resumed_from: resume.map(|resume| resume.point),
             shared,
-            number,
-            topics,
+            roster,
+            number: slot,
+            begin: topics,
+            unsent: VecDeque::new(),
+            joining: overlapping.into_iter().collect(),
+            draining: Vec::new(),
+            drained: Vec::new(),
+            next_beat: now + BEAT,
+            last_beat: now,
+            messages: 0,
         }
     }
 
     /// Works until the connection is lost or `stop` is given. What was read before is handed to the journal either way.
-    pub(super) async fn run(mut self, connection: &mut Connection, stop: &CancellationToken) -> LinkEnd {
+    pub(super) async fn run(
+        mut self,
+        connection: &mut Connection,
+        keeping: Keeping,
+        stop: &CancellationToken,
+    ) -> LinkEnd {
+        let Keeping { mut orders, reports } = keeping;
         let socket = &mut connection.socket;
-        self.session.subscribe(self.topics, &mut self.outbox);
-        self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Asked);
+        let topics = std::mem::take(&mut self.begin);
+        self.ask(&topics);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
             let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
+            let reporting = !self.unsent.is_empty();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
                 // Before the socket: a peer that keeps it readable without end must not put off pings and deadlines.
                 () = timer.as_mut() => None,
+                order = orders.recv() => match order {
+                    Some(order) => {
+                        self.obey(order);
+                        None
+                    }
+                    // The keeper is gone, and with it whoever would tell us to stop.
+                    None => break LinkEnd::Stopped,
+                },
+                permit = reports.reserve(), if reporting => {
+                    if let (Ok(permit), Some(report)) = (permit, self.unsent.pop_front()) {
+                        permit.send(report);
+                    }
+                    None
+                }
                 io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
             };
@@ -208,6 +270,122 @@ impl<'a> Link<'a> {
         };
         self.finish(socket, &end).await;
         end
+    }
+
+    /// Asks for topics, and waits for each to be in force.
+    fn ask(&mut self, topics: &[TopicId]) {
+        self.session.subscribe(topics, &mut self.outbox);
+        self.subscriptions.asked(topics, Instant::now());
+        self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
+        self.shared.status.set_on_link(self.number, topics.iter().copied(), &TopicState::Asked);
+    }
+
+    /// Does what the keeper says.
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Adopt(roster) => {
+                self.batcher.adopt(Arc::clone(&roster), &mut self.closed);
+                self.reading.adopt(Arc::clone(&roster));
+                self.session.adopt(&roster.topics, &roster.plan);
+                self.roster = roster;
+                self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
+            }
+            Order::Step(Step::Take { mut topics, overlapping }) => {
+                topics.retain(|topic| !self.subscriptions.carries(*topic));
+                if overlapping {
+                    for topic in &topics {
+                        self.batcher.mark_handover(*topic, true);
+                        self.joining.insert(*topic);
+                    }
+                }
+                self.go_on_from(&topics);
+                self.ask(&topics);
+            }
+            Order::Step(Step::Overlap { topics }) => {
+                topics.iter().for_each(|topic| self.batcher.mark_handover(*topic, true));
+            }
+            Order::Step(Step::Alone { topics }) => {
+                for topic in &topics {
+                    self.batcher.mark_handover(*topic, false);
+                    self.joining.remove(topic);
+                }
+            }
+            Order::Step(Step::Drain { topics }) => {
+                // One that is sent from now on: an answer to an earlier one says nothing of what came behind it.
+                self.draining.push((self.pings + 1, topics));
+                self.next_ping = Instant::now();
+            }
+            Order::Step(Step::Drop { topics, why }) => self.drop_at_once(topics, why),
+            Order::Step(Step::Seen { topics }) => {
+                let now = Instant::now();
+                let end = self.shared.clock.stamp();
+                for topic in topics {
+                    self.end_gap(topic, end, now);
+                }
+            }
+        }
+    }
+
+    /// Topics that were lost elsewhere are asked for from where they were durable last, where the upstream can do that within
+    /// a connection, and where what comes twice will be told.
+    fn go_on_from(&mut self, topics: &[TopicId]) {
+        let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
+        if point.query(self.shared).is_none() && point.is_remembered(self.shared) {
+            self.session.resume_from(&point.point);
+            self.resumed_from = Some(point.point);
+        }
+    }
+
+    fn drop_at_once(&mut self, mut topics: Vec<TopicId>, why: DropReason) {
+        topics.retain(|topic| self.subscriptions.carries(*topic));
+        let cause = match why {
+            DropReason::Moved => Some(GapCause::Handover),
+            DropReason::LeftOut => Some(GapCause::LeftOut),
+            DropReason::Unwanted => None,
+        };
+        if let Some(cause) = cause {
+            let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
+            // Of a topic that comes over another link as well nothing is missed.
+            let lost = topics.iter().copied().filter(|topic| live.contains(topic) && !self.joining.contains(topic));
+            let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
+            self.shared.status.begin_gaps(lost, OpenGap { start, cause });
+        }
+        self.let_go(topics);
+    }
+
+    /// Ends topics here and says so.
+    fn let_go(&mut self, topics: Vec<TopicId>) {
+        self.session.unsubscribe(&topics, &mut self.outbox);
+        self.reading.forget(&topics);
+        self.subscriptions.left(&topics);
+        self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
+        for topic in &topics {
+            self.batcher.mark_handover(*topic, false);
+            self.joining.remove(topic);
+        }
+        self.shared.status.leave_link(self.number, &topics);
+        self.report(Report::Left { slot: self.number, topics });
+    }
+
+    fn report(&mut self, report: Report) {
+        self.unsent.push_back(report);
+    }
+
+    /// Topics that were to come over from another link have, or have been waited for long enough.
+    fn joined(&mut self, topics: impl Iterator<Item = TopicId>) {
+        let joined: Vec<TopicId> = topics.filter(|topic| self.joining.remove(topic)).collect();
+        if !joined.is_empty() {
+            self.report(Report::Up { slot: self.number, topics: joined });
+        }
+    }
+
+    /// Records the span that a topic missed, if it did: it is in force again.
+    fn end_gap(&mut self, topic: TopicId, end: UnixNanos, now: Instant) {
+        if let Some(missed) = self.shared.status.end_gap(topic) {
+            let resumed_from = self.resumed_from.clone();
+            let gap = Gap { start: missed.start, end, cause: missed.cause, resumed_from };
+            self.batcher.record_gap(topic, &gap, now, &mut self.closed);
+        }
     }
 
     /// Sends what may be sent, and reads a burst. Ready when something happened.
@@ -314,6 +492,8 @@ impl<'a> Link<'a> {
             let latency = at.elapsed();
             self.shared.metrics.ping_answered(latency);
             self.shared.status.update_link(self.number, |link| link.latency = Some(latency));
+            self.drained
+                .extend(self.draining.extract_if(.., |(wanted, _)| *wanted <= token).flat_map(|(_, topics)| topics));
         }
     }
 
@@ -323,9 +503,20 @@ impl<'a> Link<'a> {
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
+        self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        let mut live = Vec::new();
         for news in self.reading.take_news() {
+            if let SubscriptionNews::Live(topic) = news {
+                live.push(topic);
+            }
             self.note(news, now);
+        }
+        self.joined(live.into_iter());
+        if !self.drained.is_empty() {
+            let mut drained = std::mem::take(&mut self.drained);
+            drained.retain(|topic| self.subscriptions.carries(*topic));
+            self.let_go(drained);
         }
         self.close_if_due(now);
     }
@@ -334,21 +525,24 @@ impl<'a> Link<'a> {
         match news {
             SubscriptionNews::Live(topic) => {
                 if self.subscriptions.live(topic) {
-                    self.shared.status.set_topics([topic], &TopicState::Live);
+                    self.shared.status.set_on_link(self.number, [topic], &TopicState::Live);
                 }
-                if let Some(missed) = self.shared.status.end_gap(topic) {
-                    let resumed_from = self.resumed_from.clone();
-                    let gap = Gap { start: missed.start, end: self.received, cause: missed.cause, resumed_from };
-                    self.batcher.record_gap(topic, &gap, now, &mut self.closed);
+                if self.subscriptions.carries(topic) {
+                    self.end_gap(topic, self.received, now);
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
                 for topic in &topics {
                     self.subscriptions.refused(*topic);
                 }
-                self.shared.status.set_topics(topics.iter().copied(), &TopicState::Refused(reason.clone()));
+                let refused = TopicState::Refused(reason.clone());
+                self.shared.status.set_on_link(self.number, topics.iter().copied(), &refused);
+                let joining: Vec<TopicId> = topics.iter().copied().filter(|topic| self.joining.remove(topic)).collect();
+                if !joining.is_empty() {
+                    self.report(Report::Refused { slot: self.number, topics: joining });
+                }
                 self.shared.metrics.subscriptions_refused(topics.len().max(1));
-                let names: Vec<&str> = topics.iter().map(|topic| &**self.shared.roster.topic_name(*topic)).collect();
+                let names: Vec<&str> = topics.iter().map(|topic| &**self.roster.topic_name(*topic)).collect();
                 tracing::error!(
                     upstream = %self.shared.name, link = self.number, topics = %names.join(", "), reason,
                     "the upstream refused a subscription; check the topic's wording and your rights there"
@@ -437,7 +631,20 @@ impl<'a> Link<'a> {
         if self.subscriptions.next_check().is_some_and(|at| now >= at) {
             self.check_subscriptions(now);
         }
+        if now >= self.next_beat {
+            self.beat(now);
+        }
         None
+    }
+
+    /// Tells what came of each topic lately.
+    fn beat(&mut self, now: Instant) {
+        let Self { reading, subscriptions, shared, number, messages, .. } = self;
+        let elapsed = (now - self.last_beat).as_secs_f64();
+        let counts = subscriptions.carried().map(|topic| (topic, reading.take_messages(topic)));
+        shared.status.note_messages(*number, counts, std::mem::take(messages), elapsed, shared.clock.stamp());
+        self.last_beat = now;
+        self.next_beat = now + BEAT;
     }
 
     fn check_subscriptions(&mut self, now: Instant) {
@@ -451,23 +658,27 @@ impl<'a> Link<'a> {
         }
         if !overdue.given_up.is_empty() {
             let names: Vec<&str> =
-                overdue.given_up.iter().take(10).map(|topic| &**self.shared.roster.topic_name(*topic)).collect();
+                overdue.given_up.iter().take(10).map(|topic| &**self.roster.topic_name(*topic)).collect();
             tracing::warn!(
                 upstream = %self.shared.name, link = self.number, topics = %names.join(", "), count = overdue.given_up.len(),
                 "subscriptions neither acknowledged nor refused, and no data came; the feed may be quiet, or the topic unknown"
             );
-            self.shared.status.set_topics(overdue.given_up, &TopicState::Unconfirmed);
+            let given_up = overdue.given_up;
+            self.shared.status.set_on_link(self.number, given_up.iter().copied(), &TopicState::Unconfirmed);
+            self.joined(given_up.into_iter());
         }
     }
 
-    fn set_timer(&self, timer: Pin<&mut Sleep>) {
+    fn set_timer(&mut self, timer: Pin<&mut Sleep>) {
+        let next_check = self.subscriptions.next_check();
         let mut next = self.next_ping;
         if let Some((_, at)) = self.ping {
             next = at + self.shared.pool.pong_timeout;
         }
         let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
+        sooner(Some(self.next_beat));
         sooner(self.next_keep_alive);
-        sooner(self.subscriptions.next_check());
+        sooner(next_check);
         if self.waiting.is_empty() {
             sooner(self.batcher.due(takes_at(&self.shared.journal, Instant::now())));
         }
@@ -521,7 +732,8 @@ impl<'a> Link<'a> {
             let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
             self.shared.status.begin_gaps(self.subscriptions.in_force(), OpenGap { start, cause });
         }
-        self.shared.status.set_topics(self.topics.iter().copied(), &TopicState::Waiting);
+        self.beat(Instant::now());
+        self.shared.status.leave_link(self.number, &self.subscriptions.carried().collect::<Vec<_>>());
         self.closed.extend(self.batcher.close());
         self.submit_waiting();
         while let Some(bytes) = self.waiting.front().map(EncodedBlock::bytes)

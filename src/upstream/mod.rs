@@ -1,7 +1,9 @@
 //! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
 
 mod connect;
+mod keeper;
 mod link;
+mod orders;
 mod placement;
 mod pool;
 mod resume;
@@ -10,5 +12,5 @@ mod subscriptions;
 
 pub use connect::ConnectError;
 
-pub use pool::{Upstream, UpstreamError, Wiring, check_trust};
-pub use status::{LinkState, LinkStatus, OpenGap, TopicState, UpstreamStatus};
+pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust};
+pub use status::{LinkState, LinkStatus, OpenGap, TopicState, TopicStatus, UpstreamStatus};

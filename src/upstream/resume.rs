@@ -13,6 +13,7 @@ use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 use crate::journal::{BlockFilter, JournalError, TimeRange};
 use crate::monitor::event_id::DedupeKey;
+use crate::monitor::roster::Roster;
 
 tokio::task_local! {
     /// A parameter that the address gets for the connection that this task asks the pool for: a pool's objects are made
@@ -51,10 +52,10 @@ pub(super) struct ResumePoint {
 
 impl ResumePoint {
     /// Of a link with these topics; none where there is nothing to go on from, or the upstream cannot.
-    pub(super) fn of(shared: &Shared, topics: &[TopicId]) -> Option<Self> {
+    pub(super) fn of(shared: &Shared, roster: &Roster, topics: &[TopicId]) -> Option<Self> {
         let resumption = shared.dialect.resumption()?;
         let book = shared.journal.resume_book();
-        let name = |topic: &TopicId| shared.roster.topic_name(*topic);
+        let name = |topic: &TopicId| roster.topic_name(*topic);
         let mut tokens: Vec<_> = topics.iter().filter_map(|topic| book.of(&shared.name, name(topic))).collect();
         tokens.sort_by_key(|token| token.offset);
         let point = resumption.point(tokens.iter().map(|token| &*token.token))?;
@@ -68,15 +69,19 @@ impl ResumePoint {
         Some((name.to_owned(), self.point.clone()))
     }
 
+    /// Whether ids of what may come again are remembered as it is.
+    pub(super) fn is_remembered(&self, shared: &Shared) -> bool {
+        let overlap = shared.dialect.resumption().map_or(Duration::ZERO, crate::dialect::Resumption::overlap);
+        // Twice as early as it would have to be: ages of links differ a little.
+        (shared.began.age_of(self.oldest, UnixNanos::now()) + overlap) * 2 < shared.window().ttl()
+    }
+
     /// Sees to it that ids of what may come again are remembered.
     pub(super) async fn remember_ids(&self, shared: &Arc<Shared>) {
-        let overlap = shared.dialect.resumption().map_or(Duration::ZERO, crate::dialect::Resumption::overlap);
-        let ttl = shared.window().ttl();
-        // Twice as early as it would have to be: ages of links differ a little.
-        if (shared.began.age_of(self.oldest, UnixNanos::now()) + overlap) * 2 < ttl {
+        if self.is_remembered(shared) {
             return;
         }
-        let (task, from) = (Arc::clone(shared), self.oldest.saturating_sub(ttl));
+        let (task, from) = (Arc::clone(shared), self.oldest.saturating_sub(shared.window().ttl()));
         let remembered = tokio::task::spawn_blocking(move || remember_from(&task, from)).await;
         match remembered {
             Ok(Ok(ids)) => tracing::info!(
@@ -93,7 +98,7 @@ impl ResumePoint {
 
 fn remember_from(shared: &Shared, from: UnixNanos) -> Result<u64, JournalError> {
     let filter = BlockFilter {
-        monitors: shared.roster.monitors.iter().map(|monitor| monitor.identity.name.to_string()).collect(),
+        monitors: shared.roster().monitors.iter().map(|monitor| monitor.identity.name.to_string()).collect(),
         received: Some(TimeRange { least: from, greatest: UnixNanos(i64::MAX) }),
         ..BlockFilter::all()
     };

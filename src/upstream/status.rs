@@ -1,6 +1,7 @@
 //! What an upstream's links and topics are doing: written by their tasks, read by the server.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,10 +47,16 @@ pub struct LinkStatus {
     pub state: LinkState,
     /// Since when.
     pub since: Option<Instant>,
-    /// Topics it carries.
+    /// Topics placed on it.
     pub topics: usize,
     /// Connections made so far.
     pub connects: u64,
+    /// When the connection that is open now was opened.
+    pub opened: Option<Instant>,
+    /// Messages so far, over all its connections.
+    pub messages: u64,
+    /// Messages a second lately.
+    pub rate: f64,
     /// Time between the last ping and its answer.
     pub latency: Option<Duration>,
     /// What went wrong last.
@@ -88,6 +95,21 @@ impl TopicState {
     }
 }
 
+/// A topic, where it is, and what comes of it.
+#[derive(Debug, Clone, Default)]
+pub struct TopicStatus {
+    /// How it stands.
+    pub state: TopicState,
+    /// The link that it is on, or was last.
+    pub link: Option<usize>,
+    /// Messages so far.
+    pub messages: u64,
+    /// Messages a second lately.
+    pub rate: f64,
+    /// When the last one came, to the second.
+    pub last: Option<UnixNanos>,
+}
+
 /// A span of a topic that is still going on: it was in force, its link was lost, and it has not come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenGap {
@@ -100,8 +122,10 @@ pub struct OpenGap {
 /// All of an upstream.
 #[derive(Debug)]
 pub struct UpstreamStatus {
+    /// Links that there are to be.
+    wanted: AtomicUsize,
     links: Mutex<Vec<LinkStatus>>,
-    topics: Mutex<Vec<TopicState>>,
+    topics: Mutex<Vec<TopicStatus>>,
     gaps: Mutex<BTreeMap<TopicId, OpenGap>>,
 }
 
@@ -109,10 +133,20 @@ impl UpstreamStatus {
     /// Of so many links and topics, none of which has done anything yet.
     pub(crate) fn new(links: usize, topics: usize) -> Self {
         Self {
+            wanted: AtomicUsize::new(0),
             links: Mutex::new(vec![LinkStatus::default(); links]),
-            topics: Mutex::new(vec![TopicState::default(); topics]),
+            topics: Mutex::new(vec![TopicStatus::default(); topics]),
             gaps: Mutex::default(),
         }
+    }
+
+    /// How many links there are to be.
+    pub fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_wanted(&self, links: usize) {
+        self.wanted.store(links, Ordering::Relaxed);
     }
 
     /// Every link as it stands.
@@ -120,9 +154,26 @@ impl UpstreamStatus {
         lock(&self.links).clone()
     }
 
-    /// Every topic as it stands, by [`TopicId`].
+    /// How every topic stands, by [`TopicId`].
     pub fn topics(&self) -> Vec<TopicState> {
+        lock(&self.topics).iter().map(|topic| topic.state.clone()).collect()
+    }
+
+    /// Every topic with what comes of it, by [`TopicId`].
+    pub fn topic_details(&self) -> Vec<TopicStatus> {
         lock(&self.topics).clone()
+    }
+
+    /// Messages a second of every topic, by [`TopicId`].
+    pub(super) fn topic_rates(&self) -> Vec<f64> {
+        lock(&self.topics).iter().map(|topic| topic.rate).collect()
+    }
+
+    /// Makes room for the topics of a roster's next generation.
+    pub(super) fn grow(&self, topics: usize) {
+        let mut known = lock(&self.topics);
+        let topics = topics.max(known.len());
+        known.resize(topics, TopicStatus::default());
     }
 
     /// Every topic that was lost and is not back, with the span so far.
@@ -141,6 +192,11 @@ impl UpstreamStatus {
         if status.state != state {
             if state == LinkState::Open && status.state == LinkState::Connecting {
                 status.connects += 1;
+                status.opened = Some(Instant::now());
+            }
+            if !matches!(state, LinkState::Open | LinkState::Held) {
+                status.opened = None;
+                status.rate = 0.0;
             }
             status.state = state;
             status.since = Some(Instant::now());
@@ -167,9 +223,71 @@ impl UpstreamStatus {
     pub(crate) fn set_topics(&self, topics: impl IntoIterator<Item = TopicId>, state: &TopicState) {
         let mut states = lock(&self.topics);
         for topic in topics {
-            states[topic.0 as usize].clone_from(state);
+            states[topic.0 as usize].state.clone_from(state);
         }
     }
+
+    /// Topics are in this state on a link. Of a topic that is live on another link nothing changes but by being live here.
+    pub(super) fn set_on_link(&self, link: usize, topics: impl IntoIterator<Item = TopicId>, state: &TopicState) {
+        let mut topics_now = lock(&self.topics);
+        for topic in topics {
+            let now = &mut topics_now[topic.0 as usize];
+            if now.link.is_none_or(|known| known == link) || now.state != TopicState::Live || *state == TopicState::Live
+            {
+                now.link = Some(link);
+                now.state.clone_from(state);
+            }
+        }
+    }
+
+    /// A link no longer carries topics; those that are on another by now are left as they are.
+    pub(super) fn leave_link(&self, link: usize, topics: &[TopicId]) {
+        let mut topics_now = lock(&self.topics);
+        for topic in topics {
+            let now = &mut topics_now[topic.0 as usize];
+            if now.link == Some(link) {
+                now.state = TopicState::Waiting;
+                now.link = None;
+            }
+        }
+    }
+
+    /// Notes what came over a link in the last `seconds`: of its topics, and messages of any kind.
+    pub(super) fn note_messages(
+        &self,
+        link: usize,
+        counts: impl Iterator<Item = (TopicId, u32)>,
+        messages: u64,
+        seconds: f64,
+        now: UnixNanos,
+    ) {
+        let mut topics = lock(&self.topics);
+        for (topic, messages) in counts {
+            let status = &mut topics[topic.0 as usize];
+            status.messages += u64::from(messages);
+            status.rate = smoothed(status.rate, f64::from(messages), seconds);
+            if messages > 0 {
+                status.last = Some(now);
+            }
+        }
+        drop(topics);
+        self.update_link(link, |link| {
+            link.messages += messages;
+            #[expect(clippy::cast_precision_loss, reason = "a rate is a float")]
+            let counted = messages as f64;
+            link.rate = smoothed(link.rate, counted, seconds);
+        });
+    }
+}
+
+/// A rate in which what is ten seconds old counts for a third.
+fn smoothed(rate: f64, messages: f64, seconds: f64) -> f64 {
+    const MEMORY_SECONDS: f64 = 10.0;
+    if seconds <= 0.0 {
+        return rate;
+    }
+    let old = (-seconds / MEMORY_SECONDS).exp();
+    rate * old + messages / seconds * (1.0 - old)
 }
 
 /// Plain values, whole after every assignment: a panic elsewhere leaves nothing half done.

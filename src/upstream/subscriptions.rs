@@ -1,5 +1,6 @@
 //! How the subscriptions of one link stand: asked for, in force, refused, or never answered.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,15 +9,17 @@ use crate::dialect::TopicId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    Asked { at: Instant, times: u8 },
+    Asked { due: Instant, times: u8 },
     Live,
     Settled,
 }
 
-/// Subscriptions of a link, from its connection on.
+/// Subscriptions of a link.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    topics: Vec<(TopicId, Standing)>,
+    topics: BTreeMap<TopicId, Standing>,
+    /// When those that were asked for are overdue, soonest first; also of some that have been answered since.
+    due: VecDeque<(Instant, TopicId)>,
     confirm_timeout: Duration,
 }
 
@@ -30,10 +33,35 @@ pub(super) struct Overdue {
 }
 
 impl Subscriptions {
-    /// `topics` were asked for `at` this moment.
-    pub(super) fn new(topics: &[TopicId], at: Instant, confirm_timeout: Duration) -> Self {
-        let topics = topics.iter().map(|topic| (*topic, Standing::Asked { at, times: 1 })).collect();
-        Self { topics, confirm_timeout }
+    /// Of a link that carries nothing yet.
+    pub(super) fn new(confirm_timeout: Duration) -> Self {
+        Self { topics: BTreeMap::new(), due: VecDeque::new(), confirm_timeout }
+    }
+
+    /// Topics are asked for at this moment.
+    pub(super) fn asked(&mut self, topics: &[TopicId], now: Instant) {
+        let due = now + self.confirm_timeout;
+        for topic in topics {
+            self.topics.insert(*topic, Standing::Asked { due, times: 1 });
+            self.due.push_back((due, *topic));
+        }
+    }
+
+    /// Topics that the link no longer carries.
+    pub(super) fn left(&mut self, topics: &[TopicId]) {
+        for topic in topics {
+            self.topics.remove(topic);
+        }
+    }
+
+    /// Every topic of the link, however it stands.
+    pub(super) fn carried(&self) -> impl Iterator<Item = TopicId> {
+        self.topics.keys().copied()
+    }
+
+    /// Whether the link carries a topic.
+    pub(super) fn carries(&self, topic: TopicId) -> bool {
+        self.topics.contains_key(&topic)
     }
 
     /// A topic was acknowledged, or its data came. True when it was not in force before.
@@ -48,42 +76,51 @@ impl Subscriptions {
 
     /// Those in force.
     pub(super) fn in_force(&self) -> impl Iterator<Item = TopicId> {
-        self.topics.iter().filter(|(_, standing)| *standing == Standing::Live).map(|(topic, _)| *topic)
+        self.topics.iter().filter(|(_, standing)| **standing == Standing::Live).map(|(topic, _)| *topic)
     }
 
     /// When the next one is overdue.
-    pub(super) fn next_check(&self) -> Option<Instant> {
-        self.topics
-            .iter()
-            .filter_map(|(_, standing)| match standing {
-                Standing::Asked { at, .. } => Some(*at + self.confirm_timeout),
-                _ => None,
-            })
-            .min()
+    pub(super) fn next_check(&mut self) -> Option<Instant> {
+        while let Some((due, topic)) = self.due.front() {
+            if self.is_due(*topic, *due) {
+                return Some(*due);
+            }
+            self.due.pop_front();
+        }
+        None
+    }
+
+    fn is_due(&self, topic: TopicId, at: Instant) -> bool {
+        matches!(self.topics.get(&topic), Some(Standing::Asked { due, .. }) if *due == at)
     }
 
     /// Takes note of what is overdue.
     pub(super) fn check(&mut self, now: Instant) -> Overdue {
         let mut overdue = Overdue::default();
-        for (topic, standing) in &mut self.topics {
-            let Standing::Asked { at, times } = *standing else { continue };
-            if at + self.confirm_timeout > now {
+        while let Some((due, topic)) = self.due.front().copied() {
+            if due > now {
+                break;
+            }
+            self.due.pop_front();
+            if !self.is_due(topic, due) {
                 continue;
             }
-            if times == 1 {
-                overdue.again.push(*topic);
-                *standing = Standing::Asked { at: now, times: 2 };
-            } else {
-                overdue.given_up.push(*topic);
-                *standing = Standing::Settled;
-            }
+            let Some(standing @ Standing::Asked { times: 1, .. }) = self.topics.get_mut(&topic) else {
+                overdue.given_up.push(topic);
+                self.topics.insert(topic, Standing::Settled);
+                continue;
+            };
+            overdue.again.push(topic);
+            let due = now + self.confirm_timeout;
+            *standing = Standing::Asked { due, times: 2 };
+            self.due.push_back((due, topic));
         }
         overdue
     }
 
     fn settle(&mut self, topic: TopicId, to: Standing) -> bool {
-        match self.topics.iter_mut().find(|(known, _)| *known == topic) {
-            Some((_, standing)) if *standing != to => {
+        match self.topics.get_mut(&topic) {
+            Some(standing) if *standing != to => {
                 *standing = to;
                 true
             }
@@ -101,7 +138,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unanswered_subscription_is_asked_for_once_more_and_then_given_up() {
         let start = Instant::now();
-        let mut subscriptions = Subscriptions::new(&[TopicId(0), TopicId(1)], start, LIMIT);
+        let mut subscriptions = Subscriptions::new(LIMIT);
+        subscriptions.asked(&[TopicId(0), TopicId(1)], start);
         assert!(subscriptions.live(TopicId(0)));
         assert!(!subscriptions.live(TopicId(0)), "the second acknowledgement is no news");
         assert_eq!(subscriptions.next_check(), Some(start + LIMIT));
@@ -111,5 +149,17 @@ mod tests {
         assert_eq!(subscriptions.next_check(), None);
         assert!(subscriptions.live(TopicId(1)), "late data is welcome all the same");
         assert_eq!(subscriptions.in_force().count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_left_and_came_back_is_waited_for_anew() {
+        let start = Instant::now();
+        let mut subscriptions = Subscriptions::new(LIMIT);
+        subscriptions.asked(&[TopicId(7)], start);
+        subscriptions.left(&[TopicId(7)]);
+        assert_eq!(subscriptions.next_check(), None);
+        subscriptions.asked(&[TopicId(7)], start + LIMIT / 2);
+        assert_eq!(subscriptions.check(start + LIMIT), Overdue::default());
+        assert_eq!(subscriptions.check(start + LIMIT * 2).again, [TopicId(7)]);
     }
 }

@@ -15,7 +15,7 @@ use sluice::config::{
 use sluice::dialect::registry;
 use sluice::journal::{Journal, JournalOptions, OWN_DOMAIN};
 use sluice::monitor::event_id::IdHasher;
-use sluice::monitor::roster::{Identities, Roster};
+use sluice::monitor::roster::{Identities, Roster, RosterParts};
 use sluice::pipeline::batcher::OwnIdentities;
 use sluice::pipeline::dedupe::DedupeWindow;
 use sluice::upstream::{LinkState, Upstream, UpstreamStatus, Wiring};
@@ -62,7 +62,8 @@ fn watch(
     for other in ["quarantine", "gaps", "flood", "upstream:flood", "quiet"].iter().take_while(|other| **other != name) {
         identities.of(other, if other.len() < 6 { "d" } else { OWN_DOMAIN });
     }
-    let roster = Arc::new(Roster::new(name, &monitors, &rules, &quarantine, &hasher, &mut identities).unwrap());
+    let parts = RosterParts { default_rules: &rules, ..RosterParts::new(name, &monitors, &quarantine, &hasher) };
+    let roster = Arc::new(Roster::new(&parts, &mut identities).unwrap());
     let pool = PoolSettings {
         min_connections: 1,
         max_connections: 1,
@@ -71,7 +72,7 @@ fn watch(
         ..PoolSettings::default()
     };
     let upstream = Upstream::new(&settings, &pool, dialect, Arc::clone(&roster), wiring.clone()).unwrap();
-    let status = upstream.status();
+    let status = upstream.control().status();
     runtime.spawn(upstream.run(stop.clone()));
     Watched { roster, status }
 }

@@ -44,10 +44,10 @@ async fn talk(dialect: SimulatedDialect, names: &[&str], refuse: &str, enough: i
     let running = Simulator::start(settings).await.expect("a simulator");
     let stream = TcpStream::connect(running.address()).await.expect("a connection");
     let (mut socket, _) = tokio_tungstenite::client_async(running.url(), stream).await.expect("a handshake");
-    let topics: Vec<Topic> =
+    let topics: Arc<[Topic]> =
         (0..).zip(names).map(|(id, name)| Topic { id: TopicId(id), name: Arc::from(*name) }).collect();
     let built = registry::build(dialect.name(), &BTreeMap::new()).expect("a preset");
-    for topic in &topics {
+    for topic in &*topics {
         built.check_topic(&topic.name).expect("a sound topic");
     }
     let mut session = built.session(&topics, &ReadingPlan::default());

@@ -16,18 +16,41 @@ pub use settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, Refus
 use self::session::{JsonSession, Rules};
 use super::declared::{Ping, compile_forms, read_table};
 use super::error::Fault;
+use super::last::Last;
 use super::scanned::PointerList;
-use super::topic_book;
+use super::topic_book::{self, TopicTable};
 use super::topic_form::TopicForm;
 use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
 
 /// A protocol as its settings declare it.
 #[derive(Debug)]
 pub struct JsonDialect {
+    declaration: Arc<Declaration>,
+}
+
+/// What all sessions of a dialect share.
+#[derive(Debug)]
+struct Declaration {
     settings: JsonDialectSettings,
     forms: Arc<[TopicForm]>,
     ping: Option<Arc<Ping>>,
     resumption: Option<Resumption>,
+    rules: Last<ReadingPlan, Rules>,
+    table: Last<Arc<[Topic]>, TopicTable>,
+}
+
+impl Declaration {
+    fn rules(&self, plan: &ReadingPlan) -> Arc<Rules> {
+        self.rules.of(plan, PartialEq::eq, || {
+            let pointers = PointerList::of_plan(&plan.pointers)
+                .expect("a plan's pointers were parsed when its monitors were read");
+            Rules::compile(&self.settings, pointers).expect("the rules were compiled once before")
+        })
+    }
+
+    fn table(&self, topics: &Arc<[Topic]>) -> Arc<TopicTable> {
+        self.table.of(topics, Arc::ptr_eq, || TopicTable::new(topics, Arc::clone(&self.forms)))
+    }
 }
 
 impl JsonDialect {
@@ -50,43 +73,37 @@ impl JsonDialect {
         }
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
         Rules::compile(&settings, PointerList::default())?;
-        Ok(Self { settings, forms, ping, resumption })
+        let (rules, table) = (Last::default(), Last::default());
+        Ok(Self { declaration: Arc::new(Declaration { settings, forms, ping, resumption, rules, table }) })
     }
 }
 
 impl Dialect for JsonDialect {
     fn limits(&self) -> Limits {
-        self.settings.limits.limits()
+        self.declaration.settings.limits.limits()
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.declaration.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {
-        self.ping.as_ref().map(|ping| ping.interval)
+        self.declaration.ping.as_ref().map(|ping| ping.interval)
     }
 
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
-        &self.settings.event
+        &self.declaration.settings.event
     }
 
     fn resumption(&self) -> Option<&Resumption> {
-        self.resumption.as_ref()
+        self.declaration.resumption.as_ref()
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), String> {
-        topic_book::check_topic(&self.forms, topic)
+        topic_book::check_topic(&self.declaration.forms, topic)
     }
 
-    fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session> {
-        let pointers =
-            PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
-        let rules = Rules::compile(&self.settings, pointers).expect("the rules were compiled once before");
-        let session = JsonSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules);
-        Box::new(match &self.resumption {
-            Some(resumption) => session.resumable(resumption.clone()),
-            None => session,
-        })
+    fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session> {
+        Box::new(JsonSession::new(&self.declaration, topics, plan))
     }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use super::Declaration;
 use super::settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings};
 use crate::dialect::condition::When;
-use crate::dialect::declared::{Control, Ping, Reason, compile_patterns, compile_when};
+use crate::dialect::declared::{Control, Reason, compile_patterns, compile_when};
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
 use crate::dialect::scanned::{PointerList, Scanned};
 use crate::dialect::topic_book::{Phase, TopicBook};
-use crate::dialect::topic_form::{Point, Purpose, TopicForm};
+use crate::dialect::topic_form::{Point, Purpose};
 use crate::dialect::{
-    Frame, Intake, Message, Outbox, ResumeScope, Resumption, Session, SessionToken, Topic, TopicId, asking,
+    Frame, Intake, Message, Outbox, ReadingPlan, ResumeScope, Resumption, Session, SessionToken, Topic, TopicId, asking,
 };
 use crate::scanner::{Fields, PointerSet, Utf8, elements};
 
@@ -164,52 +165,35 @@ fn compile_id(pointer: Option<&str>, key: &str, pointers: &mut PointerList) -> R
 
 /// State of one link.
 pub(super) struct JsonSession {
-    rules: Rules,
-    literals: Vec<String>,
-    ping: Option<Arc<Ping>>,
-    topics_per_request: u32,
+    declaration: Arc<Declaration>,
+    rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
     /// Taken out while a frame is read, so that the rest can be changed meanwhile.
     fields: Fields,
     answer_fields: Fields,
     scratch: Vec<u8>,
-    resumption: Option<Resumption>,
     /// Since they were last taken; one, or one a topic.
     tokens: Vec<SessionToken>,
 }
 
 impl JsonSession {
-    pub(super) fn new(
-        settings: &JsonDialectSettings,
-        forms: &Arc<[TopicForm]>,
-        ping: Option<Arc<Ping>>,
-        topics: &[Topic],
-        rules: Rules,
-    ) -> Self {
+    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
         Self {
-            rules,
-            literals: settings.literals.clone(),
-            ping,
-            topics_per_request: settings.limits.topics_per_request,
-            book: TopicBook::new(topics, Arc::clone(forms)),
+            rules: declaration.rules(plan),
+            book: TopicBook::new(declaration.table(topics)),
+            declaration: Arc::clone(declaration),
             requests: Requests::default(),
             fields: Fields::default(),
             answer_fields: Fields::default(),
             scratch: Vec::new(),
-            resumption: None,
             tokens: Vec::new(),
         }
     }
 
-    /// Notes where it can be taken up again.
-    pub(super) fn resumable(self, resumption: Resumption) -> Self {
-        Self { resumption: Some(resumption), ..self }
-    }
-
     /// Keeps the token of a message of `topic`, in the place of the one before.
     fn note_token(&mut self, topic: TopicId, scanned: Scanned<'_>) {
-        let (Some(resumption), Some((slot, scope))) = (&self.resumption, self.rules.token) else { return };
+        let (Some(resumption), Some((slot, scope))) = (&self.declaration.resumption, self.rules.token) else { return };
         let Some(text) = scanned.plain(slot).filter(|text| resumption.is_token(text.as_bytes())) else { return };
         let topic = (scope == ResumeScope::Topic).then_some(topic);
         match self.tokens.iter_mut().find(|known| known.topic == topic) {
@@ -389,7 +373,13 @@ enum Routed {
 
 impl Session for JsonSession {
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
-        asking::subscribe(&mut self.book, &mut self.requests, topics, self.topics_per_request, out);
+        asking::subscribe(
+            &mut self.book,
+            &mut self.requests,
+            topics,
+            self.declaration.settings.limits.topics_per_request,
+            out,
+        );
     }
 
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
@@ -397,19 +387,26 @@ impl Session for JsonSession {
             self.book.set_phase(*topic, Phase::Ended);
             self.requests.settle(Purpose::Subscribe, *topic);
         }
-        for group in self.book.groups(Purpose::Unsubscribe, topics, self.topics_per_request as usize) {
+        for group in
+            self.book.groups(Purpose::Unsubscribe, topics, self.declaration.settings.limits.topics_per_request as usize)
+        {
             asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &group, None, out);
         }
     }
 
+    fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {
+        self.rules = self.declaration.rules(plan);
+        self.book.adopt(self.declaration.table(topics));
+    }
+
     fn keep_alive(&mut self, out: &mut Outbox) {
-        if let Some(ping) = &self.ping {
+        if let Some(ping) = &self.declaration.ping {
             ping.say(&mut self.requests, out);
         }
     }
 
     fn resume_from(&mut self, point: &str) {
-        let is_number = self.resumption.as_ref().is_some_and(Resumption::is_number);
+        let is_number = self.declaration.resumption.as_ref().is_some_and(Resumption::is_number);
         // A string has nothing that serialization could refuse.
         let json = if is_number { point.to_owned() } else { serde_json::to_string(point).unwrap_or_default() };
         self.book.resume_from(Point { text: point.to_owned(), json });
@@ -424,7 +421,8 @@ impl Session for JsonSession {
             Frame::Text(text) => (text.as_bytes(), Utf8::Checked),
             Frame::Binary(bytes) => (bytes, Utf8::Unchecked),
         };
-        if !self.literals.is_empty() && self.literals.iter().any(|literal| literal.as_bytes() == text) {
+        let literals = &self.declaration.settings.literals;
+        if !literals.is_empty() && literals.iter().any(|literal| literal.as_bytes() == text) {
             intake.control(None);
             return;
         }

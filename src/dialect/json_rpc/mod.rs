@@ -18,17 +18,40 @@ pub use settings::{EarlySettings, JsonRpcDialectSettings, NotificationSettings};
 use self::session::{JsonRpcSession, Rules};
 use super::declared::{Ping, compile_forms, read_table};
 use super::error::Fault;
+use super::last::Last;
 use super::scanned::PointerList;
-use super::topic_book;
+use super::topic_book::{self, TopicTable};
 use super::topic_form::TopicForm;
 use super::{Dialect, Limits, ReadingPlan, Session, Topic};
 
 /// A JSON-RPC upstream as its settings declare it.
 #[derive(Debug)]
 pub struct JsonRpcDialect {
+    declaration: Arc<Declaration>,
+}
+
+/// What all sessions of a dialect share.
+#[derive(Debug)]
+struct Declaration {
     settings: JsonRpcDialectSettings,
     forms: Arc<[TopicForm]>,
     ping: Option<Arc<Ping>>,
+    rules: Last<ReadingPlan, Rules>,
+    table: Last<Arc<[Topic]>, TopicTable>,
+}
+
+impl Declaration {
+    fn rules(&self, plan: &ReadingPlan) -> Arc<Rules> {
+        self.rules.of(plan, PartialEq::eq, || {
+            let pointers = PointerList::of_plan(&plan.pointers)
+                .expect("a plan's pointers were parsed when its monitors were read");
+            Rules::compile(&self.settings, pointers).expect("the rules were compiled once before")
+        })
+    }
+
+    fn table(&self, topics: &Arc<[Topic]>) -> Arc<TopicTable> {
+        self.table.of(topics, Arc::ptr_eq, || TopicTable::new(topics, Arc::clone(&self.forms)))
+    }
 }
 
 impl JsonRpcDialect {
@@ -40,35 +63,33 @@ impl JsonRpcDialect {
         let ping = settings.ping.as_ref().map(Ping::compile).transpose()?.map(Arc::new);
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
         Rules::compile(&settings, PointerList::default())?;
-        Ok(Self { settings, forms, ping })
+        let (rules, table) = (Last::default(), Last::default());
+        Ok(Self { declaration: Arc::new(Declaration { settings, forms, ping, rules, table }) })
     }
 }
 
 impl Dialect for JsonRpcDialect {
     fn limits(&self) -> Limits {
-        self.settings.limits.limits()
+        self.declaration.settings.limits.limits()
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.declaration.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {
-        self.ping.as_ref().map(|ping| ping.interval)
+        self.declaration.ping.as_ref().map(|ping| ping.interval)
     }
 
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
-        &self.settings.event
+        &self.declaration.settings.event
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), String> {
-        topic_book::check_topic(&self.forms, topic)
+        topic_book::check_topic(&self.declaration.forms, topic)
     }
 
-    fn session(&self, topics: &[Topic], plan: &ReadingPlan) -> Box<dyn Session> {
-        let pointers =
-            PointerList::of_plan(&plan.pointers).expect("a plan's pointers were parsed when its monitors were read");
-        let rules = Rules::compile(&self.settings, pointers).expect("the rules were compiled once before");
-        Box::new(JsonRpcSession::new(&self.settings, &self.forms, self.ping.clone(), topics, rules))
+    fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session> {
+        Box::new(JsonRpcSession::new(&self.declaration, topics, plan))
     }
 }

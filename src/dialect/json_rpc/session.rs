@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use super::Declaration;
 use super::early::EarlyMessages;
 use super::settings::JsonRpcDialectSettings;
 use super::subscriptions::{Left, Subscriptions};
-use crate::dialect::declared::{Control, Ping, Reason};
+use crate::dialect::declared::{Control, Reason};
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
 use crate::dialect::scanned::{PointerList, Scanned, undecoded};
 use crate::dialect::topic_book::{Phase, TopicBook};
-use crate::dialect::topic_form::{Purpose, TopicForm};
-use crate::dialect::{Frame, Intake, Message, Outbox, Session, Topic, TopicId, asking};
+use crate::dialect::topic_form::Purpose;
+use crate::dialect::{Frame, Intake, Message, Outbox, ReadingPlan, Session, Topic, TopicId, asking};
 use crate::scanner::{Fields, PointerSet, Span, Utf8, elements};
 
 /// Slots of everything that is looked at in a message. Notifications are found with one scan; what is only in answers is
@@ -75,9 +76,8 @@ impl Rules {
 
 /// State of one link.
 pub(super) struct JsonRpcSession {
-    rules: Rules,
-    ping: Option<Arc<Ping>>,
-    topics_per_request: u32,
+    declaration: Arc<Declaration>,
+    rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
     subscriptions: Subscriptions,
@@ -88,21 +88,15 @@ pub(super) struct JsonRpcSession {
 }
 
 impl JsonRpcSession {
-    pub(super) fn new(
-        settings: &JsonRpcDialectSettings,
-        forms: &Arc<[TopicForm]>,
-        ping: Option<Arc<Ping>>,
-        topics: &[Topic],
-        rules: Rules,
-    ) -> Self {
+    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
+        let early = &declaration.settings.early;
         Self {
-            rules,
-            ping,
-            topics_per_request: settings.limits.topics_per_request,
-            book: TopicBook::new(topics, Arc::clone(forms)),
+            rules: declaration.rules(plan),
+            book: TopicBook::new(declaration.table(topics)),
             requests: Requests::default(),
             subscriptions: Subscriptions::default(),
-            early: EarlyMessages::new(settings.early.messages, settings.early.bytes.as_usize()),
+            early: EarlyMessages::new(early.messages, early.bytes.as_usize()),
+            declaration: Arc::clone(declaration),
             fields: Fields::default(),
             answer_fields: Fields::default(),
         }
@@ -309,7 +303,13 @@ impl JsonRpcSession {
 
 impl Session for JsonRpcSession {
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
-        asking::subscribe(&mut self.book, &mut self.requests, topics, self.topics_per_request, out);
+        asking::subscribe(
+            &mut self.book,
+            &mut self.requests,
+            topics,
+            self.declaration.settings.limits.topics_per_request,
+            out,
+        );
     }
 
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
@@ -318,7 +318,11 @@ impl Session for JsonRpcSession {
         }
         match self.rules.notification {
             Naming::Channel(_) => {
-                for group in self.book.groups(Purpose::Unsubscribe, topics, self.topics_per_request as usize) {
+                for group in self.book.groups(
+                    Purpose::Unsubscribe,
+                    topics,
+                    self.declaration.settings.limits.topics_per_request as usize,
+                ) {
                     asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &group, None, out);
                 }
             }
@@ -333,8 +337,13 @@ impl Session for JsonRpcSession {
         }
     }
 
+    fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {
+        self.rules = self.declaration.rules(plan);
+        self.book.adopt(self.declaration.table(topics));
+    }
+
     fn keep_alive(&mut self, out: &mut Outbox) {
-        if let Some(ping) = &self.ping {
+        if let Some(ping) = &self.declaration.ping {
             ping.say(&mut self.requests, out);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::{EventRuleSettings, MonitorSettings, QuarantineSettings};
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::Identities;
+use crate::monitor::roster::{Identities, Roster, RosterParts};
 
 /// What became of one text: for each event its payload, id, key and time; and how many were control and quarantined.
 #[derive(Debug, PartialEq)]
@@ -30,14 +30,9 @@ impl Bench {
         let rules: Rules = toml::from_str(rules).unwrap();
         let monitor: MonitorSettings = toml::from_str("domain = \"d\"\nupstream = \"u\"\ntopics = [\"t\"]").unwrap();
         let monitors = BTreeMap::from([("m".to_owned(), MonitorSettings { event: rules.event, ..monitor })]);
-        let roster = Roster::new(
-            "u",
-            &monitors,
-            &[],
-            &QuarantineSettings::default(),
-            &IdHasher::new(1),
-            &mut Identities::default(),
-        );
+        let (quarantine, hasher) = (QuarantineSettings::default(), IdHasher::new(1));
+        let parts = RosterParts::new("u", &monitors, &quarantine, &hasher);
+        let roster = Roster::new(&parts, &mut Identities::default());
         Self { reading: Reading::new(Arc::new(roster.unwrap())) }
     }
 

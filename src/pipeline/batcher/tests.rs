@@ -7,7 +7,7 @@ use crate::config::{ByteSize, MonitorSettings, QuarantineSettings};
 use crate::dialect::{Intake, Message};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::reading::Reading;
-use crate::monitor::roster::Identities;
+use crate::monitor::roster::{Identities, RosterParts};
 
 struct Link {
     reading: Reading,
@@ -29,7 +29,9 @@ impl Link {
             retries: identities.of("retries", "_sluice"),
         };
         let quarantine = QuarantineSettings::default();
-        let roster = Roster::new("u", &monitors, &[], &quarantine, &IdHasher::new(1), &mut identities).unwrap();
+        let hasher = IdHasher::new(1);
+        let parts = RosterParts::new("u", &monitors, &quarantine, &hasher);
+        let roster = Roster::new(&parts, &mut identities).unwrap();
         let roster = Arc::new(roster);
         let window = Arc::new(DedupeWindow::new(Duration::from_mins(5), 1 << 20));
         Self {
