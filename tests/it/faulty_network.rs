@@ -195,7 +195,8 @@ fn the_topics_of_a_connection_that_is_given_up_move_to_another_link_though_no_ne
     let proxy = FaultProxy::start(feed.url());
     let settings = Settings::new()
         .upstream("feed", "binance", &proxy.url(feed.url()))
-        .with(QUICK)
+        // A ping waits for its turn behind requests: Binance takes four frames a second.
+        .with("[upstreams.feed.pool]\nhealth_check_interval = \"200ms\"\npong_timeout = \"1500ms\"\nbackoff_min = \"50ms\"")
         .with("min_connections = 2\nmax_connections = 2")
         .monitor("a", "d", "feed", &["btcusdt@trade", "solusdt@trade"], "")
         .monitor("b", "d", "feed", &["ethusdt@trade", "xrpusdt@trade"], "");
