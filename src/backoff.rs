@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// A connection that stayed up this long has proved itself: the next failure starts from the shortest wait again. One that is
-/// accepted and closed at once never does.
-const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// A connection that stayed up for so many of the shortest wait, and for as long as was waited for it, has proved itself: the next
+/// failure starts from the shortest wait again, so that one that is cut every quarter of a minute is not waited for longer
+/// and longer. One that is accepted and closed at once never has. Source: a guess.
+const STABLE_AFTER: u32 = 10;
 
 /// Doubling waits with full jitter, so that many that were lost together do not come back together.
 #[derive(Debug)]
@@ -12,34 +13,57 @@ pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     failures: u32,
+    /// Of these, in a row, how often our credentials or rights were refused.
+    refusals: u32,
+    last_wait: Duration,
     random: fastrand::Rng,
 }
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, failures: 0, random: fastrand::Rng::new() }
+        Self { min, max, failures: 0, refusals: 0, last_wait: Duration::ZERO, random: fastrand::Rng::new() }
     }
 
     /// The next failure starts from the shortest wait again.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
+        self.refusals = 0;
+        self.last_wait = Duration::ZERO;
     }
 
     /// Notes that a connection was up for `lasted` before it was lost.
     pub(crate) fn was_up(&mut self, lasted: Duration) {
-        if lasted >= STABLE_AFTER {
+        if lasted >= self.min.saturating_mul(STABLE_AFTER).max(self.last_wait) {
             self.reset();
         }
     }
 
     /// The wait before the next attempt; at least `at_least`, where the other side asked for that.
     pub(crate) fn next(&mut self, at_least: Option<Duration>) -> Duration {
-        let doubled = self.min.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
+        let wait = self.spread(doubled(self.min, self.failures, self.max));
         self.failures = self.failures.saturating_add(1);
-        // From half to the whole: a wait of nothing would hammer, as full jitter down to zero does.
-        let wait = doubled.mul_f64(0.5 + self.random.f64() / 2.0);
-        at_least.map_or(wait, |least| wait.max(least + self.min.mul_f64(self.random.f64())))
+        let more = self.min.mul_f64(self.random.f64());
+        self.last_wait = at_least.map_or(wait, |least| wait.max(least.saturating_add(more)));
+        self.last_wait
     }
+
+    /// The wait after credentials or rights were refused, which trying again soon does not mend: from what is the longest wait
+    /// otherwise up to `longest`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the pool takes it up when attempts are paced"))]
+    pub(crate) fn refused(&mut self, longest: Duration) -> Duration {
+        self.last_wait = self.spread(doubled(self.max, self.refusals, longest.max(self.max)));
+        self.refusals = self.refusals.saturating_add(1);
+        self.last_wait
+    }
+
+    /// From half to the whole: a wait of nothing would hammer, as full jitter down to zero does.
+    fn spread(&mut self, wait: Duration) -> Duration {
+        wait.mul_f64(0.5 + self.random.f64() / 2.0)
+    }
+}
+
+fn doubled(least: Duration, times: u32, most: Duration) -> Duration {
+    least.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(most)
 }
 
 #[cfg(test)]
@@ -71,6 +95,39 @@ mod tests {
         assert!(backoff.next(None) > Duration::from_secs(14), "accept-then-close is no success");
         backoff.was_up(Duration::from_mins(1));
         assert!(backoff.next(None) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_link_that_is_cut_every_quarter_of_a_minute_is_not_waited_for_longer_and_longer() {
+        let mut backoff = backoff();
+        for cut in 0..1000 {
+            backoff.was_up(Duration::from_secs(15));
+            let wait = backoff.next(None);
+            assert!(wait <= Duration::from_millis(250), "after {cut} cuts: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_was_up_for_less_than_it_was_waited_for_has_proved_nothing() {
+        let mut backoff = backoff();
+        for _ in 0..10 {
+            backoff.next(None);
+        }
+        backoff.was_up(Duration::from_secs(10));
+        assert!(backoff.next(None) >= Duration::from_secs(15), "it was waited for at least 15 s");
+        backoff.was_up(Duration::from_secs(30));
+        assert!(backoff.next(None) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn refused_credentials_are_tried_ever_more_seldom() {
+        let mut backoff = backoff();
+        let longest = Duration::from_mins(5);
+        let waits: Vec<u64> = (0..20).map(|_| backoff.refused(longest).as_secs()).collect();
+        assert!((15..=30).contains(&waits[0]) && (30..=60).contains(&waits[1]), "{waits:?}");
+        assert!(waits[5..].iter().all(|wait| (150..=300).contains(wait)), "{waits:?}");
+        backoff.reset();
+        assert!(backoff.refused(longest) <= Duration::from_secs(30));
     }
 
     #[test]

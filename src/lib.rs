@@ -20,10 +20,12 @@
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;
+pub mod breaker;
 pub mod checkpoint;
+pub mod circuits;
 pub mod cli;
 pub mod clock;
 pub mod config;

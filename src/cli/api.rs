@@ -162,6 +162,12 @@ fn parse(mut raw: Vec<u8>) -> Option<Answer> {
     Some(Answer { status, body })
 }
 
+/// A name as a part of a path: settings allow letters, digits, `.`, `_` and `-`; whatever else was typed must not become another path.
+pub(super) fn in_path(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 mod api;
 mod backup;
 mod checkpoint;
+mod circuits;
 mod config;
 mod demo;
 mod event_line;
@@ -50,6 +51,8 @@ enum Command {
     Monitors(monitors::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
     Sinks(sinks::Args),
+    /// Ask the running daemon how its circuit breakers are; hold them open or closed
+    Circuits(circuits::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -92,6 +95,7 @@ impl Command {
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
+            Self::Circuits(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),

@@ -140,7 +140,7 @@ fn ask(row: &SinkRow) -> Result<Option<Resume>, CliError> {
 fn change(context: &Context, name: &str, change: SinkChange, format: Format) -> Result<Exit, CliError> {
     let body =
         serde_json::to_vec(&change).map_err(|error| CliError::new(Exit::No, "the request cannot be written", error))?;
-    let answer = api::send(context, "PUT", &format!("/api/v1/sinks/{}", in_path(name)), Some(&body))?;
+    let answer = api::send(context, "PUT", &format!("/api/v1/sinks/{}", api::in_path(name)), Some(&body))?;
     let switched: SwitchedSink = read(&answer)?;
     match format {
         Format::Json => print_json(&switched)?,
@@ -157,7 +157,7 @@ fn change(context: &Context, name: &str, change: SinkChange, format: Format) -> 
 
 impl ParkedArgs {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let path = format!("/api/v1/sinks/{}/parked?limit={}", in_path(&self.name), self.limit);
+        let path = format!("/api/v1/sinks/{}/parked?limit={}", api::in_path(&self.name), self.limit);
         let parked: Vec<Parked> = read(&api::get(context, &path)?)?;
         match self.output.output {
             Format::Json => print_json(&parked)?,
@@ -178,12 +178,6 @@ impl ParkedArgs {
         }
         Ok(Exit::Done)
     }
-}
-
-/// A name as a part of a path: settings allow letters, digits, `.`, `_` and `-`; whatever else was typed must not become another path.
-fn in_path(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn shortened(payload: &str) -> String {

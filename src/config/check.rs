@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::key::KeyPath;
+use super::limits::LimitOverrides;
 use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
 use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
@@ -34,6 +35,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         if upstream.topics_per_link == Some(0) {
             checker.refuse(&path.key("topics_per_link"), 0, "must be at least 1");
         }
+        checker.limits(&path.key("limits"), &upstream.limits);
         // Where the upstream says nothing of its own, `[pool]` was checked already.
         if upstream.pool != super::PoolOverrides::default() {
             checker.pool(&settings.pool.overridden_by(&upstream.pool), Some(&path.key("pool")));
@@ -180,7 +182,10 @@ impl Checker<'_> {
         };
         let min = key("min_connections");
         let max = key("max_connections");
+        let (quiet_min, quiet_max) = (key("silence_min"), key("silence_max"));
         let durations = [
+            (key("refused_wait"), pool.refused_wait),
+            (quiet_min.clone(), pool.silence_min),
             (key("health_check_interval"), pool.health_check_interval),
             (key("pong_timeout"), pool.pong_timeout),
             (key("connect_timeout"), pool.connect_timeout),
@@ -200,9 +205,36 @@ impl Checker<'_> {
                 self.duration(key, *duration);
             }
         }
+        if is_ours(&quiet_max) {
+            self.not_forever(&quiet_max, pool.silence_max);
+        }
+        let watched = !pool.silence_max.is_zero();
+        if watched && pool.silence_min > pool.silence_max && (is_ours(&quiet_min) || is_ours(&quiet_max)) {
+            self.above((&quiet_min, &show_duration(pool.silence_min)), (&quiet_max, &show_duration(pool.silence_max)));
+        }
         let [.., (least, backoff_min), (greatest, backoff_max)] = &durations;
         if backoff_min > backoff_max && (is_ours(least) || is_ours(greatest)) {
             self.above((least, &show_duration(*backoff_min)), (greatest, &show_duration(*backoff_max)));
+        }
+    }
+
+    fn limits(&mut self, path: &KeyPath, limits: &LimitOverrides) {
+        for (name, duration) in [
+            ("send_interval", limits.send_interval),
+            ("max_age", limits.max_age),
+            ("max_age_margin", limits.max_age_margin),
+        ] {
+            if let Some(duration) = duration {
+                self.not_forever(&path.key(name), duration);
+            }
+        }
+        if let (Some(age), Some(margin)) = (limits.max_age, limits.max_age_margin)
+            && !age.is_zero()
+            && margin >= age
+        {
+            let least = path.key("max_age_margin");
+            let message = format!("must be less than `{}` = {}", path.key("max_age"), show_duration(age));
+            self.refuse(&least, show_duration(margin), message);
         }
     }
 

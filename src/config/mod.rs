@@ -12,6 +12,7 @@ mod events_sink;
 mod file;
 mod key;
 mod layer;
+mod limits;
 mod load;
 mod problem;
 mod read;
@@ -22,6 +23,7 @@ pub mod units;
 
 pub use endpoint::Endpoint;
 pub use key::KeyPath;
+pub use limits::{LimitOverrides, Rate};
 pub use load::{LoadOptions, Loaded, Origins, load, require_smart_path};
 pub use problem::{ConfigError, Problem};
 pub use settings::*;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::limits::LimitOverrides;
 use super::sink_settings::{FieldSettings, SinkSettings};
 use super::units::{self, ByteSize};
 
@@ -130,6 +131,15 @@ pub struct PoolSettings {
     /// The longest wait between reconnects.
     #[serde(with = "units::duration")]
     pub backoff_max: Duration,
+    /// The longest wait after credentials or rights were refused, where it is longer than `backoff_max`.
+    #[serde(with = "units::duration")]
+    pub refused_wait: Duration,
+    /// A topic that is quiet for less is never found silent, however often it came.
+    #[serde(with = "units::duration")]
+    pub silence_min: Duration,
+    /// A topic that has come often enough to be judged is found silent after this at the latest; 0: none is.
+    #[serde(with = "units::duration")]
+    pub silence_max: Duration,
     /// Messages a second a link may carry on average before the pool grows.
     pub link_rate_max: u32,
 }
@@ -249,6 +259,9 @@ pub struct UpstreamSettings {
     /// Topics a link may carry; absent: what the dialect says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topics_per_link: Option<u32>,
+    /// What else it allows, where the dialect says otherwise.
+    #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
+    pub limits: LimitOverrides,
     /// A PEM file of certificates trusted beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -288,6 +301,15 @@ pub struct PoolOverrides {
     /// See [`PoolSettings::backoff_max`].
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub backoff_max: Option<Duration>,
+    /// See [`PoolSettings::refused_wait`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub refused_wait: Option<Duration>,
+    /// See [`PoolSettings::silence_min`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub silence_min: Option<Duration>,
+    /// See [`PoolSettings::silence_max`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub silence_max: Option<Duration>,
     /// See [`PoolSettings::link_rate_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_rate_max: Option<u32>,
@@ -471,6 +493,9 @@ impl Default for PoolSettings {
             confirm_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
+            refused_wait: Duration::from_mins(5),
+            silence_min: Duration::from_secs(30),
+            silence_max: Duration::from_hours(1),
             link_rate_max: 20_000,
         }
     }
@@ -490,6 +515,9 @@ impl PoolSettings {
             confirm_timeout: own.confirm_timeout.unwrap_or(self.confirm_timeout),
             backoff_min: own.backoff_min.unwrap_or(self.backoff_min),
             backoff_max: own.backoff_max.unwrap_or(self.backoff_max),
+            refused_wait: own.refused_wait.unwrap_or(self.refused_wait),
+            silence_min: own.silence_min.unwrap_or(self.silence_min),
+            silence_max: own.silence_max.unwrap_or(self.silence_max),
             link_rate_max: own.link_rate_max.unwrap_or(self.link_rate_max),
         }
     }

@@ -22,7 +22,9 @@ use super::switches::{SwitchLog, Switches};
 use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::works::Works;
+use crate::breaker::CircuitKind;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
+use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
@@ -227,6 +229,11 @@ impl Daemon {
         };
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        switches.keep_circuits(|kind, name| match kind {
+            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Sink => settings.sinks.contains_key(name),
+        });
+        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let switch_log = SwitchLog {
             switches: Arc::clone(&switches),
             monitor: settings_identity,
@@ -245,6 +252,7 @@ impl Daemon {
             last_received: recovered.last_received,
             remembered: marks.clone(),
             switches: switches.sinks(),
+            circuits: Arc::clone(&circuits),
             lost_log: Arc::new(move |span: &LostSpan| {
                 let block = event_block(&sinks_identity, LOST_TOPIC, span, lost_clock.stamp());
                 lost_journal.try_submit_own(block).is_ok()
@@ -278,6 +286,7 @@ impl Daemon {
             retrier,
             views: Arc::clone(&views),
             sinks: sinks.sinks(),
+            circuits,
             switch_log,
             works: Arc::clone(&works),
         }));

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::own_events::event_block;
+use crate::breaker::{CircuitKind, Forced};
+use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{
     BlockFilter, Journal, JournalError, JournalReader, MonitorIdentity, OWN_DOMAIN, SETTINGS_MONITOR, STATE_MONITOR,
@@ -33,6 +35,13 @@ enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// A circuit breaker was held, or let go.
+    Circuit {
+        #[serde(flatten)]
+        hold: CircuitHold,
+        /// When, RFC 3339.
+        time: String,
+    },
 }
 
 /// All settings that were made at run time, as snapshots hold them.
@@ -41,12 +50,19 @@ pub(super) struct SettingsRecord {
     /// Sinks that were switched.
     #[serde(default)]
     pub(super) sinks: Vec<SinkSwitch>,
+    /// Circuit breakers that are held.
+    #[serde(default)]
+    pub(super) circuits: Vec<CircuitHold>,
 }
+
+/// Circuit breakers that are held, and in what.
+type Held = BTreeMap<(CircuitKind, String), Forced>;
 
 /// What is in force. Shared with the journal's snapshots, so it holds nothing that holds the journal.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     sinks: Mutex<BTreeMap<String, SinkSwitch>>,
+    circuits: Mutex<Held>,
 }
 
 impl Switches {
@@ -71,15 +87,16 @@ impl Switches {
                 break;
             }
         }
-        Ok(Self { sinks: Mutex::new(found.sinks) })
+        Ok(Self { sinks: Mutex::new(found.sinks), circuits: Mutex::new(found.circuits) })
     }
 
     /// As checkpoints have it.
     pub(super) fn for_checkpoint(&self) -> BTreeMap<String, serde_json::Value> {
-        let sinks: Vec<SinkSwitch> = self.lock().values().cloned().collect();
+        let SettingsRecord { sinks, circuits } = self.record();
         // Strings, numbers and truths: serialization has nothing to refuse.
-        let sinks = (!sinks.is_empty()).then(|| serde_json::to_value(sinks).unwrap_or_default());
-        sinks.map(|sinks| ("sinks".to_owned(), sinks)).into_iter().collect()
+        let sinks = (!sinks.is_empty()).then(|| ("sinks", serde_json::to_value(sinks).unwrap_or_default()));
+        let circuits = (!circuits.is_empty()).then(|| ("circuits", serde_json::to_value(circuits).unwrap_or_default()));
+        sinks.into_iter().chain(circuits).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SinkSwitch>> {
@@ -96,9 +113,29 @@ impl Switches {
         self.lock().values().cloned().collect()
     }
 
+    fn lock_circuits(&self) -> MutexGuard<'_, Held> {
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what belongs to circuits of which nothing is in the settings any more.
+    pub(super) fn keep_circuits(&self, known: impl Fn(CircuitKind, &str) -> bool) {
+        self.lock_circuits().retain(|(kind, name), _| known(*kind, name));
+    }
+
+    /// Circuit breakers that are held.
+    pub(super) fn circuits(&self) -> Vec<CircuitHold> {
+        let held = self.lock_circuits();
+        let of = |((kind, name), forced): (&(CircuitKind, String), &Forced)| CircuitHold {
+            kind: *kind,
+            name: name.clone(),
+            forced: Some(*forced),
+        };
+        held.iter().map(of).collect()
+    }
+
     /// For a snapshot.
     pub(super) fn record(&self) -> SettingsRecord {
-        SettingsRecord { sinks: self.sinks() }
+        SettingsRecord { sinks: self.sinks(), circuits: self.circuits() }
     }
 }
 
@@ -106,6 +143,16 @@ impl Switches {
 struct Found {
     snapshot: bool,
     sinks: BTreeMap<String, SinkSwitch>,
+    circuits: Held,
+}
+
+/// Notes a hold, or that there is none any more; what was held before is given back.
+fn put(circuits: &mut Held, hold: &CircuitHold) -> Option<Forced> {
+    let key = (hold.kind, hold.name.clone());
+    match hold.forced {
+        Some(forced) => circuits.insert(key, forced),
+        None => circuits.remove(&key),
+    }
 }
 
 impl Found {
@@ -120,8 +167,21 @@ impl Found {
             let Ok(Snapshot { settings }) = serde_json::from_slice(payload) else { return };
             self.snapshot = true;
             self.sinks = settings.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
-        } else if let Ok(SettingRecord::Sink { switch, .. }) = serde_json::from_slice(payload) {
-            self.sinks.insert(switch.sink.clone(), switch);
+            self.circuits.clear();
+            for hold in &settings.circuits {
+                put(&mut self.circuits, hold);
+            }
+            return;
+        }
+        match serde_json::from_slice(payload) {
+            Ok(SettingRecord::Sink { switch, .. }) => {
+                self.sinks.insert(switch.sink.clone(), switch);
+            }
+            Ok(SettingRecord::Circuit { hold, .. }) => {
+                put(&mut self.circuits, &hold);
+            }
+            // What a newer release set, this one knows nothing of.
+            Err(_) => {}
         }
     }
 }
@@ -143,9 +203,7 @@ impl SwitchLog {
         let mut sinks = self.switches.lock();
         let before = sinks.insert(switch.sink.clone(), switch.clone());
         drop(sinks);
-        let from = self.journal.durable();
-        let block = event_block(&self.monitor, SETTINGS_TOPIC, &record, self.clock.stamp());
-        if self.journal.try_submit_own(block).is_ok() && self.is_durable(from, &record) {
+        if self.journaled(&record) {
             return true;
         }
         let mut sinks = self.switches.lock();
@@ -154,6 +212,24 @@ impl SwitchLog {
             None => sinks.remove(&switch.sink),
         };
         false
+    }
+
+    /// The same for a circuit breaker that is held or let go.
+    pub(super) fn remember_circuit(&self, hold: &CircuitHold) -> bool {
+        let record = SettingRecord::Circuit { hold: hold.clone(), time: UnixNanos::now().to_string() };
+        let before = put(&mut self.switches.lock_circuits(), hold);
+        if self.journaled(&record) {
+            return true;
+        }
+        put(&mut self.switches.lock_circuits(), &CircuitHold { forced: before, ..hold.clone() });
+        false
+    }
+
+    /// Whether the journal takes it, and it becomes durable.
+    fn journaled(&self, record: &SettingRecord) -> bool {
+        let from = self.journal.durable();
+        let block = event_block(&self.monitor, SETTINGS_TOPIC, record, self.clock.stamp());
+        self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record)
     }
 
     fn is_durable(&self, from: crate::journal::Offset, record: &SettingRecord) -> bool {

@@ -13,6 +13,7 @@ use super::troubles::Troubles;
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::checkpoint::CheckpointRow;
+use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::pipeline::dedupe::DedupeWindow;
@@ -44,6 +45,7 @@ pub(super) struct Shown {
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
     pub(super) sinks: Arc<Sinks>,
+    pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: SwitchLog,
     pub(super) works: Arc<Works>,
 }
@@ -57,6 +59,7 @@ pub struct DaemonView {
     retrier: Retrier,
     views: Arc<Views>,
     sinks: Arc<Sinks>,
+    circuits: Arc<Circuits>,
     works: Arc<Works>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
@@ -71,7 +74,7 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
-        let Shown { watched, journal, commits, window, retrier, views, sinks, switch_log, works } = shown;
+        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
@@ -82,6 +85,7 @@ impl DaemonView {
             retrier,
             views,
             sinks,
+            circuits,
             switch_log: Mutex::new(switch_log),
             sink_metrics,
             works,
@@ -106,7 +110,8 @@ impl DaemonView {
         let rows = self.sinks.rows();
         rows.into_iter()
             .map(|row| {
-                if !matches!(row.state, SinkState::Connected | SinkState::Off) {
+                // Of one that is left alone, its circuit says more.
+                if !matches!(row.state, SinkState::Connected | SinkState::Off | SinkState::Open) {
                     let error = row.error.map_or_else(String::new, |error| format!(": {error}"));
                     reasons.push(format!("sink `{}` is {}{error}", row.name, row.state.as_str()));
                 }
@@ -231,6 +236,7 @@ impl View for DaemonView {
             })
             .collect();
         let sinks = self.sinks_health(&mut reasons);
+        reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
             reasons.push(format!("no checkpoint could be written: {problem}"));
         }
@@ -294,6 +300,19 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn circuits(&self) -> Vec<CircuitRow> {
+        self.circuits.rows()
+    }
+
+    fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal> {
+        let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
+        self.circuits.check(hold)?;
+        if !log.remember_circuit(hold) {
+            return Err(CircuitRefusal::NotRecorded);
+        }
+        self.circuits.hold(hold, "an operator")
     }
 
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {

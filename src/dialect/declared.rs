@@ -14,8 +14,8 @@ use super::requests::Requests;
 use super::scanned::{PointerList, Scanned};
 use super::template::{Fill, Template};
 use super::topic_form::{TopicForm, TopicFormSettings};
-use super::{Limits, OutFrame, Outbox};
-use crate::config::{Condition, units};
+use super::{Limits, MaxAge, OutFrame, Outbox};
+use crate::config::{Condition, Rate, units};
 
 /// `[limits]`: what the upstream allows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,6 +30,18 @@ pub struct LimitSettings {
     /// The shortest time between two frames that we send.
     #[serde(with = "units::duration")]
     pub send_interval: Duration,
+    /// Connections that may be attempted; absent: the upstream publishes no number.
+    pub connects: Option<Rate>,
+    /// Frames that we may send over a link.
+    pub messages: Option<Rate>,
+    /// Requests over a link that subscribe or end a subscription.
+    pub subscriptions: Option<Rate>,
+    /// The age at which the upstream closes a link.
+    #[serde(with = "units::optional_duration")]
+    pub max_age: Option<Duration>,
+    /// How long before that a link is replaced; absent: a tenth of `max_age`, at most 10 minutes.
+    #[serde(with = "units::optional_duration")]
+    pub max_age_margin: Option<Duration>,
 }
 
 impl Default for LimitSettings {
@@ -40,13 +52,26 @@ impl Default for LimitSettings {
             topics_per_request: 50,
             idle_links: true,
             send_interval: Duration::from_millis(100),
+            connects: None,
+            messages: None,
+            subscriptions: None,
+            max_age: None,
+            max_age_margin: None,
         }
     }
 }
 
 impl LimitSettings {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { topics_per_link: self.topics_per_link, idle_links: self.idle_links, send_interval: self.send_interval }
+        Limits {
+            topics_per_link: self.topics_per_link,
+            idle_links: self.idle_links,
+            send_interval: self.send_interval,
+            connects: self.connects,
+            messages: self.messages,
+            subscriptions: self.subscriptions,
+            max_age: self.max_age.and_then(|age| MaxAge::new(age, self.max_age_margin)),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), Fault> {
@@ -55,6 +80,12 @@ impl LimitSettings {
             if value == 0 {
                 return Err(Fault::new(format!("limits.{key}"), "is 0; a link that may carry nothing is of no use"));
             }
+        }
+        if let (Some(age), Some(margin)) = (self.max_age, self.max_age_margin)
+            && !age.is_zero()
+            && margin >= age
+        {
+            return Err(Fault::new("limits.max_age_margin", "must be less than `limits.max_age`"));
         }
         Ok(())
     }
@@ -81,6 +112,9 @@ pub struct ControlSettings {
     /// What is sent back, where the upstream expects an answer: a template whose holes are pointers (`{/ping}`) and `{id}`.
     #[serde(default)]
     pub answer: Option<String>,
+    /// Whether it announces that the upstream will close the link, which is then replaced.
+    #[serde(default)]
+    pub closing: bool,
 }
 
 /// A checked ping.
@@ -127,6 +161,7 @@ impl Fill for IdOnly<'_> {
 pub(crate) struct Control {
     when: When,
     answer: Option<Answer>,
+    pub(crate) closing: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -153,7 +188,7 @@ impl Control {
             Ok(Answer { template, slots })
         });
         let answer = answer.transpose().map_err(|reason| Fault::new(format!("{key}.answer"), reason))?;
-        Ok(Self { when, answer })
+        Ok(Self { when, answer, closing: settings.closing })
     }
 
     /// Whether the message is one of these; answers it.

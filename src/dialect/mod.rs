@@ -12,6 +12,7 @@ mod error;
 pub mod json;
 pub mod json_rpc;
 mod last;
+mod limits;
 mod pattern;
 #[cfg(test)]
 mod preset_rules;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
 pub use self::error::DialectError;
+pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
 
@@ -110,6 +112,9 @@ pub trait Intake {
     fn refused(&mut self, topics: &[TopicId], reason: &str);
     /// A frame, or a part of one, that could not be understood, or belongs to nothing that was asked for.
     fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]);
+    /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
+    /// [`Intake::control`].
+    fn closing(&mut self) {}
 }
 
 /// A resume token that came with a frame.
@@ -119,17 +124,6 @@ pub struct SessionToken {
     pub topic: Option<TopicId>,
     /// In the dialect's own form.
     pub token: Vec<u8>,
-}
-
-/// What an upstream of this dialect allows. Published numbers, each a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Topics a link may carry.
-    pub topics_per_link: u32,
-    /// Whether a link may stay open with no topic subscribed.
-    pub idle_links: bool,
-    /// The shortest time between two frames that we send.
-    pub send_interval: Duration,
 }
 
 /// A way of speaking, with everything its settings say; shared by all links of an upstream.

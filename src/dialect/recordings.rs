@@ -49,6 +49,8 @@ pub(crate) struct Tally {
     pub(crate) acknowledged: Vec<TopicId>,
     pub(crate) refused: Vec<(Vec<TopicId>, String)>,
     pub(crate) unreadable: Vec<(String, String)>,
+    /// How often it was announced that the link will be closed.
+    pub(crate) closing: u64,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }
@@ -70,6 +72,10 @@ impl Intake for Tally {
 
     fn refused(&mut self, topics: &[TopicId], reason: &str) {
         self.refused.push((topics.to_vec(), reason.to_owned()));
+    }
+
+    fn closing(&mut self) {
+        self.closing += 1;
     }
 
     fn unreadable(&mut self, _topic: Option<TopicId>, reason: &str, raw: &[u8]) {

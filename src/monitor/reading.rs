@@ -57,6 +57,8 @@ struct State {
     /// Messages since they were last asked for, by topic.
     messages: Vec<u32>,
     news: Vec<SubscriptionNews>,
+    /// Whether the upstream announced that it will close the link.
+    closing: bool,
     /// Whether frames for the quarantine are kept up to a rate only.
     rationed: bool,
 }
@@ -93,6 +95,7 @@ impl Reading {
             live: vec![false; roster.topics.len()],
             messages: vec![0; roster.topics.len()],
             news: Vec::new(),
+            closing: false,
             rationed,
         };
         Self { plan: plan_of(&roster), roster, state }
@@ -133,6 +136,11 @@ impl Reading {
     /// What frames said about subscriptions since the last call.
     pub fn take_news(&mut self) -> Vec<SubscriptionNews> {
         std::mem::take(&mut self.state.news)
+    }
+
+    /// Whether the upstream announced since the last call that it will close the link.
+    pub fn take_closing(&mut self) -> bool {
+        std::mem::take(&mut self.state.closing)
     }
 
     /// Reads a message of a topic for one monitor alone, since the others had it when it came. False if the monitor does not
@@ -219,6 +227,10 @@ impl Intake for Reading {
         // It goes into the log and into health; how long it is, the upstream says.
         let reason = reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
         self.state.news.push(SubscriptionNews::Refused(topics.to_vec(), reason));
+    }
+
+    fn closing(&mut self) {
+        self.state.closing = true;
     }
 
     fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]) {

@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
+mod circuits;
 mod guard;
 mod health;
 mod journal;

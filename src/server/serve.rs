@@ -8,6 +8,7 @@ use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::circuits;
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
@@ -18,6 +19,7 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
+use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
@@ -74,6 +76,13 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// How its circuit breakers are.
+    fn circuits(&self) -> Vec<CircuitRow>;
+    /// Holds a circuit breaker, or lets it go. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal>;
     /// Every checkpoint in the folder. Blocking.
     ///
     /// # Errors
@@ -134,6 +143,8 @@ pub async fn serve(
         .route("/api/v1/sinks", get(sinks::sinks))
         .route("/api/v1/sinks/{name}", put(sinks::change))
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
+        .route("/api/v1/circuits", get(circuits::circuits))
+        .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
         .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))

@@ -8,12 +8,14 @@
 //! | `batch`     | consecutive events of the journal, on their way into a store               |
 //! | `any_store` | which store a sink's settings mean                                         |
 //! | `worker`    | a thread that owns what blocks                                             |
+//! | `file_work` | what stores of files do on it: live, or for a replay                       |
 //! | `interest`  | which events a sink takes                                                  |
 //! | `reading`   | reading the journal ahead of the store, so much and no more                |
 //! | `pacing`    | how many events a transaction takes                                        |
-//! | `breaker`   | leaving a store alone that fails                                           |
 //! | `hold`      | keeping retention behind the cursor                                        |
 //! | `runner`    | one sink at work                                                           |
+//! | `following` | where it is in the journal, and when the next batch is due                 |
+//! | `narrowing` | finding the rows that a store refuses                                      |
 //! | `lost`      | spans that a sink did not get                                              |
 //! | `status`    | how a sink stands                                                          |
 //! | `switch`    | switching a sink off and on at run time                                    |
@@ -22,11 +24,13 @@
 
 mod any_store;
 mod batch;
-mod breaker;
+mod file_work;
+mod following;
 mod hold;
 mod interest;
 mod jsonl;
 mod lost;
+mod narrowing;
 mod nats;
 mod pacing;
 mod postgres;
@@ -41,7 +45,6 @@ mod worker;
 
 pub use any_store::AnyStore;
 pub use batch::{Batch, BatchBuilder, BatchLimits, Parked};
-pub use breaker::{Breaker, BreakerState, Forced, Permit, Refusal};
 pub use interest::Interest;
 pub use lost::{LOST_TOPIC, LostCause, LostLog, LostSpan, LostWhy};
 pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks, check};

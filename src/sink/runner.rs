@@ -13,15 +13,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::{Batch, BatchBuilder, BatchLimits};
-use super::breaker::{BreakerState, Permit, Refusal};
+use super::following::{CURSOR_INTERVAL, Following};
 use super::hold::RewindHold;
 use super::interest::Interest;
 use super::lost::{LostCause, LostLog, LostSpan, LostWhy};
+use super::narrowing::Narrowing;
 use super::pacing::Pacing;
 use super::reading::ReadAhead;
 use super::status::{Phase, SinkStatus};
 use super::store::{Opening, Store, StoreError};
 use crate::backoff::Backoff;
+use crate::breaker::{BreakerState, Permit, Refusal};
 use crate::clock::UnixNanos;
 use crate::config::SinkSettings;
 use crate::crash_point::crash_point;
@@ -35,20 +37,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Where a person must decide it is looked again now and then whether one has.
 const STOPPED_RETRY: Duration = Duration::from_mins(1);
 
-/// Where nothing is wanted the cursor moves this often, and not with every block of the journal.
-const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
-
-/// So many rows are put aside without a single one being taken, then the sink stops: it is not the rows that are wrong.
-const PARKED_IN_A_ROW_MAX: u32 = 100;
-
 /// A cursor that is moved by somebody else is read again at once, but not for ever.
 const MOVED_IN_A_ROW_MAX: u32 = 3;
 
 /// The longest a store may take to close in order. What it leaves behind is settled when it is opened again.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time between two warnings of rows that were put aside.
-const PARKED_WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a runner is told; the newest counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,29 +85,17 @@ pub(super) struct Runner<S> {
     backoff: Backoff,
     pacing: Pacing,
     following: Option<Following>,
+    /// What its breaker shows.
+    circuit: watch::Receiver<BreakerState>,
     /// For the attempt under way.
     permit: Option<Permit>,
     /// The furthest that a write of ours has ever tried to go.
     attempted: Offset,
-    parked_in_a_row: u32,
+    narrowing: Narrowing,
     moved_in_a_row: u32,
-    parked_warned: Option<Instant>,
     disconnected_since: Option<Instant>,
     /// Of [`Orders::anew`], how many were carried out.
     anew_done: u64,
-}
-
-/// Where a runner is in the journal.
-struct Following {
-    ahead: ReadAhead,
-    /// As the store has it.
-    cursor: Offset,
-    /// Whether the store has any cursor yet.
-    known: bool,
-    /// When it was last moved.
-    moved: Instant,
-    /// What is being written, in order: one batch, or what was made of it when it was refused.
-    work: VecDeque<Batch>,
 }
 
 /// Why a runner does not go on following.
@@ -151,12 +132,12 @@ impl<S: Store> Runner<S> {
             attempted: parts.durable_at_start,
             hold,
             pacing,
+            circuit: parts.status.breaker.changes(),
             backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
             following: None,
             permit: None,
-            parked_in_a_row: 0,
+            narrowing: Narrowing::default(),
             moved_in_a_row: 0,
-            parked_warned: None,
             disconnected_since: None,
             anew_done: 0,
             parts,
@@ -199,7 +180,7 @@ impl<S: Store> Runner<S> {
         if self.permit.is_none() {
             self.permit = match self.parts.status.breaker.permit() {
                 Ok(permit) => Some(permit),
-                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+                Err(refusal) => return Err(StoreError::Unavailable(refusal.to_string()).into()),
             };
         }
         let anew = orders.anew > self.anew_done;
@@ -230,7 +211,7 @@ impl<S: Store> Runner<S> {
         match error {
             // A store that refuses a row is there.
             None | Some(StoreError::Refused { .. }) => permit.succeeded(),
-            Some(StoreError::Unavailable(_)) => permit.failed(),
+            Some(StoreError::Unavailable(reason)) => permit.failed(reason),
             Some(StoreError::Moved(_) | StoreError::Stop(_)) => drop(permit),
         }
     }
@@ -446,7 +427,7 @@ impl<S: Store> Runner<S> {
         if self.permit.is_none() {
             self.permit = match self.parts.status.breaker.permit() {
                 Ok(permit) => Some(permit),
-                Err(_) => return Err(StoreError::Unavailable("its breaker is open".into()).into()),
+                Err(refusal) => return Err(StoreError::Unavailable(refusal.to_string()).into()),
             };
         }
         self.attempted = self.attempted.max(batch.to());
@@ -484,7 +465,7 @@ impl<S: Store> Runner<S> {
             self.parts.metrics.transaction(latency);
         }
         if !batch.is_empty() {
-            self.parked_in_a_row = 0;
+            self.narrowing.begin_anew();
         }
         let Some(following) = &mut self.following else { unreachable!("something was written") };
         following.cursor = batch.to();
@@ -580,13 +561,16 @@ impl<S: Store> Runner<S> {
         ControlFlow::Continue(())
     }
 
-    /// Waits, or until there are new orders. Break: it is to end, and there is no point in waiting on.
+    /// Waits, or until there are new orders, or its breaker changes. Break: it is to end, and there is no point in waiting on.
     async fn wait(&mut self, until: Instant) -> ControlFlow<()> {
         if self.parts.orders.borrow().draining {
             return ControlFlow::Break(());
         }
+        self.circuit.mark_unchanged();
         tokio::select! {
             () = tokio::time::sleep_until(until) => ControlFlow::Continue(()),
+            // An operator may have let it go. The other end is in `parts`, and lives as long.
+            _ = self.circuit.changed() => ControlFlow::Continue(()),
             ordered = self.parts.orders.changed() => {
                 if ordered.is_err() || self.parts.orders.borrow().draining {
                     ControlFlow::Break(())
@@ -609,67 +593,15 @@ impl<S: Store> Runner<S> {
         });
         let ended = self.wait(Instant::now() + STOPPED_RETRY).await;
         if self.parts.orders.borrow().nudges != nudges {
-            self.parked_in_a_row = 0;
+            self.narrowing.begin_anew();
         }
         ended
     }
 
-    /// The store refuses the batch in hand: in two it is seen which half it is; a single row is put aside.
+    /// Puts what is refused aside.
     fn narrow(&mut self, reason: &str, offset: Option<Offset>) -> Result<(), String> {
-        let work = self.following.as_mut().map(|following| &mut following.work);
-        let Some((work, batch)) = work.and_then(|work| work.pop_front().map(|batch| (work, batch))) else {
-            return Err(reason.to_owned());
-        };
-        match batch.len() {
-            0 => {
-                let message = format!("it refuses to move its cursor, or to put rows aside: {reason}");
-                work.push_front(batch);
-                return Err(message);
-            }
-            1 if self.parked_in_a_row >= PARKED_IN_A_ROW_MAX => {
-                work.push_front(batch);
-                return Err(format!(
-                    "it refused {PARKED_IN_A_ROW_MAX} rows one after the other, which were put aside, and took none: {reason}. Mend \
-                     what it asks for, then `sluice sinks enable {}`",
-                    self.parts.opening.sink
-                ));
-            }
-            1 => {
-                self.parked_in_a_row += 1;
-                let parked = batch.park(reason);
-                if self.parked_warned.is_none_or(|at| at.elapsed() >= PARKED_WARNING_INTERVAL) {
-                    self.parked_warned = Some(Instant::now());
-                    let offset = parked.parked().first().map_or(0, |row| row.offset);
-                    tracing::warn!(
-                        sink = %self.parts.opening.sink,
-                        offset,
-                        "a row was refused and put aside; `sluice sinks parked {}` shows all such: {reason}",
-                        self.parts.opening.sink
-                    );
-                }
-                work.push_front(parked);
-            }
-            rows => {
-                let named = offset.and_then(|offset| batch.events().position(|event| event.offset == offset));
-                let (first, second) = match named {
-                    Some(0) => batch.split_at(1),
-                    Some(row) => batch.split_at(row),
-                    None => batch.split_at(rows / 2),
-                };
-                // The named row alone, so that it is put aside without what follows it being tried again.
-                let second = match named {
-                    Some(1..) if second.len() > 1 => {
-                        let (row, rest) = second.split_at(1);
-                        work.push_front(rest);
-                        row
-                    }
-                    _ => second,
-                };
-                work.push_front(second);
-                work.push_front(first);
-            }
-        }
-        Ok(())
+        let Some(following) = &mut self.following else { return Err(reason.to_owned()) };
+        self.narrowing.narrow(&self.parts.opening.sink, &mut following.work, reason, offset)
     }
 
     // --- the end ---
@@ -695,23 +627,6 @@ impl<S: Store> Runner<S> {
         if let Err(error) = timed(CLOSE_TIMEOUT, self.parts.store.close(true)).await {
             tracing::warn!(sink = %self.parts.opening.sink, "not closed in order, which is made good when it is opened again: {error}");
         }
-    }
-}
-
-impl Following {
-    /// Nothing before this is left to take.
-    fn settled(&self) -> Offset {
-        if self.work.is_empty() && self.ahead.rows() == 0 { self.ahead.reached().max(self.cursor) } else { self.cursor }
-    }
-
-    /// When the next batch is due; none as long as there is nothing for one.
-    fn due(&self, now: Instant, size: usize, flush_interval: Duration, draining: bool) -> Option<Instant> {
-        let rows = self.ahead.rows();
-        if let Some(since) = self.ahead.waiting_since() {
-            let at_once = draining || rows >= size || self.ahead.is_full();
-            return Some(if at_once { now } else { since + flush_interval });
-        }
-        (self.ahead.reached() > self.cursor).then(|| if draining { now } else { self.moved + CURSOR_INTERVAL })
     }
 }
 

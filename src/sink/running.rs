@@ -11,13 +11,14 @@ use tokio::time::Instant;
 
 use super::any_store::AnyStore;
 use super::batch::Parked;
-use super::breaker::Breaker;
 use super::interest::Interest;
 use super::lost::{LostLog, LostWhy};
 use super::runner::{Orders, Parts, Runner};
 use super::status::{SinkMark, SinkRow, SinkStatus};
 use super::store::{Opening, Purpose, Store, StoreError};
 use super::switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};
+use crate::breaker::CircuitKind;
+use crate::circuits::Circuits;
 use crate::config::Settings;
 use crate::journal::{Ancestor, Journal, JournalId, KnownDurable, Offset};
 use crate::telemetry::SinkMetrics;
@@ -63,6 +64,8 @@ pub struct SinkStart {
     pub remembered: Vec<SinkMark>,
     /// How operators switched them, which goes before their settings.
     pub switches: Vec<SinkSwitch>,
+    /// Where their breakers are listed.
+    pub circuits: Arc<Circuits>,
     /// Puts lost spans on record.
     pub lost_log: LostLog,
     /// Tells why what was before an offset is gone.
@@ -140,7 +143,7 @@ impl ReadySinks {
                 .find(|mark| mark.name == name && mark.kind == sink.kind && mark.journal == journal.id());
             let switch = start.switches.iter().find(|switch| switch.sink == name);
             let enabled = switch.map_or(sink.enabled, |switch| switch.enabled);
-            let breaker = if settings.fault_tolerance.enabled { Breaker::new() } else { Breaker::disabled() };
+            let breaker = start.circuits.register(CircuitKind::Sink, &name);
             let status = Arc::new(SinkStatus::new(&name, sink.kind, breaker, enabled));
             let (sender, orders) = watch::channel(Orders {
                 enabled,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::breaker::{Breaker, BreakerState};
 use super::store::StoreFigures;
+use crate::breaker::{Breaker, BreakerState};
 use crate::clock::UnixNanos;
 use crate::config::SinkKind;
 use crate::journal::{JournalId, Offset};

@@ -9,10 +9,11 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, descri
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::latency::LatencyHistogram;
+use crate::breaker::BreakerState;
 use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
-use crate::sink::{BreakerState, SinkRow, SinkState};
+use crate::sink::{SinkRow, SinkState};
 
 const MESSAGES: &str = "sluice_messages_total";
 const EVENTS: &str = "sluice_events_total";
@@ -64,6 +65,8 @@ const SINK_RETRIES: &str = "sluice_sink_retries_total";
 const SINK_LOST: &str = "sluice_sink_lost_events_total";
 const SINK_FILES: &str = "sluice_sink_files";
 const SINK_BYTES: &str = "sluice_sink_bytes";
+const CIRCUIT_STATE: &str = "sluice_circuit_state";
+const CIRCUIT_OPENINGS: &str = "sluice_circuit_openings_total";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -180,6 +183,8 @@ fn describe() {
     );
     describe_gauge!(SINK_FILES, "Files that hold a sink's events");
     describe_gauge!(SINK_BYTES, Unit::Bytes, "Bytes that hold a sink's events");
+    describe_gauge!(CIRCUIT_STATE, "1 for the state that a circuit breaker is in, 0 for the others");
+    describe_counter!(CIRCUIT_OPENINGS, "How often a circuit breaker opened by itself");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -523,5 +528,33 @@ impl SinkMetrics {
         self.lost.absolute(row.lost);
         self.files.set(known(row.files));
         self.bytes.set(known(row.bytes));
+    }
+}
+
+/// Figures of one circuit breaker.
+pub struct CircuitMetrics {
+    states: [(BreakerState, Gauge); 3],
+    openings: Counter,
+}
+
+impl CircuitMetrics {
+    /// The handles of the breaker before an upstream or a sink.
+    pub fn new(kind: &'static str, name: &str) -> Self {
+        let state = |state: BreakerState| gauge!(CIRCUIT_STATE, "kind" => kind, "name" => name.to_owned(), "state" => state.as_str());
+        let openings = counter!(CIRCUIT_OPENINGS, "kind" => kind, "name" => name.to_owned());
+        openings.absolute(0);
+        Self { states: BreakerState::ALL.map(|each| (each, state(each))), openings }
+    }
+
+    /// It is in this state.
+    pub fn set_state(&self, now: BreakerState) {
+        for (state, gauge) in &self.states {
+            gauge.set(if *state == now { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// It opened by itself.
+    pub fn opened(&self) {
+        self.openings.increment(1);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use futures_util::{SinkExt, StreamExt};
+use jiff::fmt::rfc2822;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -21,6 +22,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::either::Either;
 
 use super::resume::QUERY;
+use crate::clock::UnixNanos;
 use crate::config::Endpoint;
 
 /// Bytes read from a socket at once. Source: measured; the library zeroes the buffer before each read, so that larger
@@ -29,6 +31,9 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// Bytes that may wait to be sent. What we say is short; a peer that does not take this much is not reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// No upstream is left alone for longer because it said so: it may have meant another unit. Source: a guess.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// An open WebSocket.
 pub(super) type Socket = WebSocketStream<Either<TcpStream, TlsStream<TcpStream>>>;
@@ -101,6 +106,21 @@ impl ConnectError {
             Self::Tls { .. } => "tls",
             Self::Refused { .. } => "refused",
             Self::Handshake { .. } => "handshake",
+        }
+    }
+
+    /// Whether our credentials or rights were refused, which trying again soon does not mend.
+    pub fn refuses_us(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
+
+    /// How long the upstream wants to be left alone by all our links: as it said, or `usual` where it only said that we come too
+    /// often.
+    pub fn asks_to_wait(&self, usual: Duration) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after: Some(wait), .. } => Some(*wait),
+            Self::Refused { status: 429, .. } => Some(usual),
+            _ => None,
         }
     }
 
@@ -198,11 +218,9 @@ fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {
     let address = address.to_owned();
     match error {
         tungstenite::Error::Http(response) => {
-            let retry_after = response
-                .headers()
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-                .map(Duration::from_secs);
+            let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            let retry_after =
+                text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
             let status = response.status().as_u16();
             let hint = match status {
                 401 | 403 => "; check the credentials and the address",
@@ -215,6 +233,23 @@ fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {
         tungstenite::Error::Io(source) => ConnectError::Tcp { address, source },
         source => ConnectError::Handshake { address, source: Box::new(source) },
     }
+}
+
+/// The wait that `Retry-After` asks for, in seconds or until a date. A date is held against the sender's own clock where it tells
+/// that, since ours may differ.
+fn wait_of(retry_after: &str, date: Option<&str>, now: UnixNanos) -> Option<Duration> {
+    let retry_after = retry_after.trim();
+    let wait = match retry_after.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => http_date(retry_after)?.since(date.and_then(http_date).unwrap_or(now)),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// `Wed, 21 Oct 2026 07:28:00 GMT`; the two obsolete forms are not read.
+fn http_date(text: &str) -> Option<UnixNanos> {
+    let timestamp = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text.trim()).ok()?;
+    i64::try_from(timestamp.as_nanosecond()).ok().map(UnixNanos)
 }
 
 impl Manager for Connector {
@@ -242,5 +277,52 @@ impl Manager for Connector {
             Ok(Some(())) => Ok(()),
             _ => Err(RecycleError::message("it did not answer a ping")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixNanos = UnixNanos(1_792_566_000_000_000_000); // 2026-10-21T07:00:00Z
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let wait = |text| wait_of(text, None, NOW);
+        assert_eq!(wait("120"), Some(Duration::from_mins(2)));
+        assert_eq!(wait(" 0 "), Some(Duration::ZERO));
+        assert_eq!(wait("Wed, 21 Oct 2026 07:28:00 GMT"), Some(Duration::from_mins(28)));
+        assert_eq!(wait("Wed, 21 Oct 2026 06:28:00 GMT"), Some(Duration::ZERO), "it is over");
+        for nonsense in ["", "soon", "-5", "1.5", "Wed, 99 Oct 2026 07:28:00 GMT", "Wednesday, 21-Oct-26 07:28:00 GMT"]
+        {
+            assert_eq!(wait(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_held_against_the_senders_own_clock() {
+        let (until, theirs) = ("Wed, 21 Oct 2026 09:28:00 GMT", "Wed, 21 Oct 2026 09:27:30 GMT");
+        assert_eq!(wait_of(until, Some(theirs), NOW), Some(Duration::from_secs(30)));
+        assert_eq!(wait_of(until, Some("no date"), NOW), Some(Duration::from_mins(148)));
+    }
+
+    #[test]
+    fn no_number_of_an_upstream_stops_us_for_good() {
+        assert_eq!(wait_of("18446744073709551615", None, NOW), Some(RETRY_AFTER_MAX));
+        assert_eq!(wait_of("Fri, 31 Dec 2199 23:59:59 GMT", None, NOW), Some(RETRY_AFTER_MAX));
+    }
+
+    fn refused(status: u16, retry_after: Option<Duration>) -> ConnectError {
+        ConnectError::Refused { address: "h:443".into(), status, hint: "", retry_after }
+    }
+
+    #[test]
+    fn what_concerns_all_links_is_told_from_what_concerns_our_rights() {
+        let (usual, said) = (Duration::from_secs(30), Duration::from_secs(7));
+        assert_eq!(refused(429, None).asks_to_wait(usual), Some(usual));
+        assert_eq!(refused(429, Some(said)).asks_to_wait(usual), Some(said));
+        assert_eq!(refused(503, Some(said)).asks_to_wait(usual), Some(said));
+        assert_eq!(refused(503, None).asks_to_wait(usual), None);
+        assert!(refused(401, None).refuses_us() && refused(403, None).refuses_us() && !refused(429, None).refuses_us());
     }
 }

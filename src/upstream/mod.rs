@@ -1,16 +1,21 @@
 //! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
 
 mod connect;
+mod health;
 mod keeper;
 mod link;
 mod orders;
+mod pace;
 mod placement;
 mod pool;
+mod quietness;
 mod resume;
 mod status;
 mod subscriptions;
 
 pub use connect::ConnectError;
-
+pub use health::{LinkHealth, Sick};
+pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust};
+pub use quietness::{QuietBounds, Quietness, Second, Silence};
 pub use status::{LinkState, LinkStatus, OpenGap, TopicState, TopicStatus, UpstreamStatus};

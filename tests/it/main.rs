@@ -7,6 +7,7 @@ mod backpressure;
 mod bad_input;
 mod chaos;
 mod checkpoints;
+mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;

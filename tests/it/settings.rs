@@ -221,6 +221,14 @@ fn a_wrong_value_is_named_with_its_line_and_what_is_expected() {
             "[server]\nlisten = \"localhost\"\n",
             "s.toml:2: server.listen = \"localhost\": expected an address with a port",
         ),
+        (
+            "[upstreams.a]\nurl = \"ws://h\"\ndialect = \"okx\"\n[upstreams.a.limits]\nconnects = { count = 0, per = \"1s\" }\n",
+            "s.toml:5: upstreams.a.limits.connects.count = 0: ",
+        ),
+        (
+            "[upstreams.a]\nurl = \"ws://h\"\ndialect = \"okx\"\n[upstreams.a.limits]\nmessages = { count = 5, per = \"0s\" }\n",
+            "s.toml:5: upstreams.a.limits.messages: `per` must be longer than 0",
+        ),
         ("pool = 3\n", "s.toml:1: pool = 3: expected a table"),
         ("[upstreams.a]\n[upstreams.b]\n", "s.toml:1: upstreams.a: `url` is missing"),
         ("[pool]\nmax_connections = 99999999999999999999\n", "s.toml:2: pool.max_connections: the number does not fit"),
@@ -266,6 +274,14 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             "[pool]\nbackoff_min = \"1m\"\n".into(),
             &["s.toml:2: pool.backoff_min = 1m: must be at most `pool.backoff_max` = 30s"],
+        ),
+        (
+            format!("{UPSTREAM}limits = {{ max_age = \"1h\", max_age_margin = \"2h\" }}\n"),
+            &["s.toml:4: upstreams.feed.limits.max_age_margin = 2h: must be less than", "max_age` = 1h"],
+        ),
+        (
+            "[pool]\nsilence_max = \"10s\"\n".into(),
+            &["pool.silence_min = 30s: must be at most `pool.silence_max` = 10s (s.toml:2)"],
         ),
         ("[pool]\npong_timeout = \"0s\"\n".into(), &["s.toml:2: pool.pong_timeout = 0s: must be longer than 0"]),
         ("[batch]\nmin_size = 0\n".into(), &["s.toml:2: batch.min_size = 0: must be at least 1"]),

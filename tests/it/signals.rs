@@ -238,6 +238,7 @@ fn metrics_are_valid_prometheus_text_with_units_in_their_names() {
         "sluice_view_offset",
         "sluice_sink_state",
         "sluice_sink_breaker_state",
+        "sluice_circuit_state",
         "sluice_sink_cursor_offset",
         "sluice_sink_lag_events",
         "sluice_sink_files",

@@ -265,7 +265,12 @@ impl JsonSession {
             self.acknowledgement(at, scanned, intake);
             return true;
         }
-        if self.rules.controls.iter().any(|control| control.applies(scanned, &mut self.requests, out)) {
+        if let Some(control) =
+            self.rules.controls.iter().find(|control| control.applies(scanned, &mut self.requests, out))
+        {
+            if control.closing {
+                intake.closing();
+            }
             intake.control(None);
             return true;
         }

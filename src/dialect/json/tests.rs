@@ -310,3 +310,21 @@ fn the_newest_token_of_each_topic_is_kept_and_what_is_none_is_not() {
     assert_eq!(tokens, [(0, &b"9"[..]), (1, &b"7"[..])]);
     assert!(bench.session.take_tokens().is_empty());
 }
+
+#[test]
+fn an_upstream_that_announces_that_it_will_close_the_link_is_heard() {
+    let notice =
+        r#"{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}"#;
+    for (dialect, topic, text) in [
+        ("binance", "btcusdt@trade", r#"{"e":"serverShutdown","E":1770123456789}"#),
+        ("okx", "trades:BTC-USDT", notice),
+    ] {
+        let mut bench = Bench::of(dialect, &[topic]);
+        bench.subscribe_all();
+        bench.receive(text);
+        assert_eq!((bench.tally.closing, bench.tally.control), (1, 1), "{dialect}");
+    }
+    let mut bench = Bench::of("okx", &["trades:BTC-USDT"]);
+    bench.receive(r#"{"event":"channel-conn-count","channel":"trades","connCount":"2","connId":"abcd1234"}"#);
+    assert_eq!((bench.tally.closing, bench.tally.control), (0, 1));
+}

@@ -134,7 +134,12 @@ impl JsonRpcSession {
             self.error(scanned, intake, out);
         } else if id.is_some() && scanned.raw(self.rules.result).is_some() {
             self.result(scanned, fields, intake, out);
-        } else if self.rules.controls.iter().any(|control| control.applies(scanned, &mut self.requests, out)) {
+        } else if let Some(control) =
+            self.rules.controls.iter().find(|control| control.applies(scanned, &mut self.requests, out))
+        {
+            if control.closing {
+                intake.closing();
+            }
             intake.control(None);
         } else {
             intake.unreadable(None, "is neither a notification nor an answer of this dialect", scanned.text);

@@ -20,8 +20,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::batch::{Batch, Parked};
+use super::file_work::FileWorker;
 use super::store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredRow};
-use super::worker::{Worker, read_rows};
+use super::worker::read_rows;
 use crate::config::{ByteSize, FileCompression, Settings, SinkSettings};
 use crate::journal::Offset;
 
@@ -43,23 +44,12 @@ const ROTATE_SIZE: ByteSize = ByteSize::mib(64);
 /// Age at which a file is finished when nobody said.
 const ROTATE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Time between looks at what age asks for.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// The store `jsonl`.
 #[derive(Debug)]
 pub struct JsonlStore {
-    name: String,
     plan: Plan,
     figures: Arc<Figures>,
-    open: Option<Open>,
-}
-
-/// What it is open for.
-#[derive(Debug)]
-enum Open {
-    Live(Worker<Writer>),
-    Replay(Worker<Replay>),
+    worker: FileWorker,
 }
 
 impl JsonlStore {
@@ -79,43 +69,23 @@ impl JsonlStore {
             retention: sink.retention_days.map(|days| Duration::from_hours(u64::from(days) * 24)),
             compression: sink.compression.unwrap_or(FileCompression::None),
         };
-        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), open: None })
+        Ok(Self { plan, figures: Arc::default(), worker: FileWorker::new(name) })
     }
 }
 
 impl Store for JsonlStore {
     async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        let opening = opening.clone();
         match opening.purpose {
             Purpose::Live => {
-                let worker = match &mut self.open {
-                    Some(Open::Live(worker)) => worker,
-                    other => {
-                        let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
-                        let started = Worker::start(&self.name, writer, PAUSE, Writer::tick)?;
-                        let Open::Live(worker) = other.insert(Open::Live(started)) else {
-                            unreachable!("just put there")
-                        };
-                        worker
-                    }
-                };
-                worker.call(move |writer| writer.open(&opening)).await?
+                let (plan, figures) = (self.plan.clone(), Arc::clone(&self.figures));
+                self.worker.open(opening, move || Box::new(Writer::new(plan, figures))).await
             }
             Purpose::Replay { .. } => {
-                let worker = match &mut self.open {
-                    Some(Open::Replay(worker)) => worker,
-                    other => {
-                        let started = Worker::start(&self.name, Replay::new(self.plan.clone()), PAUSE, |_| {})?;
-                        let Open::Replay(worker) = other.insert(Open::Replay(started)) else {
-                            unreachable!("just put there")
-                        };
-                        worker
-                    }
-                };
-                worker.call(move |replay| replay.open(&opening)).await?
+                let plan = self.plan.clone();
+                self.worker.open(opening, move || Box::new(Replay::new(plan))).await
             }
             Purpose::Inspect => {
-                let folder = self.plan.folder.clone();
+                let (folder, opening) = (self.plan.folder.clone(), opening.clone());
                 let look = move || writer::inspect(&folder, &opening);
                 let looked = tokio::task::spawn_blocking(look).await;
                 looked.map_err(|_| super::worker::gone())?
@@ -124,20 +94,11 @@ impl Store for JsonlStore {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let batch = batch.clone();
-        match &self.open {
-            Some(Open::Live(worker)) => worker.call(move |writer| writer.write(&batch)).await?,
-            Some(Open::Replay(worker)) => worker.call(move |replay| replay.write(&batch)).await?,
-            None => Err(StoreError::Moved("the folder is not open".into())),
-        }
+        self.worker.write(batch).await
     }
 
     async fn close(&mut self, complete: bool) -> Result<(), StoreError> {
-        match self.open.take() {
-            Some(Open::Live(worker)) => worker.call(Writer::close).await?,
-            Some(Open::Replay(worker)) => worker.call(move |replay| replay.close(complete)).await?,
-            None => Ok(()),
-        }
+        self.worker.close(complete).await
     }
 
     async fn read_back(

@@ -18,6 +18,7 @@ use super::writer::{Figures, Plan, Writer};
 use crate::config::FileCompression;
 use crate::journal::Offset;
 use crate::sink::batch::Batch;
+use crate::sink::file_work::FileWork;
 use crate::sink::store::{Opening, Purpose, StoreError};
 
 /// A replay into a sink's folder.
@@ -31,9 +32,11 @@ impl Replay {
     pub(super) fn new(plan: Plan) -> Self {
         Self { plan, opened: None }
     }
+}
 
+impl FileWork for Replay {
     /// Says how far the replay is.
-    pub(super) fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+    fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
         self.opened = None;
         let Purpose::Replay { id, .. } = &opening.purpose else {
             return Err(StoreError::Stop("it was not opened for a replay".into()));
@@ -60,15 +63,15 @@ impl Replay {
         Ok(cursor)
     }
 
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let (_, writer) = self.opened.as_mut().ok_or_else(|| StoreError::Moved("the replay is not open".into()))?;
         writer.write(batch)
     }
 
     /// Where it is complete, puts its lines in place.
-    pub(super) fn close(&mut self, complete: bool) -> Result<(), StoreError> {
+    fn close(&mut self, complete: bool) -> Result<(), StoreError> {
         let Some((name, mut writer)) = self.opened.take() else { return Ok(()) };
-        writer.close()?;
+        writer.close(complete)?;
         if complete { place(&self.plan, &name) } else { Ok(()) }
     }
 }

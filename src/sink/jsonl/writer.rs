@@ -17,6 +17,7 @@ use crate::clock::UnixNanos;
 use crate::config::FileCompression;
 use crate::journal::{EventObject, Offset};
 use crate::sink::batch::Batch;
+use crate::sink::file_work::FileWork;
 use crate::sink::store::{Opening, Purpose, StoreError};
 
 /// How long after lines were written the state is. It matters to a folder whose files are moved away while the daemon runs,
@@ -82,8 +83,29 @@ impl Writer {
         Self { plan, figures, opened: None }
     }
 
+    fn tend(&mut self) {
+        let Some(opened) = &mut self.opened else { return };
+        let due = opened
+            .file
+            .as_ref()
+            .is_some_and(|file| file.len >= self.plan.rotate_size || file.age() >= self.plan.rotate_interval);
+        let tended = if due { opened.finish(&self.plan) } else { opened.save_if_due(&self.plan.folder) };
+        if let Err(error) = tended {
+            tracing::warn!(folder = %self.plan.folder.display(), %error, "a file is not finished yet");
+        }
+        let (mut files, mut bytes) = opened.whole;
+        if let Some(file) = &opened.file {
+            files += 1;
+            bytes += file.len;
+        }
+        self.figures.files.store(files, Ordering::Relaxed);
+        self.figures.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl FileWork for Writer {
     /// Takes the folder, settles what was left there, and says how far it has the journal.
-    pub(super) fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+    fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
         self.opened = None;
         let folder = &self.plan.folder;
         make_folder(folder)?;
@@ -124,7 +146,7 @@ impl Writer {
     }
 
     /// Appends the lines of a batch and makes them durable.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let folder = &self.plan.folder;
         let opened = self.opened.as_mut().ok_or_else(|| StoreError::Moved("the folder is not open".into()))?;
         if opened.cursor.is_some_and(|cursor| cursor != batch.from()) {
@@ -156,8 +178,18 @@ impl Writer {
         Ok(())
     }
 
+    /// Finishes the file that is being written, and lets go of the folder.
+    fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
+        let Some(mut opened) = self.opened.take() else { return Ok(()) };
+        opened.finish(&self.plan)?;
+        if let Some(compressor) = opened.compressor.take() {
+            compressor.finish(COMPRESSION_PATIENCE);
+        }
+        Ok(())
+    }
+
     /// What time asks for. What cannot be done now is tried again; no line depends on it.
-    pub(super) fn tick(&mut self) {
+    fn tick(&mut self) {
         if let Some(opened) = &mut self.opened
             && opened.retention_at <= Instant::now()
         {
@@ -176,35 +208,6 @@ impl Writer {
             }
         }
         self.tend();
-    }
-
-    fn tend(&mut self) {
-        let Some(opened) = &mut self.opened else { return };
-        let due = opened
-            .file
-            .as_ref()
-            .is_some_and(|file| file.len >= self.plan.rotate_size || file.age() >= self.plan.rotate_interval);
-        let tended = if due { opened.finish(&self.plan) } else { opened.save_if_due(&self.plan.folder) };
-        if let Err(error) = tended {
-            tracing::warn!(folder = %self.plan.folder.display(), %error, "a file is not finished yet");
-        }
-        let (mut files, mut bytes) = opened.whole;
-        if let Some(file) = &opened.file {
-            files += 1;
-            bytes += file.len;
-        }
-        self.figures.files.store(files, Ordering::Relaxed);
-        self.figures.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Finishes the file that is being written, and lets go of the folder.
-    pub(super) fn close(&mut self) -> Result<(), StoreError> {
-        let Some(mut opened) = self.opened.take() else { return Ok(()) };
-        opened.finish(&self.plan)?;
-        if let Some(compressor) = opened.compressor.take() {
-            compressor.finish(COMPRESSION_PATIENCE);
-        }
-        Ok(())
     }
 }
 

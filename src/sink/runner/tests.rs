@@ -7,12 +7,12 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::breaker::{Breaker, CircuitKind};
 use crate::config::{ByteSize, JournalSettings};
 use crate::journal::{
     BlockBuilder, EncodedBlock, Encoder, EventId, JournalOptions, MonitorIdentity, NewEvent, Path, SourceSlot,
 };
 use crate::sink::batch::Parked;
-use crate::sink::breaker::Breaker;
 use crate::sink::status::{SinkRow, SinkState};
 use crate::sink::store::{StoreFigures, StoredRow};
 
@@ -185,7 +185,8 @@ impl Place {
         let settings: SinkSettings = toml::from_str(&format!("kind = \"jsonl\"\n{more}")).unwrap();
         let orders = Orders { enabled: settings.enabled, start_at: Offset::ZERO, nudges: 0, anew: 0, draining: false };
         let (sender, receiver) = watch::channel(orders);
-        let status = Arc::new(SinkStatus::new("s", settings.kind, Breaker::new(), settings.enabled));
+        let status =
+            Arc::new(SinkStatus::new("s", settings.kind, Breaker::new(CircuitKind::Sink, "s"), settings.enabled));
         let lost = Arc::clone(&self.lost);
         let runner = Runner::new(Parts {
             store: store.clone(),

@@ -14,11 +14,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::batch::{Batch, Parked};
+use super::file_work::FileWorker;
 use super::store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredRow};
-use super::worker::{Worker, read_rows};
+use super::worker::read_rows;
 use crate::config::{Settings, SinkSettings};
 use crate::journal::Offset;
 
@@ -35,23 +35,12 @@ use writer::{Figures, Plan, Writer};
 /// Days that files are kept when nobody said.
 const RETENTION_DAYS: u32 = 14;
 
-/// Time between looks at what time asks for.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// The store `sqlite`.
 #[derive(Debug)]
 pub struct SqliteStore {
-    name: String,
     plan: Plan,
     figures: Arc<Figures>,
-    open: Option<Open>,
-}
-
-/// What it is open for.
-#[derive(Debug)]
-enum Open {
-    Live(Worker<Writer>),
-    Replay(Worker<Replay>),
+    worker: FileWorker,
 }
 
 impl SqliteStore {
@@ -65,43 +54,23 @@ impl SqliteStore {
             .clone()
             .ok_or_else(|| StoreError::Stop(format!("sink {name} has no `folder`; set `sinks.{name}.folder`")))?;
         let plan = Plan { folder, retention_days: sink.retention_days.unwrap_or(RETENTION_DAYS) };
-        Ok(Self { name: name.to_owned(), plan, figures: Arc::default(), open: None })
+        Ok(Self { plan, figures: Arc::default(), worker: FileWorker::new(name) })
     }
 }
 
 impl Store for SqliteStore {
     async fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
-        let opening = opening.clone();
         match opening.purpose {
             Purpose::Live => {
-                let worker = match &mut self.open {
-                    Some(Open::Live(worker)) => worker,
-                    other => {
-                        let writer = Writer::new(self.plan.clone(), Arc::clone(&self.figures));
-                        let started = Worker::start(&self.name, writer, PAUSE, Writer::tick)?;
-                        let Open::Live(worker) = other.insert(Open::Live(started)) else {
-                            unreachable!("just put there")
-                        };
-                        worker
-                    }
-                };
-                worker.call(move |writer| writer.open(&opening)).await?
+                let (plan, figures) = (self.plan.clone(), Arc::clone(&self.figures));
+                self.worker.open(opening, move || Box::new(Writer::new(plan, figures))).await
             }
             Purpose::Replay { .. } => {
-                let worker = match &mut self.open {
-                    Some(Open::Replay(worker)) => worker,
-                    other => {
-                        let started = Worker::start(&self.name, Replay::new(self.plan.clone()), PAUSE, |_| {})?;
-                        let Open::Replay(worker) = other.insert(Open::Replay(started)) else {
-                            unreachable!("just put there")
-                        };
-                        worker
-                    }
-                };
-                worker.call(move |replay| replay.open(&opening)).await?
+                let plan = self.plan.clone();
+                self.worker.open(opening, move || Box::new(Replay::new(plan))).await
             }
             Purpose::Inspect => {
-                let folder = self.plan.folder.clone();
+                let (folder, opening) = (self.plan.folder.clone(), opening.clone());
                 let look = move || writer::standing(&folder, &opening, false);
                 let looked = tokio::task::spawn_blocking(look).await;
                 Ok(looked.map_err(|_| super::worker::gone())??.cursor)
@@ -110,20 +79,11 @@ impl Store for SqliteStore {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let batch = batch.clone();
-        match &self.open {
-            Some(Open::Live(worker)) => worker.call(move |writer| writer.write(&batch)).await?,
-            Some(Open::Replay(worker)) => worker.call(move |replay| replay.write(&batch)).await?,
-            None => Err(StoreError::Moved("the folder is not open".into())),
-        }
+        self.worker.write(batch).await
     }
 
     async fn close(&mut self, complete: bool) -> Result<(), StoreError> {
-        match self.open.take() {
-            Some(Open::Live(worker)) => worker.call(Writer::close).await?,
-            Some(Open::Replay(worker)) => worker.call(move |replay| replay.close(complete)).await?,
-            None => Ok(()),
-        }
+        self.worker.close(complete).await
     }
 
     async fn read_back(

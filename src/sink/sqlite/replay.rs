@@ -8,6 +8,7 @@ use super::writer::{Plan, list, standing, sync_folder};
 use crate::clock::UnixNanos;
 use crate::journal::{Ancestor, Event, JournalId, Offset};
 use crate::sink::batch::Batch;
+use crate::sink::file_work::FileWork;
 use crate::sink::store::{Opening, Purpose, StoreError};
 
 /// The folder, for a replay.
@@ -35,9 +36,11 @@ impl Replay {
     pub(super) fn new(plan: Plan) -> Self {
         Self { folder: plan.folder, retention_days: plan.retention_days, opened: None }
     }
+}
 
+impl FileWork for Replay {
     /// Finds out which file has which offsets, and how far the replay is.
-    pub(super) fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+    fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
         self.opened = None;
         let Purpose::Replay { id, .. } = &opening.purpose else {
             return Err(StoreError::Stop("it was not opened for a replay".into()));
@@ -72,7 +75,7 @@ impl Replay {
     }
 
     /// Writes a batch, a transaction for each file that its events belong into.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let opened = self.opened.as_mut().ok_or_else(|| StoreError::Moved("the replay is not open".into()))?;
         if opened.cursor.is_some_and(|cursor| cursor != batch.from()) {
             return Err(StoreError::Moved(format!("the replay is not at {}", batch.from())));
@@ -108,7 +111,7 @@ impl Replay {
     }
 
     /// Forgets the replay where it is complete.
-    pub(super) fn close(&mut self, complete: bool) -> Result<(), StoreError> {
+    fn close(&mut self, complete: bool) -> Result<(), StoreError> {
         let Some(opened) = self.opened.take() else { return Ok(()) };
         if complete {
             for day in list(&self.folder)? {

@@ -12,6 +12,7 @@ use super::day_file::{DayFile, Move};
 use crate::clock::UnixNanos;
 use crate::journal::{JournalId, Offset};
 use crate::sink::batch::Batch;
+use crate::sink::file_work::FileWork;
 use crate::sink::store::{Opening, StoreError};
 
 /// How long a cursor that moved over events of no interest may be ahead of the one on disk. After a crash they are passed
@@ -83,8 +84,26 @@ impl Writer {
         Self { plan, figures, opened: None }
     }
 
+    fn tend(&mut self) {
+        let Some(opened) = &mut self.opened else { return };
+        if opened.save_at.is_some_and(|at| at <= Instant::now())
+            && let Err(error) = opened.save(&self.plan.folder)
+        {
+            tracing::warn!(folder = %self.plan.folder.display(), %error, "a cursor is not saved yet");
+        }
+        let (mut files, mut bytes) = opened.others;
+        if let Some(current) = &opened.file {
+            files += 1;
+            bytes += size(&current.file.path);
+        }
+        self.figures.files.store(files, Ordering::Relaxed);
+        self.figures.bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl FileWork for Writer {
     /// Finds the cursor.
-    pub(super) fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
+    fn open(&mut self, opening: &Opening) -> Result<Option<Offset>, StoreError> {
         self.opened = None;
         make_folder(&self.plan.folder)?;
         let standing = standing(&self.plan.folder, opening, true)?;
@@ -103,7 +122,7 @@ impl Writer {
     }
 
     /// Writes a batch, one transaction for each day that it has events of.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let folder = self.plan.folder.clone();
         let opened = self.opened.as_mut().ok_or_else(|| StoreError::Moved("the folder is not open".into()))?;
         if opened.cursor.is_some_and(|cursor| cursor != batch.from()) {
@@ -132,8 +151,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Saves the cursor and lets go of the file, which leaves it without companions.
+    fn close(&mut self, _complete: bool) -> Result<(), StoreError> {
+        let Some(mut opened) = self.opened.take() else { return Ok(()) };
+        opened.save(&self.plan.folder)
+    }
+
     /// What time asks for. What cannot be done now is tried again; no row depends on it.
-    pub(super) fn tick(&mut self) {
+    fn tick(&mut self) {
         if let Some(opened) = &mut self.opened {
             if opened.retention_at <= Instant::now() {
                 opened.retention_at = Instant::now() + RETENTION_CHECK;
@@ -142,28 +167,6 @@ impl Writer {
             opened.measure(&self.plan.folder);
         }
         self.tend();
-    }
-
-    fn tend(&mut self) {
-        let Some(opened) = &mut self.opened else { return };
-        if opened.save_at.is_some_and(|at| at <= Instant::now())
-            && let Err(error) = opened.save(&self.plan.folder)
-        {
-            tracing::warn!(folder = %self.plan.folder.display(), %error, "a cursor is not saved yet");
-        }
-        let (mut files, mut bytes) = opened.others;
-        if let Some(current) = &opened.file {
-            files += 1;
-            bytes += size(&current.file.path);
-        }
-        self.figures.files.store(files, Ordering::Relaxed);
-        self.figures.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Saves the cursor and lets go of the file, which leaves it without companions.
-    pub(super) fn close(&mut self) -> Result<(), StoreError> {
-        let Some(mut opened) = self.opened.take() else { return Ok(()) };
-        opened.save(&self.plan.folder)
     }
 }
 

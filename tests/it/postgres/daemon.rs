@@ -117,3 +117,41 @@ fn a_stopped_daemon_leaves_a_sink_that_has_everything() {
     assert_eq!(server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sluice warehouse'"), "0");
     assert_same(&place, &server);
 }
+
+/// A sink makes one call at a time; what a breaker adds is that half of them failing is enough, and that it is then left alone.
+#[test]
+fn a_sink_of_which_half_of_the_calls_fail_is_left_alone_probed_by_single_calls_and_gets_everything_once() {
+    let place = Workplace::new();
+    let server = PostgresServer::start();
+    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "300"]);
+    let daemon = Daemon::start(&place, &settings(&feed, &[("warehouse", &server)]));
+    until("the first rows", || (cursor(&server, "warehouse") > 0).then_some(()));
+    // A sequence is not rolled back, so it counts calls; two at a time would find the lock taken.
+    server.sql(
+        "CREATE SEQUENCE calls; CREATE SEQUENCE together;
+         CREATE FUNCTION flap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF NOT pg_try_advisory_xact_lock(1) THEN PERFORM nextval('together'); END IF;
+           IF nextval('calls') % 2 = 0 THEN RAISE EXCEPTION 'half of the calls fail' USING ERRCODE = '53300'; END IF;
+           RETURN NULL; END $$;
+         CREATE TRIGGER flap BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION flap()",
+    );
+    let circuit = [("kind", "sink"), ("name", "warehouse")];
+    let openings = || daemon.metrics().value("sluice_circuit_openings_total", &circuit);
+    until("half of the calls open it", || (openings() > 0).then_some(()));
+    let calls = || server.sql("SELECT last_value FROM calls").parse::<u64>().unwrap();
+    let at_first = calls();
+    until("it opens again and again", || (openings() >= 3).then_some(()));
+    let (closed_for, called) = (openings(), calls() - at_first);
+    assert!(called <= closed_for * 20, "at most as many calls as it takes to judge, and then none: {called} calls");
+    assert_eq!(server.sql("SELECT is_called FROM together"), "f", "never two calls at a time");
+    let log = daemon.log();
+    assert!(log.contains("half of the last calls failed") && log.contains("circuit half open"), "{log}");
+    server.sql("DROP TRIGGER flap ON events");
+    until("it is closed again, and has caught up", || {
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&daemon.get("/api/v1/sinks").1).unwrap();
+        (rows[0]["breaker"] == "closed" && rows[0]["state"] == "connected").then_some(())
+    });
+    daemon.stop();
+    feed.kill();
+    assert_same(&place, &server);
+}

@@ -23,8 +23,11 @@ use sluice::journal::{
     BlockBuilder, DedupeHash, Encoder, EventId, Journal, JournalOptions, MonitorIdentity, NewEvent, Offset, Part, Path,
     SourceSlot,
 };
-use sluice::sink::{LostCause, ReadySinks, SinkStart};
 use tokio::time::Instant;
+
+mod taking;
+
+use taking::{Taken, cpu_of_process};
 
 /// Events of a round.
 const EVENTS: u64 = 300_000;
@@ -124,19 +127,8 @@ fn fill(dir: &FilePath) -> Result<Journal, Failure> {
     Ok(journal)
 }
 
-/// What a round took: wall clock, and CPU of this process.
-struct Took {
-    wall: Duration,
-    cpu: Duration,
-}
-
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 /// The bare loop.
-async fn bare(url: &str, payloads: &[Vec<u8>], headers: Option<&HeaderMap>) -> Result<Took, Failure> {
+async fn bare(url: &str, payloads: &[Vec<u8>], headers: Option<&HeaderMap>) -> Result<Taken, Failure> {
     let client = async_nats::connect(url).await?;
     let context = ContextBuilder::new().max_ack_inflight(IN_FLIGHT).build(client);
     let config = Config {
@@ -146,7 +138,7 @@ async fn bare(url: &str, payloads: &[Vec<u8>], headers: Option<&HeaderMap>) -> R
         ..Config::default()
     };
     context.create_stream(config).await?;
-    let (started, before) = (Instant::now(), cpu());
+    let (started, before) = (Instant::now(), cpu_of_process());
     let mut acks = VecDeque::with_capacity(IN_FLIGHT);
     for payload in payloads {
         if acks.len() == IN_FLIGHT
@@ -163,7 +155,7 @@ async fn bare(url: &str, payloads: &[Vec<u8>], headers: Option<&HeaderMap>) -> R
     for ack in acks {
         ack.await?;
     }
-    let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
+    let took = Taken { elapsed: started.elapsed(), cpu: cpu_of_process().saturating_sub(before) };
     context.delete_stream("BARE").await?;
     Ok(took)
 }
@@ -182,33 +174,13 @@ fn headers() -> HeaderMap {
 }
 
 /// The sink, from its start until it has everything.
-fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Took, Failure> {
+fn sink(url: &str, journal: &Arc<Journal>, data_dir: &FilePath) -> Result<Taken, Failure> {
     let sink: SinkSettings = toml::from_str(r#"kind = "nats""#)?;
     let sink = SinkSettings { url: Some(Endpoint::from(url::Url::parse(url)?)), ..sink };
     let mut settings = Settings::default();
     data_dir.clone_into(&mut settings.daemon.data_dir);
     settings.sinks.insert("bench".into(), sink);
-    let ready = ReadySinks::new(&settings)?;
-    let (started, before) = (Instant::now(), cpu());
-    let running = ready.start(&SinkStart {
-        journal: Arc::clone(journal),
-        ancestors: Arc::new([]),
-        last_received: None,
-        remembered: Vec::new(),
-        switches: Vec::new(),
-        lost_log: Arc::new(|_| false),
-        lost_why: Arc::new(|_| LostCause::Retention),
-    });
-    let sinks = running.sinks();
-    while sinks.rows().first().and_then(|row| row.cursor) < Some(EVENTS) {
-        if started.elapsed() > Duration::from_mins(2) {
-            return Err(format!("the sink did not come to its end: {:?}", sinks.rows()).into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let took = Took { wall: started.elapsed(), cpu: cpu().saturating_sub(before) };
-    drop(running);
-    Ok(took)
+    Ok(taking::take(&settings, journal, EVENTS))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -223,7 +195,7 @@ fn main() -> Result<(), Failure> {
     println!("round  bare/s   sink/s   ratio  bare µs  sink µs  bare with headers/s  ratio to it");
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
-        let one = |loop_first: bool| -> Result<Took, Failure> {
+        let one = |loop_first: bool| -> Result<Taken, Failure> {
             if loop_first {
                 return runtime.block_on(bare(&server.url, &payloads, None));
             }
@@ -242,8 +214,8 @@ fn main() -> Result<(), Failure> {
         let second = one(round % 2 != 0)?;
         let headed = runtime.block_on(bare(&server.url, &payloads, Some(&headers())))?;
         let (bare, sink) = if round % 2 == 0 { (first, second) } else { (second, first) };
-        let rate = |took: &Took| EVENTS as f64 / took.wall.as_secs_f64();
-        let each = |took: &Took| took.cpu.as_secs_f64() * 1e6 / EVENTS as f64;
+        let rate = |took: &Taken| EVENTS as f64 / took.elapsed.as_secs_f64();
+        let each = |took: &Taken| took.cpu.as_secs_f64() * 1e6 / EVENTS as f64;
         let ratio = rate(&sink) / rate(&bare);
         println!(
             "{:5}  {:7.0}  {:7.0}  {ratio:5.2}  {:7.2}  {:7.2}  {:19.0}  {:11.2}",

@@ -1,0 +1,56 @@
+//! `/api/v1/circuits`: every circuit breaker as it stands; holding one, and letting it go.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::serve::Shown;
+use crate::breaker::CircuitKind;
+use crate::circuits::{CircuitChange, CircuitHold, CircuitRefusal, CircuitRow};
+
+pub(super) async fn circuits(State(shown): State<Shown>) -> Json<Vec<CircuitRow>> {
+    Json(shown.view.circuits())
+}
+
+pub(super) async fn change(
+    State(shown): State<Shown>,
+    Path((kind, name)): Path<(String, String)>,
+    body: Bytes,
+) -> Response {
+    let kind = match kind.as_str() {
+        "upstream" => CircuitKind::Upstream,
+        "sink" => CircuitKind::Sink,
+        other => {
+            let error = format!("there are no circuits of kind `{other}`; the kinds are `upstream` and `sink`");
+            return refused(StatusCode::NOT_FOUND, &error);
+        }
+    };
+    let change: CircuitChange = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => {
+            let expected = r#"expected {"action": "open", "close" or "reset"}"#;
+            return refused(StatusCode::BAD_REQUEST, &format!("{expected}: {error}"));
+        }
+    };
+    let hold = CircuitHold::new(kind, &name, change.action);
+    // Off the thread that serves everybody: it waits until the change is durable.
+    match tokio::task::spawn_blocking(move || shown.view.change_circuit(&hold)).await {
+        Ok(Ok(row)) => Json(row).into_response(),
+        Ok(Err(refusal)) => {
+            let status = match refusal {
+                CircuitRefusal::Unknown { .. } => StatusCode::NOT_FOUND,
+                CircuitRefusal::Disabled => StatusCode::CONFLICT,
+                CircuitRefusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refused(status, &refusal.to_string())
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug of Sluice: {error}")),
+    }
+}
+
+fn refused(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
