@@ -11,7 +11,8 @@ use super::raw_upstream::{Manner, RawUpstream};
 use super::support::Workplace;
 
 /// As short as pauses and deadlines may be, so that much happens in little time.
-const QUICK: &str = "[upstreams.feed.pool]\nbackoff_min = \"1ms\"\nbackoff_max = \"5ms\"\nhealth_check_interval = \"100ms\"\n\
+const QUICK: &str = "[upstreams.feed.limits]\nconnects = { count = 4096, per = \"1s\" }\nsend_interval = \"10ms\"\n\
+    [upstreams.feed.pool]\nbackoff_min = \"1ms\"\nbackoff_max = \"5ms\"\nhealth_check_interval = \"100ms\"\n\
     pong_timeout = \"300ms\"\nconnect_timeout = \"500ms\"\nhandshake_timeout = \"500ms\"";
 
 /// A trade of `x@trade` whose frame has a header of four bytes.
@@ -71,7 +72,8 @@ fn a_reset_at_any_byte_of_a_frame_leaves_no_part_of_an_event_and_the_link_comes_
     let proxy = FaultProxy::start(&upstream.url());
     let place = Workplace::new();
     // No pings: their answers would be bytes too.
-    let pool = "[upstreams.feed.pool]\nbackoff_min = \"1ms\"\nbackoff_max = \"5ms\"";
+    let pool = "[upstreams.feed.limits]\nconnects = { count = 4096, per = \"1s\" }\n\
+        [upstreams.feed.pool]\nbackoff_min = \"1ms\"\nbackoff_max = \"5ms\"";
     let daemon = watch_with(&place, &proxy, &upstream.url(), pool);
     until("the first connection's trades come", || (daemon.frames("feed") == 3).then_some(()));
     // Every connection gets as much: the answers to the handshake and to the request, and two frames.

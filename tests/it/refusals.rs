@@ -37,7 +37,11 @@ fn refused_credentials_are_tried_no_sooner_than_after_the_longest_wait_and_the_r
         let feed =
             Feed::start(&place, &["--dialect", "binance", "--handshake-status", status, "--handshake-refusals", "3"]);
         let proxy = FaultProxy::start(feed.url());
-        let daemon = watch(&place, &proxy.url(feed.url()), "backoff_min = \"10ms\"\nbackoff_max = \"600ms\"");
+        let daemon = watch(
+            &place,
+            &proxy.url(feed.url()),
+            "backoff_min = \"10ms\"\nbackoff_max = \"600ms\"\nrefused_wait = \"600ms\"",
+        );
         until("it was refused", || {
             let shown = daemon.monitors()["m"]["error"].as_str().map(str::to_owned)?;
             (shown.contains(status) && shown.contains("check the credentials")).then_some(())

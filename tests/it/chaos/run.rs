@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const REPORT: Duration = Duration::from_secs(30);
 
 /// Small waits and deadlines, so that much happens in little time.
-const POOL: &str = "[upstreams.NAME.pool]\nmin_connections = 2\nmax_connections = 3\nbackoff_min = \"20ms\"\n\
+const POOL: &str = "[upstreams.NAME.limits]\nconnects = { count = 4096, per = \"1s\" }\n\
+    messages = { count = 4096, per = \"1s\" }\nsubscriptions = { count = 4096, per = \"1s\" }\nsend_interval = \"5ms\"\n\
+    [upstreams.NAME.pool]\nrefused_wait = \"200ms\"\nmin_connections = 2\nmax_connections = 3\nbackoff_min = \"20ms\"\n\
     backoff_max = \"200ms\"\nhealth_check_interval = \"100ms\"\npong_timeout = \"300ms\"\nconnect_timeout = \"300ms\"\n\
     handshake_timeout = \"300ms\"\nconfirm_timeout = \"300ms\"";
 
