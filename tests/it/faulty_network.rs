@@ -193,15 +193,15 @@ fn a_connection_that_stands_still_is_given_up_by_its_ping_and_its_topics_come_ba
 #[test]
 fn the_topics_of_a_connection_that_is_given_up_move_to_another_link_though_no_new_one_comes_about() {
     let place = Workplace::new();
-    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "500"]);
+    let feed = Feed::start(&place, &["--dialect", "kraken", "--rate", "500"]);
     let proxy = FaultProxy::start(feed.url());
     let settings = Settings::new()
-        .upstream("feed", "binance", &proxy.url(feed.url()))
-        // A ping waits for its turn behind requests: Binance takes four frames a second.
-        .with("[upstreams.feed.pool]\nhealth_check_interval = \"200ms\"\npong_timeout = \"1500ms\"\nbackoff_min = \"50ms\"")
+        .upstream("feed", "kraken", &proxy.url(feed.url()))
+        // Pings and requests share what Kraken takes, ten frames a second.
+        .with("[upstreams.feed.pool]\nhealth_check_interval = \"200ms\"\npong_timeout = \"1s\"\nbackoff_min = \"50ms\"")
         .with("min_connections = 2\nmax_connections = 2")
-        .monitor("a", "d", "feed", &["btcusdt@trade", "solusdt@trade"], "")
-        .monitor("b", "d", "feed", &["ethusdt@trade", "xrpusdt@trade"], "");
+        .monitor("a", "d", "feed", &["trade:BTC/USD", "trade:SOL/USD"], "")
+        .monitor("b", "d", "feed", &["trade:ETH/USD", "trade:XRP/USD"], "");
     let daemon = Daemon::start(&place, &settings);
     let live = || daemon.monitors().values().all(|row| row["topics"] == "2/2");
     let events = |monitor: &str| daemon.monitors()[monitor]["events"].as_u64().unwrap();

@@ -31,7 +31,7 @@ fn waits(proxy: &FaultProxy) -> Vec<Duration> {
 }
 
 #[test]
-fn refused_credentials_are_tried_no_sooner_than_after_the_longest_wait_and_the_reason_is_shown() {
+fn refused_credentials_are_not_tried_again_for_long_and_the_reason_is_shown() {
     for status in ["401", "403"] {
         let place = Workplace::new();
         let feed =
@@ -49,8 +49,9 @@ fn refused_credentials_are_tried_no_sooner_than_after_the_longest_wait_and_the_r
         until("it is let in after all", || (state(&daemon) == "live").then_some(()));
         let waits = waits(&proxy);
         assert_eq!(waits.len(), 3, "three refusals, and then it was let in");
-        // The proxy's own clock may have been late for the first of the two.
-        assert!(waits.iter().all(|wait| *wait > Duration::from_millis(550)), "{status}: {waits:?}");
+        // At least half of `refused_wait`, though other failures would wait for some milliseconds at first; the proxy's own
+        // clock may have been late for the first of the two.
+        assert!(waits.iter().all(|wait| *wait > Duration::from_millis(280)), "{status}: {waits:?}");
         daemon.stop();
     }
 }
