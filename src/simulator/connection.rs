@@ -431,6 +431,7 @@ impl Conversation<'_> {
                 }
                 let Some((index, opening)) = self.hub.subscribe(&topic, &self.mailbox) else { return };
                 self.topics.insert(topic, index);
+                self.muted.remove(&index);
                 let tokens = self.tokens.entry(index).or_default();
                 if !tokens.contains(&token) {
                     tokens.push(token);

@@ -202,7 +202,7 @@ pub struct Faults {
     /// After so many messages a connection sends nothing but answers to WebSocket pings.
     pub silent_after: Option<u64>,
     /// Topics of which nothing more is sent, though their subscription is in force. Whoever has met this once gets nothing
-    /// of them until its connection ends.
+    /// of them until it subscribes to them anew.
     pub mute: Vec<String>,
     /// Pings are not answered, neither the protocol's nor the dialect's.
     pub no_pong: bool,
