@@ -365,7 +365,8 @@ impl Keeper {
             reports: self.reports.0.clone(),
             permit,
         };
-        self.tasks.spawn(async move { (number, slot.run(stop).await) });
+        // A link's state is large, and would be part of each task that waits for it.
+        self.tasks.spawn(async move { (number, Box::pin(slot.run(stop)).await) });
     }
 
     fn wait_until(&mut self, number: SlotNumber, until: Instant) {
@@ -560,7 +561,7 @@ impl Keeper {
         bare |= !self.shared.limits.idle_links && open > 0 && open < self.links;
         self.uneven += 1;
         // A link that carries nothing protects nobody from the loss of the others.
-        if (open > 1 || bare) && (bare || self.uneven >= UNEVEN_LOOKS) {
+        if bare || (open > 1 && self.uneven >= UNEVEN_LOOKS) {
             self.uneven = 0;
             let steps = self.placement.rebalance(&rates, TOLERANCE);
             if !steps.is_empty() {
