@@ -6,6 +6,7 @@ mod history;
 mod journal_events;
 mod operations;
 mod own_events;
+mod pool_rows;
 mod retry;
 mod snapshot;
 mod start;

@@ -91,7 +91,7 @@ impl LiveState {
 }
 
 /// One for each monitor that wants the topic, as when they end.
-fn gaps_of(Watched { roster, status }: &Watched) -> Vec<OpenGapRecord> {
+fn gaps_of(Watched { roster, status, .. }: &Watched) -> Vec<OpenGapRecord> {
     let mut records = Vec::new();
     for (topic, gap) in status.gaps() {
         for route in roster.routes_of(topic) {
@@ -108,7 +108,7 @@ fn gaps_of(Watched { roster, status }: &Watched) -> Vec<OpenGapRecord> {
     records
 }
 
-fn stuck_topics_of(Watched { roster, status }: &Watched) -> Vec<TopicRecord> {
+fn stuck_topics_of(Watched { roster, status, .. }: &Watched) -> Vec<TopicRecord> {
     let states = status.topics();
     let stuck = roster.topics.iter().zip(&states).filter_map(|(topic, state)| {
         let reason = match state {
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_what_is_missing_now_for_each_monitor_that_wants_it() {
         let (watched, own) = watching();
-        let Watched { roster, status } = &watched.now()[0];
+        let Watched { roster, status, .. } = &watched.now()[0];
         roster.monitors[0].totals.add(Counts { messages: 5, control: 1, quarantined: 1 });
         roster.monitors[0].totals.add_repeat();
         let start = UnixNanos(1_723_161_255_000_000_000);

@@ -12,6 +12,7 @@ use super::switches::SwitchLog;
 use super::troubles::Troubles;
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
+use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
@@ -19,8 +20,8 @@ use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
-    RetryRefusal, RetryReport, RetryRequest, Running, View,
+    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, PoolRow, Refusal, ReplayAnswer,
+    RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
@@ -132,11 +133,9 @@ impl DaemonView {
 
     /// Brings metrics up to date, and lets the window forget.
     pub(super) fn tend(&self) {
-        const STATES: [LinkState; 5] =
-            [LinkState::Idle, LinkState::Connecting, LinkState::Open, LinkState::Held, LinkState::Waiting];
         let now = Instant::now();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for Watched { roster, status } in self.watched.now() {
+        for Watched { roster, status, .. } in self.watched.now() {
             let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity, &monitor.totals));
             for (identity, totals) in monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]) {
                 let followed = followed.entry(Arc::clone(&identity.name)).or_insert_with(|| Followed {
@@ -148,10 +147,14 @@ impl DaemonView {
                 followed.troubles.look(&identity.name, &totals, now);
             }
             let links = status.links();
-            for state in STATES {
+            for state in LinkState::ALL {
                 let count = links.iter().filter(|link| link.state == state).count();
                 UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
             }
+            links
+                .iter()
+                .enumerate()
+                .for_each(|(number, link)| UpstreamMetrics::set_link(&roster.upstream, number, link));
         }
         drop(followed);
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
@@ -219,7 +222,7 @@ impl View for DaemonView {
             .watched
             .now()
             .iter()
-            .map(|Watched { roster, status }| {
+            .map(|Watched { roster, status, .. }| {
                 let connected = status.is_connected();
                 if !connected {
                     let error = status.links().iter().find_map(|link| link.last_error.clone());
@@ -315,6 +318,15 @@ impl View for DaemonView {
         self.circuits.hold(hold, "an operator")
     }
 
+    fn pool(&self, upstream: Option<&str>, topics: bool) -> Vec<PoolRow> {
+        let circuits = self.circuits.rows();
+        let circuit = |name: &str| circuits.iter().find(|row| row.kind == CircuitKind::Upstream && row.name == name);
+        let mut watched = self.watched.now();
+        watched.retain(|watched| upstream.is_none_or(|name| name == watched.roster.upstream));
+        let row = |watched: &Watched| watched.pool_row(circuit(&watched.roster.upstream).map(|row| row.state), topics);
+        watched.iter().map(row).collect()
+    }
+
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
         self.works.checkpoints()
     }
@@ -337,7 +349,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let mut rows = Vec::new();
-        for Watched { roster, status } in self.watched.now() {
+        for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
             let link_error = status.links().iter().find_map(|link| {
                 (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?

@@ -15,6 +15,7 @@ use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sinks;
 use super::views::{self, Running};
@@ -47,6 +48,8 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// How its pools are, or that of one upstream; `topics`: with each topic.
+    fn pool(&self, upstream: Option<&str>, topics: bool) -> Vec<PoolRow>;
     /// How its journal is.
     fn journal(&self) -> JournalRow;
     /// Parses quarantined frames again. Blocking.
@@ -137,6 +140,7 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/pool", get(pool::pool))
         .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))

@@ -476,7 +476,7 @@ impl Connecting {
             }
         };
         shared.status.set_link(number, LinkState::Open);
-        shared.metrics.connected();
+        shared.metrics.connected(number);
         tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
         if let Some(ResumePoint { point, .. }) = &resume {
             tracing::info!(upstream = %shared.name, link = number, point, "asked to go on from there");

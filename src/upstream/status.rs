@@ -28,6 +28,9 @@ pub enum LinkState {
 }
 
 impl LinkState {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Connecting, Self::Open, Self::Held, Self::Waiting];
+
     /// For people, metrics and programs.
     pub fn name(self) -> &'static str {
         match self {
