@@ -33,10 +33,9 @@ const TOLERANCE: f64 = 0.4;
 /// So many looks in a row must find links uneven, so that a burst moves nothing. Source: a guess.
 const UNEVEN_LOOKS: u32 = 10;
 
-/// So many looks in a row must find a pool too small, or so many too large. Source: a guess; opening is cheap, and closing what
-/// is wanted again soon is not.
+/// So many looks in a row must find a pool too small. Source: a guess; opening is cheap, and closing what is wanted again soon is
+/// not, so that a pool that is too large is looked at for longer: `pool.shrink_after`.
 const CROWDED_LOOKS: u32 = 3;
-const ROOMY_LOOKS: u32 = 60;
 
 /// A pool shrinks only where the links that remain would be loaded up to here. Source: a guess.
 const SHRINK_TO: f64 = 0.5;
@@ -82,7 +81,8 @@ pub(super) struct Keeper {
     links: usize,
     uneven: u32,
     crowded: u32,
-    roomy: u32,
+    /// Since when every look has found the pool too large.
+    roomy: Option<Instant>,
 }
 
 impl Keeper {
@@ -103,7 +103,7 @@ impl Keeper {
             links: 0,
             uneven: 0,
             crowded: 0,
-            roomy: 0,
+            roomy: None,
             shared,
             connections,
             wanted,
@@ -422,13 +422,15 @@ impl Keeper {
         });
         let max = if self.shared.limits.idle_links { self.slots.len() } else { self.slots.len().min(wanted) };
         self.crowded = if rate > rate_max * links && all_open { self.crowded + 1 } else { 0 };
-        self.roomy = if self.links > needed && rate < rate_max * fewer * SHRINK_TO { self.roomy + 1 } else { 0 };
+        let now = Instant::now();
+        let roomy = self.links > needed && rate < rate_max * fewer * SHRINK_TO;
+        self.roomy = roomy.then(|| self.roomy.unwrap_or(now));
         if self.crowded >= CROWDED_LOOKS && self.links < max {
             self.crowded = 0;
             tracing::info!(upstream = %self.shared.name, links = self.links + 1, rate = rate.round(), "the pool grows");
             self.set_links(self.links + 1);
-        } else if self.roomy >= ROOMY_LOOKS {
-            self.roomy = 0;
+        } else if self.roomy.is_some_and(|since| now - since >= self.shared.pool.shrink_after) {
+            self.roomy = None;
             tracing::info!(upstream = %self.shared.name, links = self.links - 1, rate = rate.round(), "the pool shrinks");
             self.set_links(self.links - 1);
         }
