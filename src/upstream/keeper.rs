@@ -386,6 +386,7 @@ impl Keeper {
     /// Looks at loads: grows and shrinks the pool, and evens links out.
     fn look(&mut self) {
         let rates = self.shared.status.topic_rates();
+        self.placement.know_ids(self.shared.status.topics_with_ids());
         self.grow_or_shrink();
         let (mut open, mut bare) = (0, false);
         for number in 0..self.links {

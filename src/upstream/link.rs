@@ -641,8 +641,11 @@ impl<'a> Link<'a> {
     fn beat(&mut self, now: Instant) {
         let Self { reading, subscriptions, shared, number, messages, .. } = self;
         let elapsed = (now - self.last_beat).as_secs_f64();
+        shared.status.note_ids(subscriptions.carried().map(|topic| (topic, reading.ids_seen(topic))));
         let counts = subscriptions.carried().map(|topic| (topic, reading.take_messages(topic)));
-        shared.status.note_messages(*number, counts, std::mem::take(messages), elapsed, shared.clock.stamp());
+        let messages = std::mem::take(messages);
+        shared.metrics.link_messages(*number, messages);
+        shared.status.note_messages(*number, counts, messages, elapsed, shared.clock.stamp());
         self.last_beat = now;
         self.next_beat = now + BEAT;
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 use crate::monitor::gap::GapCause;
+use crate::monitor::reading::IdsSeen;
 
 /// What a link is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +112,8 @@ pub struct TopicStatus {
     pub rate: f64,
     /// When the last one came, to the second.
     pub last: Option<UnixNanos>,
+    /// Whether its events had ids.
+    pub ids: IdsSeen,
 }
 
 /// A span of a topic that is still going on: it was in force, its link was lost, and it has not come back.
@@ -170,6 +173,20 @@ impl UpstreamStatus {
     /// Messages a second of every topic, by [`TopicId`].
     pub(super) fn topic_rates(&self) -> Vec<f64> {
         lock(&self.topics).iter().map(|topic| topic.rate).collect()
+    }
+
+    /// Whether all events of a topic had ids, by [`TopicId`].
+    pub(super) fn topics_with_ids(&self) -> Vec<bool> {
+        lock(&self.topics).iter().map(|topic| topic.ids.all()).collect()
+    }
+
+    /// Notes whether events of topics had ids.
+    pub(super) fn note_ids(&self, seen: impl Iterator<Item = (TopicId, IdsSeen)>) {
+        let mut topics = lock(&self.topics);
+        for (topic, seen) in seen {
+            let ids = &mut topics[topic.0 as usize].ids;
+            *ids = ids.and(seen);
+        }
     }
 
     /// Makes room for the topics of a roster's next generation.
