@@ -388,6 +388,13 @@ impl Keeper {
         let rates = self.shared.status.topic_rates();
         self.placement.know_ids(self.shared.status.topics_with_ids());
         self.grow_or_shrink();
+        // What was on its way to a link when that was to be emptied has arrived there, and what found no room may find it now.
+        for number in 0..self.slots.len() {
+            if self.slots[number].closing && self.placement.count(number) > 0 {
+                let steps = self.placement.empty(number);
+                self.order(steps);
+            }
+        }
         let (mut open, mut bare) = (0, false);
         for number in 0..self.links {
             if matches!(self.slots[number].doing, Doing::Busy { open: true, .. }) {
