@@ -22,6 +22,7 @@ mod ledger;
 mod nats;
 mod nats_server;
 mod older_files;
+mod placement;
 mod pool;
 mod postgres;
 mod postgres_server;
