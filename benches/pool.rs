@@ -8,10 +8,9 @@
 #[path = "pool/provider.rs"]
 mod provider;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use provider::{Provider, Reset};
 use serde::Deserialize;
 use sluice::journal::{BlockFilter, JournalReader};
-use tokio::time::Instant;
 
 const LINKS: u32 = 4;
 const TOPICS: u32 = 10_000;
@@ -32,6 +30,7 @@ const FAILOVERS: usize = 50;
 /// What memory may still change after everything is in force: pages of buffers that were used once.
 const SETTLING: Duration = Duration::from_secs(5);
 
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let failovers = if quick { 3 } else { FAILOVERS };
@@ -204,6 +203,7 @@ impl Arrived {
 
     /// Of connections that were open before the reset and after it, the longest time in milliseconds in which nothing arrived, and in
     /// which nothing was sent.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn longest_pause(&self, reset: &Reset, took: Duration) -> [f64; 2] {
         let took = i64::try_from(took.as_nanos()).expect("some seconds");
         let (from, to) = (reset.at - 50_000_000, reset.at + took + 50_000_000);
@@ -221,6 +221,7 @@ impl Arrived {
     }
 
     /// Milliseconds from a reset to the first message of one of its topics over another connection.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn first_after(&self, reset: &Reset) -> f64 {
         let first = |topic: &u32| {
             let messages = self.by_topic.get(&format!("c.{topic}"))?;

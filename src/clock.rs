@@ -55,6 +55,16 @@ impl fmt::Display for UnixNanos {
     }
 }
 
+/// What [`UnixNanos`]' own text is read back from; none for anything else.
+impl std::str::FromStr for UnixNanos {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let timestamp: jiff::Timestamp = text.parse().map_err(|_| ())?;
+        i64::try_from(timestamp.as_nanosecond()).map(Self).map_err(|_| ())
+    }
+}
+
 /// Stamps received events. Received time never decreases (the greater of the host's clock and the stamp before),
 /// also across restarts when it is started from the journal's last stamp, so that queries may search by it.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
 
 /// The longest that anything may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -29,7 +29,7 @@ pub(crate) struct Reset {
 
 struct Open {
     topics: BTreeSet<u32>,
-    reset: watch::Sender<bool>,
+    reset: CancellationToken,
 }
 
 #[derive(Default)]
@@ -108,7 +108,7 @@ impl Provider {
         let others = state.connections.keys().copied().collect();
         drop(state);
         let (at, began) = (now(), Instant::now());
-        open.reset.send(true).ok();
+        open.reset.cancel();
         Reset { connection, at, began, topics: open.topics, others }
     }
 
@@ -135,12 +135,12 @@ struct Request {
 async fn serve(stream: TcpStream, rate: u32, state: Shared) {
     stream.set_nodelay(true).ok();
     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
-    let (reset, mut told) = watch::channel(false);
+    let reset = CancellationToken::new();
     let number = {
         let mut state = lock(&state);
         state.came += 1;
         let number = state.came;
-        state.connections.insert(number, Open { topics: BTreeSet::new(), reset });
+        state.connections.insert(number, Open { topics: BTreeSet::new(), reset: reset.clone() });
         number
     };
     let period = if rate == 0 { Duration::from_hours(1) } else { Duration::from_secs(1) / rate };
@@ -150,8 +150,7 @@ async fn serve(stream: TcpStream, rate: u32, state: Shared) {
     let mut next = 0;
     loop {
         tokio::select! {
-            // It also resolves when the sender is gone, which is sent before.
-            _ = told.wait_for(|told| *told) => {
+            () = reset.cancelled() => {
                 socket.get_ref().set_zero_linger().ok();
                 return;
             }

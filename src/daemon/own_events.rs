@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::gap_log::LedgerIdentities;
 use super::watched::Watched;
 use crate::clock::UnixNanos;
 use crate::journal::{
-    AccountDelta, BlockBuilder, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Path, SourceSlot,
+    AccountDelta, BlockBuilder, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path, SourceSlot,
 };
+use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::totals::TotalsNow;
 
 /// What was counted of a monitor, or of frames of an upstream that belong to none (`upstream:NAME`), since the start. As in
@@ -80,5 +82,34 @@ pub(super) fn event_block(
         conflict: false,
         handover: false,
     });
+    builder.finish(&mut Encoder::new())
+}
+
+/// A block of the gap ledger's records.
+pub(super) fn ledger_block<'a>(
+    records: impl IntoIterator<Item = &'a LedgerRecord>,
+    identities: &LedgerIdentities,
+    received: UnixNanos,
+) -> EncodedBlock {
+    let mut builder = BlockBuilder::new(Path::Smart);
+    for record in records {
+        let (monitor, topic, slot) = match record {
+            LedgerRecord::Gap(_) => (&identities.gaps, GAP_TOPIC, 0),
+            LedgerRecord::Coverage(_) => (&identities.coverage, COVERAGE_TOPIC, 1),
+        };
+        let source = builder.source(monitor, topic, SourceSlot(slot));
+        builder.account(monitor, AccountDelta { messages: 1, ..AccountDelta::default() });
+        builder.push(&NewEvent {
+            source,
+            received,
+            event_time: None,
+            payload: &record.to_payload(),
+            id: EventId::None,
+            key: Some(Part::Literal(record.monitor().as_bytes())),
+            hash: None,
+            conflict: false,
+            handover: false,
+        });
+    }
     builder.finish(&mut Encoder::new())
 }

@@ -1,6 +1,7 @@
 //! What every segment of the journal begins with: what is live now and would otherwise be known from older segments only,
 //! so that any run of the newest segments is enough.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,7 +11,8 @@ use super::switches::{SettingsRecord, Switches};
 use super::watched::{Watched, WatchedList};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
-use crate::monitor::gap::GapCause;
+use crate::monitor::gap::{GapCause, WatchedRecord};
+use crate::monitor::ledger::{GapLedger, Standing, StandingTopic};
 use crate::upstream::TopicState;
 
 /// The topic of snapshots in the journal, under the domain `_sluice`.
@@ -25,6 +27,10 @@ pub(super) struct StateRecord {
     monitors: Vec<CountsRecord>,
     /// Spans that go on. One that ends becomes an event of the monitor `gaps`.
     gaps: Vec<OpenGapRecord>,
+    /// No gap has this number or a higher one.
+    next_gap_id: u64,
+    /// Topics whose gaps are recorded, and since when.
+    watched: Vec<WatchedRecord>,
     /// Topics that are not in force and will not be by themselves.
     topics: Vec<TopicRecord>,
     /// What an operator set at run time.
@@ -39,6 +45,7 @@ struct OpenGapRecord {
     topic: String,
     cause: GapCause,
     start: String,
+    id: u64,
 }
 
 /// A topic that is refused, unconfirmed or left out.
@@ -56,6 +63,7 @@ struct TopicRecord {
 pub(super) struct LiveState {
     monitor: Arc<MonitorIdentity>,
     watched: Arc<WatchedList>,
+    ledger: Arc<GapLedger>,
     switches: Arc<Switches>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
@@ -66,11 +74,12 @@ impl LiveState {
     pub(super) fn new(
         monitor: Arc<MonitorIdentity>,
         watched: Arc<WatchedList>,
+        ledger: Arc<GapLedger>,
         switches: Arc<Switches>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
     ) -> Self {
-        Self { monitor, watched, switches, clock, started }
+        Self { monitor, watched, ledger, switches, clock, started }
     }
 
     /// The state now, as a block.
@@ -80,10 +89,13 @@ impl LiveState {
 
     fn record(&self) -> StateRecord {
         let watched = self.watched.now();
+        let Standing { next_id, topics } = self.ledger.standing();
         StateRecord {
             started: self.started.to_string(),
             monitors: CountsRecord::of_all(&watched),
-            gaps: watched.iter().flat_map(gaps_of).collect(),
+            gaps: topics.iter().flat_map(gaps_of).collect(),
+            next_gap_id: next_id,
+            watched: watched_of(&topics),
             topics: watched.iter().flat_map(stuck_topics_of).collect(),
             settings: self.switches.record(),
         }
@@ -91,21 +103,31 @@ impl LiveState {
 }
 
 /// One for each monitor that wants the topic, as when they end.
-fn gaps_of(Watched { roster, status, .. }: &Watched) -> Vec<OpenGapRecord> {
-    let mut records = Vec::new();
-    for (topic, gap) in status.gaps() {
-        for route in roster.routes_of(topic) {
-            let monitor = &roster.monitors[roster.routes[route as usize].monitor as usize].identity.name;
-            records.push(OpenGapRecord {
-                monitor: monitor.to_string(),
-                upstream: roster.upstream.clone(),
-                topic: roster.topic_name(topic).to_string(),
-                cause: gap.cause,
-                start: gap.start.to_string(),
-            });
-        }
+fn gaps_of(standing: &StandingTopic) -> impl Iterator<Item = OpenGapRecord> {
+    standing.open.iter().map(|(id, start, cause)| OpenGapRecord {
+        monitor: standing.monitor.to_string(),
+        upstream: standing.upstream.to_string(),
+        topic: standing.topic.to_string(),
+        cause: *cause,
+        start: start.to_string(),
+        id: *id,
+    })
+}
+
+/// Those of a monitor together that are watched since the same moment.
+fn watched_of(topics: &[StandingTopic]) -> Vec<WatchedRecord> {
+    let mut together: BTreeMap<(&str, &str, UnixNanos), Vec<String>> = BTreeMap::new();
+    for standing in topics {
+        let key = (&*standing.monitor, &*standing.upstream, standing.since);
+        together.entry(key).or_default().push(standing.topic.to_string());
     }
-    records
+    let records = together.into_iter().map(|((monitor, upstream, since), topics)| WatchedRecord {
+        monitor: monitor.to_owned(),
+        upstream: upstream.to_owned(),
+        since: since.to_string(),
+        topics,
+    });
+    records.collect()
 }
 
 fn stuck_topics_of(Watched { roster, status, .. }: &Watched) -> Vec<TopicRecord> {
@@ -130,7 +152,6 @@ mod tests {
     use super::*;
     use crate::dialect::TopicId;
     use crate::monitor::burst::Counts;
-    use crate::upstream::OpenGap;
 
     #[test]
     fn a_snapshot_tells_what_is_missing_now_for_each_monitor_that_wants_it() {
@@ -139,12 +160,17 @@ mod tests {
         roster.monitors[0].totals.add(Counts { messages: 5, control: 1, quarantined: 1 });
         roster.monitors[0].totals.add_repeat();
         let start = UnixNanos(1_723_161_255_000_000_000);
-        status.begin_gaps([TopicId(0)].into_iter(), OpenGap { start, cause: GapCause::Disconnect });
+        let ledger = Arc::new(GapLedger::default());
+        assert_eq!(ledger.covered(roster, [TopicId(0), TopicId(1)], UnixNanos(0), None).len(), 2);
+        assert_eq!(ledger.lost(roster, [TopicId(0)], start, GapCause::Disconnect).len(), 2);
         status.set_topics([TopicId(1)], &TopicState::Refused("no such topic".into()));
-        let live = LiveState::new(own, watched, Arc::default(), Arc::default(), UnixNanos(0));
+        let live = LiveState::new(own, watched, ledger, Arc::default(), Arc::default(), UnixNanos(0));
         let record: Value = serde_json::to_value(live.record()).unwrap();
-        let gap = |monitor: &str| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z"});
-        assert_eq!(record["gaps"], json!([gap("a"), gap("b")]));
+        let gap = |monitor: &str, id: u64| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z", "id": id});
+        assert_eq!(record["gaps"], json!([gap("a", 0), gap("b", 1)]));
+        assert_eq!(record["next_gap_id"], 2);
+        let watched = |monitor: &str, topics: &[&str]| json!({"monitor": monitor, "upstream": "u", "since": "1970-01-01T00:00:00Z", "topics": topics});
+        assert_eq!(record["watched"], json!([watched("a", &["both"]), watched("b", &["both", "of-b"])]));
         assert_eq!(
             record["topics"],
             json!([{"upstream": "u", "topic": "of-b", "state": "refused", "reason": "no such topic"}])

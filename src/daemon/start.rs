@@ -1,6 +1,5 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -11,16 +10,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
+use super::attend::Attendant;
 use super::figures::Commits;
+use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
+use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::upstreams::{ApplyError, Faults, Upstreams};
+use super::upstreams::{ApplyError, Faults, Upstreams, wanted_topics};
 use super::view::{DaemonView, Shown};
+use super::watched::Watched;
 use super::works::Works;
 use crate::breaker::CircuitKind;
 use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
@@ -28,18 +31,20 @@ use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
-    self, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
-    METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
-    STATE_MONITOR,
+    self, COVERAGE_MONITOR, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions,
+    LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR,
+    SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
+use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
-use crate::telemetry::{JournalMetrics, MetricsHandle};
+use crate::telemetry::{self, JournalMetrics, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{Probe, Views};
 
@@ -101,6 +106,7 @@ pub struct Daemon {
     journal: Arc<Journal>,
     view: Arc<DaemonView>,
     history: Arc<History>,
+    gap_log: Arc<GapLog>,
     views: Arc<Views>,
     ingest: Option<Runtime>,
     upstreams: Arc<Upstreams>,
@@ -135,8 +141,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When anything of it cannot be had; nothing is running then.
-    pub fn start(settings: &Settings, metrics: MetricsHandle) -> Result<Self, StartError> {
-        if settings.monitors.is_empty() {
+    pub fn start(source: SettingsSource, metrics: MetricsHandle) -> Result<Self, StartError> {
+        let settings = &source.loaded.settings;
+        let journal_dir = journal::folder(&settings.daemon.data_dir);
+        // What an operator made at run time is known once the journal is open.
+        if settings.monitors.is_empty() && journal::identity(&journal_dir)?.is_none() {
             return Err(StartError::NothingToDo);
         }
         let (began, started) = (Instant::now(), UnixNanos::now());
@@ -156,7 +165,6 @@ impl Daemon {
         let told = Arc::clone(&live_state);
         let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
         let teller = Arc::clone(&drop_teller);
-        let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
         let id = locked.id()?;
@@ -177,6 +185,17 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let switches = Arc::new(Switches::read(&mut journal.reader())?);
+        let level_before = settings.log.level.clone();
+        let origin = source.with_run_time(&switches.config());
+        let settings = origin.loaded.settings.clone();
+        let settings = &settings;
+        if settings.monitors.is_empty() && origin.run_time.is_empty() {
+            return Err(StartError::NothingToDo);
+        }
+        if settings.log.level != level_before {
+            telemetry::set_log_level(&settings.log.level);
+        }
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -192,16 +211,34 @@ impl Daemon {
             quarantine: identities.of(QUARANTINE_MONITOR, OWN_DOMAIN),
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
             retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
+            coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        switches.keep_circuits(|kind, name| match kind {
+            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Sink => settings.sinks.contains_key(name),
+        });
+        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
+        let ledger = match recovered.last_received {
+            Some(last_received) => GapLedger::of(read_standing(&mut journal.reader(), last_received)?),
+            None => GapLedger::default(),
+        };
+        let ledger = Arc::new(ledger);
+        let ledger_identities = LedgerIdentities { gaps: Arc::clone(&own.gaps), coverage: Arc::clone(&own.coverage) };
+        let gap_log =
+            Arc::new(GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), ledger_identities));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+            circuits: Arc::clone(&circuits),
+            paces: Arc::default(),
+            ledger: Arc::clone(&ledger),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -215,9 +252,17 @@ impl Daemon {
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        upstreams.apply(settings, &BTreeMap::new())?;
+        upstreams.apply(settings, &switches.pauses())?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
+        if let Some(last_received) = recovered.last_received {
+            settle(&ledger, settings, &journal, last_received);
+        }
+        for Watched { roster, .. } in watched.now() {
+            for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
+                ledger.awake(&roster.upstream, &monitor.identity.name);
+            }
+        }
         let retrier = Retrier {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
@@ -227,23 +272,20 @@ impl Daemon {
             upstreams: Arc::clone(&watched),
             at_work: Mutex::default(),
         };
-        let switches = Arc::new(Switches::read(&mut journal.reader())?);
-        switches.keep_sinks(|name| settings.sinks.contains_key(name));
-        switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream => settings.upstreams.contains_key(name),
-            CircuitKind::Sink => settings.sinks.contains_key(name),
-        });
-        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
-        let switch_log = SwitchLog {
+        let switch_log = Arc::new(SwitchLog {
+            turn: Mutex::default(),
             switches: Arc::clone(&switches),
             monitor: settings_identity,
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
-        };
+        });
         drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
-            LiveState::new(state_identity, Arc::clone(&watched), Arc::clone(&switches), Arc::clone(&clock), started)
+            let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
+            LiveState::new(state_identity, watched, ledger, Arc::clone(&switches), Arc::clone(&clock), started)
         });
+        // Before a link can bring anything; what is refused now is tried again.
+        gap_log.flush();
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
         let sinks = ready_sinks.start(&SinkStart {
@@ -278,6 +320,8 @@ impl Daemon {
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
         let views = Arc::new(views.map_err(StartError::Runtime)?);
+        let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
+        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&works)));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -288,18 +332,23 @@ impl Daemon {
             sinks: sinks.sinks(),
             circuits,
             switch_log,
+            live: Arc::clone(&live),
             works: Arc::clone(&works),
+            ledger,
         }));
 
         let stop_http = CancellationToken::new();
         upstreams.begin();
+        let attendant = Attendant::new(live);
         let http = {
-            let (view, history, stop) = (Arc::clone(&view), Arc::clone(&history), stop_http.clone());
+            let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
+            let stop = stop_http.clone();
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let tending = tend(Arc::clone(&view), history, metrics.clone());
+                        let attending = Attending { history, gap_log, attendant };
+                        let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
                             stopping.cancelled().await;
@@ -319,6 +368,7 @@ impl Daemon {
             journal,
             view,
             history,
+            gap_log,
             views,
             ingest: Some(ingest),
             upstreams,
@@ -357,6 +407,7 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
+        let read_until = self.gap_log.stopping();
         let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
         if let Some(ingest) = self.ingest.take() {
             // Past the deadline it is as if we had been killed: what is not durable was never promised.
@@ -366,6 +417,12 @@ impl Daemon {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
         self.history.end();
+        if drained {
+            let gap_log = Arc::clone(&self.gap_log);
+            // Beside this thread, as below. Where links did not hand over all that they had, the next start counts from what is
+            // durable, as after a crash.
+            tokio::task::spawn_blocking(move || gap_log.down(read_until, deadline)).await.ok();
+        }
         let journal = Arc::clone(&self.journal);
         // Beside this thread, so that a second signal is heard meanwhile.
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -456,6 +513,17 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
     })
 }
 
+/// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
+fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, last_received: UnixNanos) {
+    // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
+    // because a link hands its blocks over in order.
+    let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
+    ledger.later(
+        ledger.down(|upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))),
+    );
+    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
+}
+
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
 /// Ages are counted from `newest`, the journal's last stamp.
 fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: UnixNanos) -> Result<u64, JournalError> {
@@ -503,13 +571,22 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
     }
 }
 
-/// Keeps gauges true, and the history going.
-async fn tend(view: Arc<DaemonView>, history: Arc<History>, metrics: MetricsHandle) -> Result<(), ServerError> {
+/// What is looked after once a second.
+struct Attending {
+    history: Arc<History>,
+    gap_log: Arc<GapLog>,
+    attendant: Attendant,
+}
+
+/// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
+async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsHandle) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     loop {
         ticks.tick().await;
         view.tend();
-        history.tend(Instant::now());
+        attending.history.tend(Instant::now());
+        attending.gap_log.flush();
+        attending.attendant.look(view.pressure());
         metrics.tend();
     }
 }

@@ -1,6 +1,6 @@
 //! The upstreams at work: started, changed and stopped as settings say, each without touching the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::assembly::{Assembled, AssemblyError, Before, assemble};
 use super::watched::WatchedList;
-use crate::config::{PoolSettings, Settings, UpstreamSettings};
+use crate::config::{MonitorSettings, PoolSettings, Settings, UpstreamSettings};
 use crate::dialect::registry;
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause};
@@ -137,6 +137,11 @@ impl Upstreams {
             fresh.push((ground, Upstream::new(upstream, &settings.pool, dialect, roster, self.wiring.clone())?));
         }
         // From here on nothing can fail.
+        if held.is_none() {
+            // At the start the ledger is not settled yet.
+            let ledger = &self.wiring.ledger;
+            ledger.later(ledger.unwatch(wanted_topics(settings), self.wiring.clock.stamp()));
+        }
         running.retain(|name, known| {
             let goes = !names.contains(name);
             if goes {
@@ -216,4 +221,14 @@ impl Faults {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whether settings have a topic of a monitor, by upstream, monitor and topic.
+pub(super) fn wanted_topics(settings: &Settings) -> impl Fn(&str, &str, &str) -> bool + use<> {
+    let of = |(name, monitor): (&String, &MonitorSettings)| {
+        let upstream = monitor.upstream.clone();
+        monitor.topics.iter().map(|topic| (upstream.clone(), name.clone(), topic.clone())).collect::<Vec<_>>()
+    };
+    let wanted: HashSet<(String, String, String)> = settings.monitors.iter().flat_map(of).collect();
+    move |upstream, monitor, topic| wanted.contains(&(upstream.to_owned(), monitor.to_owned(), topic.to_owned()))
 }

@@ -1,15 +1,19 @@
 //! What the daemon shows of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::live_settings::LiveSettings;
 use super::retry::Retrier;
-use super::switches::SwitchLog;
+use super::shedding::Pressure;
+use super::switches::{SettingRecord, SwitchLog};
 use super::troubles::Troubles;
+use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::breaker::CircuitKind;
@@ -17,14 +21,20 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
+use crate::monitor::gap::GapCause;
+use crate::monitor::ledger::{GapFigures, GapLedger};
+use crate::monitor::roster::Pause;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, PoolRow, Refusal, ReplayAnswer,
-    RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
+    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics};
+use crate::telemetry::{
+    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
+};
 use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
 
@@ -47,8 +57,10 @@ pub(super) struct Shown {
     pub(super) views: Arc<Views>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
-    pub(super) switch_log: SwitchLog,
+    pub(super) switch_log: Arc<SwitchLog>,
+    pub(super) live: Arc<LiveSettings>,
     pub(super) works: Arc<Works>,
+    pub(super) ledger: Arc<GapLedger>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -62,8 +74,11 @@ pub struct DaemonView {
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
+    ledger: Arc<GapLedger>,
     /// Held while a change is made: one at a time.
-    switch_log: Mutex<SwitchLog>,
+    switch_log: Mutex<Arc<SwitchLog>>,
+    live: Arc<LiveSettings>,
+    recency: Mutex<Recency>,
     /// As the sinks' rows.
     sink_metrics: Vec<SinkMetrics>,
     started: Instant,
@@ -75,7 +90,20 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
-        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works } = shown;
+        let Shown {
+            watched,
+            journal,
+            commits,
+            window,
+            retrier,
+            views,
+            sinks,
+            circuits,
+            switch_log,
+            live,
+            works,
+            ledger,
+        } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
@@ -88,8 +116,11 @@ impl DaemonView {
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
+            live,
+            recency: Mutex::default(),
             sink_metrics,
             works,
+            ledger,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -119,6 +150,25 @@ impl DaemonView {
                 (row.name, row.state.as_str())
             })
             .collect()
+    }
+
+    /// How the daemon keeps up with what comes.
+    pub(super) fn pressure(&self) -> Pressure {
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let queue_percent = 100.0 * self.journal.queued().0 as f64 / Journal::QUEUE_BYTES_MAX as f64;
+        let held =
+            |watched: &Watched| watched.status.links().iter().filter(|link| link.state == LinkState::Held).count();
+        Pressure { queue_percent, held_links: self.watched.now().iter().map(held).sum() }
+    }
+
+    /// Notes whose messages have become more.
+    fn look_at_recency(&self, now: Instant) {
+        let mut recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
+        for watched in self.watched.now() {
+            for monitor in &watched.roster.monitors {
+                recency.look(&monitor.identity.name, monitor.totals.now().messages, now);
+            }
+        }
     }
 
     /// Whether the last warning is long enough ago: a window that is too small stays so for as long as the load does.
@@ -160,6 +210,10 @@ impl DaemonView {
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
             metrics.set(row);
         }
+        for (upstream, figures) in self.ledger.figures() {
+            GapMetrics::set(&upstream, &figures);
+        }
+        self.look_at_recency(now);
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach
@@ -174,6 +228,11 @@ impl DaemonView {
         self.window_metrics.set(&figures, self.window.ttl());
         self.works.keeper.tend();
     }
+}
+
+/// Whether a topic's state does not tell the same.
+fn is_news(cause: GapCause) -> bool {
+    !matches!(cause, GapCause::Refused | GapCause::LeftOut)
 }
 
 /// How many topics will bring nothing as they stand, by state.
@@ -223,6 +282,10 @@ impl View for DaemonView {
             .now()
             .iter()
             .map(|Watched { roster, status, .. }| {
+                // Where nobody takes anything for now there is no link, and that is as it should be.
+                if status.wanted() == 0 && roster.monitors.iter().all(|monitor| monitor.pause.is_some()) {
+                    return (roster.upstream.clone(), "resting");
+                }
                 let connected = status.is_connected();
                 if !connected {
                     let error = status.links().iter().find_map(|link| link.last_error.clone());
@@ -238,6 +301,15 @@ impl View for DaemonView {
                 (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
             })
             .collect();
+        for (upstream, GapFigures { unwanted, .. }) in self.ledger.figures() {
+            // Of one without a link that has been said; so it has of topics that are refused or left out.
+            if upstreams.get(&*upstream) == Some(&"connected") {
+                reasons.extend(unwanted.into_iter().filter(|(cause, _)| is_news(*cause)).map(|(cause, count)| {
+                    let cause = cause.as_str();
+                    format!("upstream `{upstream}`: {count} topics have a gap that goes on ({cause}); see `sluice gaps --open`")
+                }));
+            }
+        }
         let sinks = self.sinks_health(&mut reasons);
         reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
@@ -294,7 +366,7 @@ impl View for DaemonView {
     fn change_sink(&self, name: &str, change: SinkChange) -> Result<SwitchedSink, SwitchRefusal> {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         let switch = self.sinks.plan(name, change)?;
-        if !log.remember(&switch) {
+        if !log.remember(&SettingRecord::sink(switch.clone())) {
             return Err(SwitchRefusal::NotRecorded);
         }
         tracing::info!(sink = name, enabled = switch.enabled, resume = ?change.resume, "switched by an operator");
@@ -312,7 +384,7 @@ impl View for DaemonView {
     fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal> {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         self.circuits.check(hold)?;
-        if !log.remember_circuit(hold) {
+        if !log.remember(&SettingRecord::circuit(hold.clone())) {
             return Err(CircuitRefusal::NotRecorded);
         }
         self.circuits.hold(hold, "an operator")
@@ -339,12 +411,47 @@ impl View for DaemonView {
         self.works.replay(request)
     }
 
+    fn control(&self) -> Arc<dyn Control> {
+        Arc::clone(&self.live) as Arc<dyn Control>
+    }
+
+    fn verify_monitors(&self) -> Vec<MonitorVerdict> {
+        let now = Instant::now();
+        self.look_at_recency(now);
+        let rows = self.monitors();
+        let status = |watched: &Watched| (watched.roster.upstream.clone(), watched.status.is_connected());
+        let connected: BTreeMap<String, bool> = self.watched.now().iter().map(status).collect();
+        let recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |row: &MonitorRow| {
+            let connected = connected.get(&row.upstream).copied().unwrap_or(false);
+            verdict(row, connected, recency.silence(&row.name, now))
+        };
+        rows.iter().map(of).collect()
+    }
+
     fn operations(&self) -> Vec<OperationRow> {
         self.works.operations()
     }
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal> {
+        let mut rows = VecDeque::new();
+        let found = gaps::each_gap(&mut self.journal.reader(), query, UnixNanos::now(), |row| {
+            rows.push_back(row);
+            if rows.len() > limit {
+                rows.pop_front();
+            }
+            ControlFlow::Continue(())
+        });
+        found.map(|()| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
+    }
+
+    fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {
+        gaps::completeness(&mut self.journal.reader(), query, UnixNanos::now())
+            .map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {
@@ -364,6 +471,8 @@ impl View for DaemonView {
                 let live = states.iter().filter(|state| ***state == TopicState::Live).count();
                 let worst = states.iter().find(|state| !matches!(state, TopicState::Live | TopicState::Asked));
                 let state = match worst {
+                    _ if monitor.pause == Some(Pause::Stopped) => "stopped",
+                    _ if monitor.pause == Some(Pause::Resting) => "resting",
                     _ if live == states.len() => "live",
                     Some(worst) if live == 0 => worst.name(),
                     _ if live == 0 => "asked",

@@ -8,6 +8,10 @@ pub const OWN_DOMAIN: &str = "_sluice";
 /// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
 pub const GAPS_MONITOR: &str = "gaps";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what else the gap ledger is made of: since when topics are
+/// watched, and gaps that open.
+pub const COVERAGE_MONITOR: &str = "coverage";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which frames that could not be read are journaled.
 pub const QUARANTINE_MONITOR: &str = "quarantine";
 
@@ -30,8 +34,9 @@ pub const SETTINGS_MONITOR: &str = "settings";
 pub const JOURNAL_MONITOR: &str = "journal";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 8] = [
+pub const OWN_MONITORS: [&str; 9] = [
     GAPS_MONITOR,
+    COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
     RETRIES_MONITOR,
     STATE_MONITOR,

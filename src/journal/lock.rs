@@ -43,6 +43,12 @@ pub enum LockFailure {
     },
 }
 
+/// Whether a process has the folder. One that looks for it at this very moment waits a little for us.
+pub fn is_locked(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// Locks the journal's folder.
 pub(super) fn take(dir: &Path) -> Result<LockGuard, JournalError> {
     lock_folder(dir).map_err(|failure| match failure {

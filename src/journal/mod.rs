@@ -82,12 +82,12 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
+    COVERAGE_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
     QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::{LockFailure, LockGuard, lock_folder};
+pub use lock::{LockFailure, LockGuard, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use reader::{JournalReader, Passage};
 pub use repair::{RepairReport, repair};

@@ -1,12 +1,13 @@
 //! Monitors: which messages are theirs, and how an event is read out of a message.
 //!
 //! `rule` says which JSON Pointers of a message make an event; `reading` fills a `burst` with
-//! what one link's messages gave; `roster` knows who wants what.
+//! what one link's messages gave; `roster` knows who wants what. `ledger` knows what of it was not seen.
 
 pub mod burst;
 pub mod event_id;
 mod event_time;
 pub mod gap;
+pub mod ledger;
 pub mod quarantine;
 pub mod reading;
 pub mod retry;

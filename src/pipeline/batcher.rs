@@ -19,7 +19,7 @@ use crate::journal::{
     ResumeToken, SourceSlot,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
-use crate::monitor::gap::{GAP_TOPIC, Gap, GapRecord};
+use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
 use crate::monitor::roster::{Monitor, Roster};
@@ -45,6 +45,7 @@ enum Own {
     Quarantine = 0,
     Gap = 1,
     Retry = 2,
+    Coverage = 3,
 }
 
 /// What the journal calls the daemon's own events.
@@ -56,6 +57,8 @@ pub struct OwnIdentities {
     pub gaps: Arc<MonitorIdentity>,
     /// Quarantined frames that were parsed again.
     pub retries: Arc<MonitorIdentity>,
+    /// What else the gap ledger is made of.
+    pub coverage: Arc<MonitorIdentity>,
 }
 
 /// The batch of one link.
@@ -72,7 +75,7 @@ pub struct Batcher {
     verdicts: Vec<Verdict>,
     topics: Vec<Arc<str>>,
     /// By [`Own`].
-    own_topics: [Arc<str>; 3],
+    own_topics: [Arc<str>; 4],
     /// Where the upstream can be taken up again behind what is in the batch.
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
@@ -98,7 +101,7 @@ impl Batcher {
             order: BurstOrder::default(),
             verdicts: Vec::new(),
             topics,
-            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into()],
+            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into(), COVERAGE_TOPIC.into()],
             tokens: Vec::new(),
             link_topics: Vec::new(),
             handed_over: HashSet::new(),
@@ -221,26 +224,27 @@ impl Batcher {
         self.builder.events() >= self.settings.max_size || self.bytes() >= self.settings.max_bytes.as_usize()
     }
 
-    /// Records a span of a topic that was not seen, once for each monitor that wanted it.
-    pub fn record_gap(&mut self, topic: TopicId, gap: &Gap, now: Instant, closed: &mut Vec<EncodedBlock>) {
-        let roster = Arc::clone(&self.roster);
-        for route in roster.routes_of(topic) {
-            let monitor = &roster.monitors[roster.routes[route as usize].monitor as usize].identity.name;
-            let record = GapRecord {
-                monitor: monitor.to_string(),
-                upstream: roster.upstream.clone(),
-                topic: roster.topic_name(topic).to_string(),
-                cause: gap.cause,
-                start: gap.start.to_string(),
-                end: gap.end.to_string(),
-                resumed_from: gap.resumed_from.clone(),
-            };
-            // Strings only: serialization has nothing to refuse.
-            let payload = serde_json::to_vec(&record).unwrap_or_default();
+    /// Records what the gap ledger answered, at the moment `received`.
+    pub fn record_ledger(
+        &mut self,
+        records: &[LedgerRecord],
+        received: UnixNanos,
+        now: Instant,
+        closed: &mut Vec<EncodedBlock>,
+    ) {
+        if records.is_empty() {
+            return;
+        }
+        for record in records {
+            let payload = record.to_payload();
             if !self.has_room_for(1, payload.len()) {
                 closed.extend(self.close());
             }
-            self.push_own(Own::Gap, monitor, &payload, gap.end);
+            let kind = match record {
+                LedgerRecord::Gap(_) => Own::Gap,
+                LedgerRecord::Coverage(_) => Own::Coverage,
+            };
+            self.push_own(kind, record.monitor(), &payload, received);
         }
         self.opened.get_or_insert(now);
         self.counted.get_or_insert(now);
@@ -376,6 +380,7 @@ impl Batcher {
             Own::Quarantine => &self.own.quarantine,
             Own::Gap => &self.own.gaps,
             Own::Retry => &self.own.retries,
+            Own::Coverage => &self.own.coverage,
         };
         let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
         self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });

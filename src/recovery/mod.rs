@@ -4,10 +4,12 @@
 //! |------------|--------------------------------------------------------------------------|
 //! | `bookmark` | the newest good checkpoint at a start, and what it says                  |
 //! | `resume`   | where upstreams are taken up again after a start                         |
+//! | `gaps/`    | what was not seen, read back: the ledger at a start, lists, completeness  |
 //! | `replay/`  | writing a span of the journal into a sink's store anew                   |
 //! | `verify/`  | comparing what a sink's store holds with the journal                     |
 
 mod bookmark;
+pub mod gaps;
 pub mod replay;
 mod resume;
 pub mod verify;

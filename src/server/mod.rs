@@ -1,6 +1,7 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
 mod circuits;
+mod gaps;
 mod guard;
 mod health;
 mod journal;
@@ -10,6 +11,7 @@ mod operations;
 mod pool;
 mod quarantine;
 mod serve;
+mod settings;
 mod sinks;
 mod views;
 
@@ -21,4 +23,7 @@ pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};
+pub use settings::{
+    ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,
+};
 pub use views::{Buffer, Latency, Running};

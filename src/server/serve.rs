@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
+use super::gaps;
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
@@ -17,10 +18,12 @@ use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
+use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
@@ -101,6 +104,20 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be done as it is asked for.
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal>;
+    /// What was not seen, at most so many: the newest that are over, and then those that go on. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal>;
+    /// What share was seen. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal>;
+    /// What changes while the daemon runs.
+    fn control(&self) -> Arc<dyn Control>;
+    /// How well each monitor is.
+    fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -139,8 +156,24 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
-        .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/pool", get(pool::pool))
+        .route("/api/v1/gaps", get(gaps::gaps))
+        .route("/api/v1/gaps/completeness", get(gaps::completeness))
+        .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
+        .route("/api/v1/monitors/{name}", {
+            get(settings::monitor).put(settings::replace_monitor).delete(settings::delete_monitor)
+        })
+        .route("/api/v1/monitors/{name}/state", put(settings::monitor_state))
+        .route("/api/v1/monitor-states", put(settings::monitor_states))
+        .route("/api/v1/monitor-verdicts", get(settings::verify))
+        .route("/api/v1/upstreams", get(settings::upstreams).post(settings::create_upstream))
+        .route("/api/v1/upstreams/{name}", {
+            get(settings::upstream).put(settings::replace_upstream).delete(settings::delete_upstream)
+        })
+        .route("/api/v1/settings", get(settings::settings))
+        .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
+        .route("/api/v1/plan", post(settings::plan))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use super::latency::LatencyHistogram;
 use crate::breaker::BreakerState;
 use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
+use crate::monitor::ledger::GapFigures;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{SinkRow, SinkState};
@@ -33,10 +34,14 @@ const LINK_STATE: &str = "sluice_link_state";
 const LINK_TOPICS: &str = "sluice_link_topics";
 const LINK_LATENCY: &str = "sluice_link_latency_seconds";
 const LINK_AGE: &str = "sluice_link_age_seconds";
+const SILENT_TOPICS: &str = "sluice_topics_silent_total";
+const LINKS_REPLACED: &str = "sluice_links_replaced_total";
 const LINK_PING: &str = "sluice_link_ping_seconds";
 const REFUSED: &str = "sluice_subscriptions_refused_total";
 const LATENCY: &str = "sluice_event_durable_seconds";
 const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
+const GAPS_OPEN: &str = "sluice_gaps_open";
+const GAP_SECONDS: &str = "sluice_gap_seconds_total";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -144,8 +149,16 @@ fn describe() {
     describe_gauge!(LINK_LATENCY, Unit::Seconds, "Time from a link's last ping to its answer");
     describe_gauge!(LINK_AGE, Unit::Seconds, "How long a link's connection has been open");
     describe_counter!(LINK_FAILURES, "Connections lost or not opened, by cause");
+    describe_counter!(SILENT_TOPICS, "Topics of which nothing came for longer than is usual, asked for anew");
+    describe_counter!(LINKS_REPLACED, "Links replaced before they failed, by cause");
     describe_histogram!(LINK_PING, Unit::Seconds, "Time from a ping to its answer");
     describe_counter!(REFUSED, "Subscriptions refused or ended by the upstream");
+    describe_gauge!(GAPS_OPEN, "Topics that are not in force now, counted for each monitor that wants them");
+    describe_counter!(
+        GAP_SECONDS,
+        Unit::Seconds,
+        "Time in gaps that are over, by cause; each monitor and topic counts"
+    );
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -289,6 +302,16 @@ impl UpstreamMetrics {
         counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
     }
 
+    /// Topics were found silent.
+    pub fn silent(&self, topics: usize) {
+        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone()).increment(topics as u64);
+    }
+
+    /// A link is replaced before it fails.
+    pub fn replaced(&self, cause: &'static str) {
+        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+    }
+
     /// A ping was answered.
     pub fn ping_answered(&self, latency: Duration) {
         self.ping.record(latency.as_secs_f64());
@@ -398,6 +421,22 @@ impl JournalMetrics {
 /// An event of the daemon's own was refused by the journal, and dropped.
 pub fn own_event_refused() {
     counter!(OWN_REFUSED).increment(1);
+}
+
+/// Figures of what was not seen.
+#[derive(Debug)]
+pub struct GapMetrics(());
+
+impl GapMetrics {
+    /// Brings the metrics of an upstream up to how the ledger stands.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(upstream: &str, figures: &GapFigures) {
+        gauge!(GAPS_OPEN, "upstream" => upstream.to_owned()).set(figures.open as f64);
+        for (cause, time) in &figures.closed {
+            counter!(GAP_SECONDS, "upstream" => upstream.to_owned(), "cause" => cause.as_str())
+                .absolute(time.as_secs());
+        }
+    }
 }
 
 /// Figures of checkpoints.

@@ -47,7 +47,7 @@ pub(super) struct ResumePoint {
     /// As the dialect tells the upstream.
     pub(super) point: String,
     /// When the event was received that the least token belongs to.
-    oldest: UnixNanos,
+    pub(super) oldest: UnixNanos,
 }
 
 impl ResumePoint {

@@ -1,15 +1,14 @@
 //! What an upstream's links and topics are doing: written by their tasks, read by the server.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::quietness::{QuietBounds, Quietness, Second, Silence};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
-use crate::monitor::gap::GapCause;
 use crate::monitor::reading::IdsSeen;
 
 /// What a link is doing.
@@ -65,6 +64,8 @@ pub struct LinkStatus {
     pub latency: Option<Duration>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What is usual for it.
+    pub(super) quietness: Quietness,
 }
 
 /// A topic as it stands.
@@ -114,15 +115,39 @@ pub struct TopicStatus {
     pub last: Option<UnixNanos>,
     /// Whether its events had ids.
     pub ids: IdsSeen,
+    /// What is usual for it.
+    pub(super) quietness: Quietness,
 }
 
-/// A span of a topic that is still going on: it was in force, its link was lost, and it has not come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenGap {
-    /// When the topic was lost, as received time.
-    pub start: UnixNanos,
-    /// Why.
-    pub cause: GapCause,
+/// What came over a link between two beats.
+pub(super) struct Beat {
+    pub(super) link: usize,
+    /// Messages of any kind.
+    pub(super) messages: u64,
+    pub(super) seconds: f64,
+    pub(super) now: UnixNanos,
+    /// Absent while nothing is read, so that quiet says nothing.
+    pub(super) bounds: Option<QuietBounds>,
+}
+
+/// What nothing comes of.
+#[derive(Debug, Default)]
+pub(super) struct Silent {
+    /// The link as a whole.
+    pub(super) link: Option<Silence>,
+    /// Its topics.
+    pub(super) topics: Vec<SilentTopic>,
+    /// Topics of which it could be said.
+    pub(super) judged: usize,
+}
+
+/// A topic of which nothing comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SilentTopic {
+    pub(super) topic: TopicId,
+    pub(super) silence: Silence,
+    /// When the last message came.
+    pub(super) last: UnixNanos,
 }
 
 /// All of an upstream.
@@ -130,9 +155,9 @@ pub struct OpenGap {
 pub struct UpstreamStatus {
     /// Links that there are to be.
     wanted: AtomicUsize,
+    began: Instant,
     links: Mutex<Vec<LinkStatus>>,
     topics: Mutex<Vec<TopicStatus>>,
-    gaps: Mutex<BTreeMap<TopicId, OpenGap>>,
 }
 
 impl UpstreamStatus {
@@ -140,9 +165,9 @@ impl UpstreamStatus {
     pub(crate) fn new(links: usize, topics: usize) -> Self {
         Self {
             wanted: AtomicUsize::new(0),
+            began: Instant::now(),
             links: Mutex::new(vec![LinkStatus::default(); links]),
             topics: Mutex::new(vec![TopicStatus::default(); topics]),
-            gaps: Mutex::default(),
         }
     }
 
@@ -196,22 +221,19 @@ impl UpstreamStatus {
         known.resize(topics, TopicStatus::default());
     }
 
-    /// Every topic that was lost and is not back, with the span so far.
-    pub fn gaps(&self) -> Vec<(TopicId, OpenGap)> {
-        lock(&self.gaps).iter().map(|(topic, gap)| (*topic, *gap)).collect()
-    }
-
     /// Whether at least one link is open.
     pub fn is_connected(&self) -> bool {
         lock(&self.links).iter().any(|link| matches!(link.state, LinkState::Open | LinkState::Held))
     }
 
     pub(super) fn set_link(&self, link: usize, state: LinkState) {
+        let second = self.second();
         let mut links = lock(&self.links);
         let status = &mut links[link];
         if status.state != state {
             if state == LinkState::Open && status.state == LinkState::Connecting {
                 status.connects += 1;
+                status.quietness.interrupted(second);
                 status.opened = Some(Instant::now());
             }
             if !matches!(state, LinkState::Open | LinkState::Held) {
@@ -221,19 +243,6 @@ impl UpstreamStatus {
             status.state = state;
             status.since = Some(Instant::now());
         }
-    }
-
-    /// Topics were lost while in force. Of one that was lost before and is not back, that goes on.
-    pub(crate) fn begin_gaps(&self, topics: impl Iterator<Item = TopicId>, gap: OpenGap) {
-        let mut gaps = lock(&self.gaps);
-        for topic in topics {
-            gaps.entry(topic).or_insert(gap);
-        }
-    }
-
-    /// A topic is in force: the span that it missed, if it did.
-    pub(super) fn end_gap(&self, topic: TopicId) -> Option<OpenGap> {
-        lock(&self.gaps).remove(&topic)
     }
 
     pub(super) fn update_link(&self, link: usize, update: impl FnOnce(&mut LinkStatus)) {
@@ -262,41 +271,58 @@ impl UpstreamStatus {
 
     /// A link no longer carries topics; those that are on another by now are left as they are.
     pub(super) fn leave_link(&self, link: usize, topics: &[TopicId]) {
+        let second = self.second();
         let mut topics_now = lock(&self.topics);
         for topic in topics {
             let now = &mut topics_now[topic.0 as usize];
             if now.link == Some(link) {
                 now.state = TopicState::Waiting;
                 now.link = None;
+                now.quietness.interrupted(second);
             }
         }
     }
 
-    /// Notes what came over a link in the last `seconds`: of its topics, and messages of any kind.
-    pub(super) fn note_messages(
-        &self,
-        link: usize,
-        counts: impl Iterator<Item = (TopicId, u32)>,
-        messages: u64,
-        seconds: f64,
-        now: UnixNanos,
-    ) {
+    /// Seconds that quiet is counted in.
+    fn second(&self) -> Second {
+        Second(u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// Notes what came over a link and of its topics. Gives what is silent.
+    pub(super) fn beat(&self, beat: &Beat, counts: impl Iterator<Item = (TopicId, u32)>) -> Silent {
+        let mut silent = Silent::default();
+        let second = self.second();
         let mut topics = lock(&self.topics);
         for (topic, messages) in counts {
             let status = &mut topics[topic.0 as usize];
             status.messages += u64::from(messages);
-            status.rate = smoothed(status.rate, f64::from(messages), seconds);
+            status.rate = smoothed(status.rate, f64::from(messages), beat.seconds);
             if messages > 0 {
-                status.last = Some(now);
+                status.last = Some(beat.now);
+                status.quietness.seen(second);
+            } else if beat.bounds.is_none() {
+                status.quietness.interrupted(second);
+            }
+            let Some(bounds) = beat.bounds.filter(|_| status.state == TopicState::Live) else { continue };
+            silent.judged += usize::from(status.quietness.threshold(second, bounds).is_some());
+            if let (Some(silence), Some(last)) = (status.quietness.silence(second, bounds), status.last) {
+                status.quietness.said(second);
+                silent.topics.push(SilentTopic { topic, silence, last });
             }
         }
         drop(topics);
-        self.update_link(link, |link| {
-            link.messages += messages;
+        self.update_link(beat.link, |link| {
+            link.messages += beat.messages;
             #[expect(clippy::cast_precision_loss, reason = "a rate is a float")]
-            let counted = messages as f64;
-            link.rate = smoothed(link.rate, counted, seconds);
+            let counted = beat.messages as f64;
+            link.rate = smoothed(link.rate, counted, beat.seconds);
+            match beat.bounds {
+                _ if beat.messages > 0 => link.quietness.seen(second),
+                Some(bounds) if link.topics > 0 => silent.link = link.quietness.silence(second, bounds),
+                _ => link.quietness.interrupted(second),
+            }
         });
+        silent
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice::circuits::Circuits;
 use sluice::clock::ReceivedClock;
 use sluice::config::{
     BatchSettings, JournalSettings, MonitorSettings, PoolSettings, QuarantineSettings, UpstreamSettings,
@@ -90,6 +91,7 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
         quarantine: identities.of("quarantine", OWN_DOMAIN),
         gaps: identities.of("gaps", OWN_DOMAIN),
         retries: identities.of("retries", OWN_DOMAIN),
+        coverage: identities.of("coverage", OWN_DOMAIN),
     };
     let wiring = Wiring {
         journal: Arc::new(journal),
@@ -97,6 +99,9 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
         clock: Arc::new(ReceivedClock::default()),
         batch: BatchSettings::default(),
         own,
+        circuits: Arc::new(Circuits::new(true, Vec::new())),
+        paces: Arc::default(),
+        ledger: Arc::default(),
     };
     // One thread for both, so that a link that does not give way takes the other's turn.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

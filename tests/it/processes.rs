@@ -384,7 +384,7 @@ pub(crate) fn stat(place: &Workplace) -> Value {
 }
 
 /// What the daemon journals of itself, by monitor.
-pub(crate) const OWN_MONITORS: [&str; 4] = ["gaps", "quarantine", "state", "metrics"];
+pub(crate) const OWN_MONITORS: [&str; 5] = ["gaps", "coverage", "quarantine", "state", "metrics"];
 
 /// The accounts of `sluice journal stat`, by monitor.
 pub(crate) fn accounts(place: &Workplace) -> BTreeMap<String, Account> {

@@ -207,6 +207,13 @@ fn after_kill_9_an_upstream_goes_on_from_its_last_durable_token_and_nothing_is_l
     assert_eq!(ids(&place), (0..feed.messages()).collect());
     assert!(feed.cursors()[0].is_none(), "the first time there is nothing to go on from");
 
+    let downtimes: Vec<Value> = serde_json::from_str(&json(&place, &["gaps", "--cause", "downtime"])).unwrap();
+    let (open, over): (Vec<_>, Vec<_>) = downtimes.iter().partition(|gap| gap["end"].is_null());
+    assert!(over.len() == 5 && over.iter().all(|gap| gap["filled"] == "resumed"), "of every kill: {downtimes:?}");
+    assert_eq!(open.len(), 1, "the stop's");
+    let unfilled = json(&place, &["gaps", "--unfilled", "--until", over[4]["end"].as_str().unwrap()]);
+    assert_eq!(unfilled, "[]\n", "what was missed came after all");
+
     let newest: Value = serde_json::from_str(&json(&place, &["checkpoint", "show"])).unwrap();
     let token = &newest["resume_tokens"][0];
     assert_eq!((token["upstream"].as_str(), token["topics"][0].as_str()), (Some("sky"), Some("posts")));
@@ -232,6 +239,7 @@ fn a_lost_link_goes_on_where_it_was_and_the_gap_says_so() {
     });
     let gap: Value = serde_json::from_str(gaps[0].payload.get()).unwrap();
     assert_eq!(gap["resumed_from"].as_str().map(str::to_owned), cursors[1].map(|cursor| cursor.to_string()));
+    assert_eq!(gap["filled"], "resumed");
     daemon.stop();
 }
 

@@ -232,6 +232,7 @@ fn metrics_are_valid_prometheus_text_with_units_in_their_names() {
     // Counts of what there is now, and positions, have no unit.
     let plain = [
         "sluice_links",
+        "sluice_gaps_open",
         "sluice_journal_durable_offset",
         "sluice_journal_writable",
         "sluice_dedupe_ids",

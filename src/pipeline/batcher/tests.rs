@@ -27,6 +27,7 @@ impl Link {
             quarantine: identities.of("quarantine", "_sluice"),
             gaps: identities.of("gaps", "_sluice"),
             retries: identities.of("retries", "_sluice"),
+            coverage: identities.of("coverage", "_sluice"),
         };
         let quarantine = QuarantineSettings::default();
         let hasher = IdHasher::new(1);
