@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -71,8 +72,9 @@ impl Provider {
         let state = Shared::default();
         let shared = Arc::clone(&state);
         runtime.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, rate, Arc::clone(&shared)));
+                connections.spawn(serve(stream, rate, Arc::clone(&shared)));
             }
         });
         Self { url, state, _runtime: runtime }

@@ -365,7 +365,7 @@ impl Keeper {
             reports: self.reports.0.clone(),
             permit,
         };
-        self.tasks.spawn(async move { (number, slot.run(stop).await) });
+        self.tasks.spawn(async move { (number, Box::pin(slot.run(stop)).await) });
     }
 
     fn wait_until(&mut self, number: SlotNumber, until: Instant) {
@@ -568,7 +568,7 @@ impl Keeper {
         bare |= !self.shared.limits.idle_links && open > 0 && open < self.links;
         self.uneven += 1;
         // A link that carries nothing protects nobody from the loss of the others.
-        if (open > 1 || bare) && (bare || self.uneven >= UNEVEN_LOOKS) {
+        if bare || open > 1 && self.uneven >= UNEVEN_LOOKS {
             self.uneven = 0;
             let steps = self.placement.rebalance(&rates, TOLERANCE);
             if !steps.is_empty() {

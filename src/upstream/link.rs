@@ -342,7 +342,9 @@ impl<'a> Link<'a> {
                 self.ask(&topics);
             }
             Order::Step(Step::Overlap { topics }) => {
-                topics.iter().for_each(|topic| self.batcher.mark_handover(*topic, true));
+                for topic in &topics {
+                    self.batcher.mark_handover(*topic, true);
+                }
             }
             Order::Step(Step::Alone { topics }) => {
                 for topic in &topics {

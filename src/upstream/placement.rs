@@ -432,6 +432,7 @@ impl Placement {
                 *load += weight(rates, number);
             }
         }
+        #[expect(clippy::cast_precision_loss, reason = "links are few")]
         let mean = loads.iter().map(|(_, load)| load).sum::<f64>() / loads.len().max(1) as f64;
         let Some((heaviest, most)) = loads.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1)) else {
             return Steps::new();
