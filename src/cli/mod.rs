@@ -15,6 +15,7 @@ mod health;
 mod journal;
 mod last;
 mod monitors;
+mod pool;
 mod print;
 mod quarantine;
 mod quarantine_retry;
@@ -52,6 +53,8 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are; stop and start them, put them to rest
     Monitors(monitors::Args),
+    /// Ask the running daemon how its links to each upstream are, and where topics are
+    Pool(pool::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
@@ -101,6 +104,7 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
             Self::Query(args) => args.run(context),

@@ -192,6 +192,7 @@ impl Checker<'_> {
         let durations = [
             (key("refused_wait"), pool.refused_wait),
             (quiet_min.clone(), pool.silence_min),
+            (key("shrink_after"), pool.shrink_after),
             (key("health_check_interval"), pool.health_check_interval),
             (key("pong_timeout"), pool.pong_timeout),
             (key("connect_timeout"), pool.connect_timeout),

@@ -146,6 +146,9 @@ pub struct PoolSettings {
     pub silence_max: Duration,
     /// Messages a second a link may carry on average before the pool grows.
     pub link_rate_max: u32,
+    /// How long the load must have been small before the pool shrinks.
+    #[serde(with = "units::duration")]
+    pub shrink_after: Duration,
 }
 
 /// `[batch]`
@@ -355,6 +358,9 @@ pub struct PoolOverrides {
     /// See [`PoolSettings::link_rate_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_rate_max: Option<u32>,
+    /// See [`PoolSettings::shrink_after`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub shrink_after: Option<Duration>,
 }
 
 /// `[monitors.NAME]`
@@ -539,6 +545,7 @@ impl Default for PoolSettings {
             silence_min: Duration::from_secs(30),
             silence_max: Duration::from_hours(1),
             link_rate_max: 20_000,
+            shrink_after: Duration::from_mins(1),
         }
     }
 }
@@ -561,6 +568,7 @@ impl PoolSettings {
             silence_min: own.silence_min.unwrap_or(self.silence_min),
             silence_max: own.silence_max.unwrap_or(self.silence_max),
             link_rate_max: own.link_rate_max.unwrap_or(self.link_rate_max),
+            shrink_after: own.shrink_after.unwrap_or(self.shrink_after),
         }
     }
 }

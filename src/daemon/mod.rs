@@ -9,6 +9,7 @@ mod journal_events;
 mod live_settings;
 mod operations;
 mod own_events;
+mod pool_rows;
 mod retry;
 mod shedding;
 mod snapshot;

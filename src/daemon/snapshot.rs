@@ -130,7 +130,7 @@ fn watched_of(topics: &[StandingTopic]) -> Vec<WatchedRecord> {
     records.collect()
 }
 
-fn stuck_topics_of(Watched { roster, status }: &Watched) -> Vec<TopicRecord> {
+fn stuck_topics_of(Watched { roster, status, .. }: &Watched) -> Vec<TopicRecord> {
     let states = status.topics();
     let stuck = roster.topics.iter().zip(&states).filter_map(|(topic, state)| {
         let reason = match state {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_what_is_missing_now_for_each_monitor_that_wants_it() {
         let (watched, own) = watching();
-        let Watched { roster, status } = &watched.now()[0];
+        let Watched { roster, status, .. } = &watched.now()[0];
         roster.monitors[0].totals.add(Counts { messages: 5, control: 1, quarantined: 1 });
         roster.monitors[0].totals.add_repeat();
         let start = UnixNanos(1_723_161_255_000_000_000);

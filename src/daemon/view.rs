@@ -16,6 +16,7 @@ use super::troubles::Troubles;
 use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
+use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
@@ -27,8 +28,8 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, Refusal,
-    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
+    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -182,11 +183,9 @@ impl DaemonView {
 
     /// Brings metrics up to date, and lets the window forget.
     pub(super) fn tend(&self) {
-        const STATES: [LinkState; 5] =
-            [LinkState::Idle, LinkState::Connecting, LinkState::Open, LinkState::Held, LinkState::Waiting];
         let now = Instant::now();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for Watched { roster, status } in self.watched.now() {
+        for Watched { roster, status, .. } in self.watched.now() {
             let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity, &monitor.totals));
             for (identity, totals) in monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]) {
                 let followed = followed.entry(Arc::clone(&identity.name)).or_insert_with(|| Followed {
@@ -198,10 +197,14 @@ impl DaemonView {
                 followed.troubles.look(&identity.name, &totals, now);
             }
             let links = status.links();
-            for state in STATES {
+            for state in LinkState::ALL {
                 let count = links.iter().filter(|link| link.state == state).count();
                 UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
             }
+            links
+                .iter()
+                .enumerate()
+                .for_each(|(number, link)| UpstreamMetrics::set_link(&roster.upstream, number, link));
         }
         drop(followed);
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
@@ -278,7 +281,7 @@ impl View for DaemonView {
             .watched
             .now()
             .iter()
-            .map(|Watched { roster, status }| {
+            .map(|Watched { roster, status, .. }| {
                 // Where nobody takes anything for now there is no link, and that is as it should be.
                 if status.wanted() == 0 && roster.monitors.iter().all(|monitor| monitor.pause.is_some()) {
                     return (roster.upstream.clone(), "resting");
@@ -387,6 +390,15 @@ impl View for DaemonView {
         self.circuits.hold(hold, "an operator")
     }
 
+    fn pool(&self, upstream: Option<&str>, topics: bool) -> Vec<PoolRow> {
+        let circuits = self.circuits.rows();
+        let circuit = |name: &str| circuits.iter().find(|row| row.kind == CircuitKind::Upstream && row.name == name);
+        let mut watched = self.watched.now();
+        watched.retain(|watched| upstream.is_none_or(|name| name == watched.roster.upstream));
+        let row = |watched: &Watched| watched.pool_row(circuit(&watched.roster.upstream).map(|row| row.state), topics);
+        watched.iter().map(row).collect()
+    }
+
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
         self.works.checkpoints()
     }
@@ -444,7 +456,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let mut rows = Vec::new();
-        for Watched { roster, status } in self.watched.now() {
+        for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
             let link_error = status.links().iter().find_map(|link| {
                 (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?

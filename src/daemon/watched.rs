@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::figures::UpstreamFigures;
+use crate::dialect::Limits;
 use crate::monitor::roster::Roster;
 use crate::upstream::{LinkState, UpstreamControl, UpstreamStatus};
 
@@ -12,6 +13,7 @@ use crate::upstream::{LinkState, UpstreamControl, UpstreamStatus};
 pub(super) struct Watched {
     pub(super) roster: Arc<Roster>,
     pub(super) status: Arc<UpstreamStatus>,
+    pub(super) limits: Limits,
 }
 
 impl Watched {
@@ -35,7 +37,11 @@ pub(super) struct WatchedList(Mutex<BTreeMap<String, UpstreamControl>>);
 impl WatchedList {
     /// All that there are now.
     pub(super) fn now(&self) -> Vec<Watched> {
-        let watched = |control: &UpstreamControl| Watched { roster: control.roster(), status: control.status() };
+        let watched = |control: &UpstreamControl| Watched {
+            roster: control.roster(),
+            status: control.status(),
+            limits: control.limits(),
+        };
         self.lock().values().map(watched).collect()
     }
 

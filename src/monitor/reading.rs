@@ -56,6 +56,8 @@ struct State {
     live: Vec<bool>,
     /// Messages since they were last asked for, by topic.
     messages: Vec<u32>,
+    /// By topic.
+    ids: Vec<IdsSeen>,
     news: Vec<SubscriptionNews>,
     /// Whether the upstream announced that it will close the link.
     closing: bool,
@@ -63,6 +65,34 @@ struct State {
     unreadable: u64,
     /// Whether frames for the quarantine are kept up to a rate only.
     rationed: bool,
+}
+
+/// Whether the events of a topic have ids, as far as the rules of its monitors leave that open: a preset has rules for many kinds of
+/// messages, of which a topic brings few.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IdsSeen {
+    with: bool,
+    without: bool,
+}
+
+impl IdsSeen {
+    fn note(&mut self, id: CandidateId) {
+        match id {
+            CandidateId::None => self.without = true,
+            CandidateId::PayloadHash | CandidateId::Pieces { .. } => self.with = true,
+        }
+    }
+
+    /// This, and what was seen elsewhere.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { with: self.with || other.with, without: self.without || other.without }
+    }
+
+    /// Whether events came, and every one had an id.
+    pub fn all(self) -> bool {
+        self.with && !self.without
+    }
 }
 
 /// What could not be read.
@@ -96,6 +126,7 @@ impl Reading {
             id_text: IdText::default(),
             live: vec![false; roster.topics.len()],
             messages: vec![0; roster.topics.len()],
+            ids: vec![IdsSeen::default(); roster.topics.len()],
             news: Vec::new(),
             closing: false,
             unreadable: 0,
@@ -110,6 +141,9 @@ impl Reading {
         self.state.burst = Burst::new(roster.monitors.len());
         self.state.live.resize(roster.topics.len(), false);
         self.state.messages.resize(roster.topics.len(), 0);
+        // Its rules may be others now.
+        self.state.ids.clear();
+        self.state.ids.resize(roster.topics.len(), IdsSeen::default());
         self.roster = roster;
     }
 
@@ -123,6 +157,11 @@ impl Reading {
     /// How many messages of a topic came since the last call.
     pub fn take_messages(&mut self, topic: TopicId) -> u32 {
         std::mem::take(&mut self.state.messages[topic.0 as usize])
+    }
+
+    /// Whether the events of a topic had ids so far.
+    pub fn ids_seen(&self, topic: TopicId) -> IdsSeen {
+        self.state.ids[topic.0 as usize]
     }
 
     /// Begins a burst that is received `now`.
@@ -370,7 +409,12 @@ impl State {
             None => None,
         };
         let payload = scanned.text(payload_span);
-        let id = self.read_id(&roster.routes[route as usize], roster, rule, &scanned, payload_span)?;
+        let by = &roster.routes[route as usize];
+        let id = self.read_id(by, roster, rule, &scanned, payload_span)?;
+        // A monitor that overlaps in any case has no say.
+        if !roster.monitors[by.monitor as usize].overlaps {
+            self.ids[by.topic.0 as usize].note(id.0);
+        }
         self.burst.add(route, payload, event_time, id, key);
         Ok(())
     }

@@ -368,7 +368,7 @@ impl Batcher {
             key: candidate.key.map(|piece| part_of(burst, piece)),
             hash,
             conflict,
-            handover: !self.handed_over.is_empty() && self.handed_over.contains(&candidate.route),
+            handover: candidate.id == CandidateId::None && self.handed_over.contains(&candidate.route),
         });
     }
 

@@ -8,6 +8,7 @@ mod journal;
 mod metrics;
 mod monitors;
 mod operations;
+mod pool;
 mod quarantine;
 mod serve;
 mod settings;
@@ -19,6 +20,7 @@ pub use health::{Health, HealthState};
 pub use journal::{JournalRow, RetentionRow};
 pub use monitors::MonitorRow;
 pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
+pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use serve::{ServerError, View, listen, serve};
 pub use settings::{

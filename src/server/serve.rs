@@ -16,6 +16,7 @@ use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
@@ -50,6 +51,8 @@ pub trait View: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
+    /// How its pools are, or that of one upstream; `topics`: with each topic.
+    fn pool(&self, upstream: Option<&str>, topics: bool) -> Vec<PoolRow>;
     /// How its journal is.
     fn journal(&self) -> JournalRow;
     /// Parses quarantined frames again. Blocking.
@@ -153,6 +156,7 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
+        .route("/api/v1/pool", get(pool::pool))
         .route("/api/v1/gaps", get(gaps::gaps))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))

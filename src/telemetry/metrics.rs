@@ -15,6 +15,7 @@ use crate::monitor::ledger::GapFigures;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{SinkRow, SinkState};
+use crate::upstream::{LinkState, LinkStatus};
 
 const MESSAGES: &str = "sluice_messages_total";
 const EVENTS: &str = "sluice_events_total";
@@ -28,6 +29,11 @@ const FRAME_BYTES: &str = "sluice_received_bytes_total";
 const LINKS: &str = "sluice_links";
 const LINK_CONNECTS: &str = "sluice_link_connects_total";
 const LINK_FAILURES: &str = "sluice_link_failures_total";
+const LINK_MESSAGES: &str = "sluice_link_messages_total";
+const LINK_STATE: &str = "sluice_link_state";
+const LINK_TOPICS: &str = "sluice_link_topics";
+const LINK_LATENCY: &str = "sluice_link_latency_seconds";
+const LINK_AGE: &str = "sluice_link_age_seconds";
 const SILENT_TOPICS: &str = "sluice_topics_silent_total";
 const LINKS_REPLACED: &str = "sluice_links_replaced_total";
 const LINK_PING: &str = "sluice_link_ping_seconds";
@@ -136,7 +142,12 @@ fn describe() {
     describe_counter!(FRAMES, "Data frames that came over an upstream's links");
     describe_counter!(FRAME_BYTES, Unit::Bytes, "Bytes of data frames that came over an upstream's links");
     describe_gauge!(LINKS, "Links by what they are doing");
-    describe_counter!(LINK_CONNECTS, "Connections opened");
+    describe_counter!(LINK_CONNECTS, "Connections opened, by link");
+    describe_counter!(LINK_MESSAGES, "Data frames that came over a link");
+    describe_gauge!(LINK_STATE, "1 for the state that a link is in, 0 for the others");
+    describe_gauge!(LINK_TOPICS, "Topics placed on a link");
+    describe_gauge!(LINK_LATENCY, Unit::Seconds, "Time from a link's last ping to its answer");
+    describe_gauge!(LINK_AGE, Unit::Seconds, "How long a link's connection has been open");
     describe_counter!(LINK_FAILURES, "Connections lost or not opened, by cause");
     describe_counter!(SILENT_TOPICS, "Topics of which nothing came for longer than is usual, asked for anew");
     describe_counter!(LINKS_REPLACED, "Links replaced before they failed, by cause");
@@ -253,7 +264,6 @@ pub struct UpstreamMetrics {
     upstream: String,
     frames: Counter,
     bytes: Counter,
-    connects: Counter,
     ping: Histogram,
     refused: Counter,
 }
@@ -266,7 +276,6 @@ impl UpstreamMetrics {
             upstream: upstream.to_owned(),
             frames: counter!(FRAMES, &labels),
             bytes: counter!(FRAME_BYTES, &labels),
-            connects: counter!(LINK_CONNECTS, &labels),
             ping: metrics::histogram!(LINK_PING, &labels),
             refused: counter!(REFUSED, &labels),
         }
@@ -279,8 +288,13 @@ impl UpstreamMetrics {
     }
 
     /// A connection was opened.
-    pub fn connected(&self) {
-        self.connects.increment(1);
+    pub fn connected(&self, link: usize) {
+        counter!(LINK_CONNECTS, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(1);
+    }
+
+    /// Data frames came over a link. Once a second.
+    pub fn link_messages(&self, link: usize, messages: u64) {
+        counter!(LINK_MESSAGES, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(messages);
     }
 
     /// A connection was lost, or did not come about.
@@ -312,6 +326,20 @@ impl UpstreamMetrics {
     pub fn set_links(upstream: &str, state: &'static str, links: usize) {
         #[expect(clippy::cast_precision_loss, reason = "links are few")]
         gauge!(LINKS, "upstream" => upstream.to_owned(), "state" => state).set(links as f64);
+    }
+
+    /// How a link is. What is not known is not a number.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set_link(upstream: &str, number: usize, link: &LinkStatus) {
+        let labels = [("upstream", upstream.to_owned()), ("link", number.to_string())];
+        for state in LinkState::ALL {
+            let [of_upstream, of_link] = labels.clone();
+            let labels = [of_upstream, of_link, ("state", state.name().to_owned())];
+            gauge!(LINK_STATE, &labels).set(if state == link.state { 1.0 } else { 0.0 });
+        }
+        gauge!(LINK_TOPICS, &labels).set(link.topics as f64);
+        gauge!(LINK_LATENCY, &labels).set(link.latency.map_or(f64::NAN, |latency| latency.as_secs_f64()));
+        gauge!(LINK_AGE, &labels).set(link.opened.map_or(f64::NAN, |opened| opened.elapsed().as_secs_f64()));
     }
 }
 

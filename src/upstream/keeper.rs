@@ -35,10 +35,9 @@ const TOLERANCE: f64 = 0.4;
 /// So many looks in a row must find links uneven, so that a burst moves nothing. Source: a guess.
 const UNEVEN_LOOKS: u32 = 10;
 
-/// So many looks in a row must find a pool too small, or so many too large. Source: a guess; opening is cheap, and closing what
-/// is wanted again soon is not.
+/// So many looks in a row must find a pool too small. Source: a guess; opening is cheap, and closing what is wanted again soon is
+/// not, so that a pool that is too large is looked at for longer: `pool.shrink_after`.
 const CROWDED_LOOKS: u32 = 3;
-const ROOMY_LOOKS: u32 = 60;
 
 /// A link that is to be replaced is closed after this, though there may be topics for which nobody has room. Source: a guess.
 const REPLACE_WITHIN: Duration = Duration::from_mins(1);
@@ -102,7 +101,8 @@ pub(super) struct Keeper {
     links: usize,
     uneven: u32,
     crowded: u32,
-    roomy: u32,
+    /// Since when every look has found the pool too large.
+    roomy: Option<Instant>,
 }
 
 impl Keeper {
@@ -125,7 +125,7 @@ impl Keeper {
             links: 0,
             uneven: 0,
             crowded: 0,
-            roomy: 0,
+            roomy: None,
             shared,
             connections,
             wanted,
@@ -549,8 +549,16 @@ impl Keeper {
     /// Looks at loads: grows and shrinks the pool, and evens links out.
     fn look(&mut self) {
         let rates = self.shared.status.topic_rates();
+        self.placement.know_ids(self.shared.status.topics_with_ids());
         self.grow_or_shrink();
         self.empty_replaced();
+        // What was on its way to a link when that was to be emptied has arrived there, and what found no room may find it now.
+        for number in 0..self.slots.len() {
+            if self.slots[number].closing && self.placement.count(number) > 0 {
+                let steps = self.placement.empty(number);
+                self.order(steps);
+            }
+        }
         let (mut open, mut bare) = (0, false);
         for number in 0..self.links {
             if matches!(self.slots[number].doing, Doing::Busy { open: true, .. }) {
@@ -586,13 +594,15 @@ impl Keeper {
         });
         let max = if self.shared.limits.idle_links { self.slots.len() } else { self.slots.len().min(wanted) };
         self.crowded = if rate > rate_max * links && all_open { self.crowded + 1 } else { 0 };
-        self.roomy = if self.links > needed && rate < rate_max * fewer * SHRINK_TO { self.roomy + 1 } else { 0 };
+        let now = Instant::now();
+        let roomy = self.links > needed && rate < rate_max * fewer * SHRINK_TO;
+        self.roomy = roomy.then(|| self.roomy.unwrap_or(now));
         if self.crowded >= CROWDED_LOOKS && self.links < max {
             self.crowded = 0;
             tracing::info!(upstream = %self.shared.name, links = self.links + 1, rate = rate.round(), "the pool grows");
             self.set_links(self.links + 1);
-        } else if self.roomy >= ROOMY_LOOKS {
-            self.roomy = 0;
+        } else if self.roomy.is_some_and(|since| now - since >= self.shared.pool.shrink_after) {
+            self.roomy = None;
             tracing::info!(upstream = %self.shared.name, links = self.links - 1, rate = rate.round(), "the pool shrinks");
             self.set_links(self.links - 1);
         }
@@ -643,7 +653,7 @@ impl Connecting {
         };
         permit.succeeded();
         shared.status.set_link(number, LinkState::Open);
-        shared.metrics.connected();
+        shared.metrics.connected(number);
         tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
         if let Some(ResumePoint { point, .. }) = &resume {
             tracing::info!(upstream = %shared.name, link = number, point, "asked to go on from there");

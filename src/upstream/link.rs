@@ -758,6 +758,8 @@ impl<'a> Link<'a> {
             now: shared.clock.stamp(),
             bounds: (!held).then(|| QuietBounds::new(&shared.pool)),
         };
+        shared.status.note_ids(subscriptions.carried().map(|topic| (topic, reading.ids_seen(topic))));
+        shared.metrics.link_messages(beat.link, beat.messages);
         let counts = subscriptions.carried().map(|topic| (topic, reading.take_messages(topic)));
         let silent = shared.status.beat(&beat, counts);
         self.health.frames(now, beat.messages, self.reading.take_unreadable());

@@ -75,7 +75,10 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Placement {
     homes: Vec<Home>,
+    /// Topics that may overlap, whatever comes of them.
     overlaps: Vec<bool>,
+    /// Topics that may overlap since all that came of them has ids.
+    with_ids: Vec<bool>,
     slots: Vec<Slot>,
     per_slot: usize,
 }
@@ -129,9 +132,20 @@ impl Placement {
         Self {
             homes: Vec::new(),
             overlaps: Vec::new(),
+            with_ids: Vec::new(),
             slots: vec![Slot::default(); slots],
             per_slot: per_slot.max(1) as usize,
         }
+    }
+
+    /// Of which topics all events had ids so far, by number.
+    pub(super) fn know_ids(&mut self, with_ids: Vec<bool>) {
+        self.with_ids = with_ids;
+    }
+
+    fn overlaps(&self, topic: TopicId) -> bool {
+        let is = |flags: &[bool]| flags.get(topic.0 as usize) == Some(&true);
+        is(&self.overlaps) || is(&self.with_ids)
     }
 
     /// Whether topics may be given to a slot.
@@ -362,7 +376,7 @@ impl Placement {
             if !self.slots[from].open {
                 self.home(*topic, Home::On(to));
                 steps.add(to, TAKE, *topic);
-            } else if self.overlaps[topic.0 as usize] {
+            } else if self.overlaps(*topic) {
                 self.home(*topic, Home::Joining { from, to });
                 steps.add(from, OVERLAP, *topic);
                 steps.add(to, TAKE_OVERLAPPING, *topic);
@@ -431,7 +445,7 @@ impl Placement {
             return Steps::new();
         }
         let mut movable: Vec<TopicId> =
-            self.resting_on(heaviest).into_iter().filter(|topic| self.overlaps[topic.0 as usize]).collect();
+            self.resting_on(heaviest).into_iter().filter(|topic| self.overlaps(*topic)).collect();
         // The heaviest first, so that few are moved.
         movable.sort_by(|one, other| weight(rates, other.0 as usize).total_cmp(&weight(rates, one.0 as usize)));
         for topic in movable {

@@ -125,6 +125,7 @@ pub struct Upstream {
 pub struct UpstreamControl {
     status: Arc<UpstreamStatus>,
     dialect: Arc<dyn Dialect>,
+    limits: Limits,
     wanted: watch::Sender<Arc<Roster>>,
 }
 
@@ -134,7 +135,8 @@ impl UpstreamControl {
     pub(crate) fn idle(links: usize, dialect: Arc<dyn Dialect>, roster: Arc<Roster>) -> Self {
         let status = UpstreamStatus::new(links, roster.topics.len());
         status.set_wanted(links);
-        Self { status: Arc::new(status), dialect, wanted: watch::Sender::new(roster) }
+        let limits = dialect.limits();
+        Self { status: Arc::new(status), dialect, limits, wanted: watch::Sender::new(roster) }
     }
 
     /// How it stands, now and later.
@@ -145,6 +147,11 @@ impl UpstreamControl {
     /// How it speaks.
     pub fn dialect(&self) -> Arc<dyn Dialect> {
         Arc::clone(&self.dialect)
+    }
+
+    /// What it allows.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Who watches it: the generation that was wanted last.
@@ -221,8 +228,13 @@ impl Upstream {
 
     /// How it is seen and steered, now and later.
     pub fn control(&self) -> UpstreamControl {
-        let Shared { status, dialect, .. } = &*self.shared;
-        UpstreamControl { status: Arc::clone(status), dialect: Arc::clone(dialect), wanted: self.wanted.clone() }
+        let Shared { status, dialect, limits, .. } = &*self.shared;
+        UpstreamControl {
+            status: Arc::clone(status),
+            dialect: Arc::clone(dialect),
+            limits: *limits,
+            wanted: self.wanted.clone(),
+        }
     }
 
     /// Keeps its links open until `stop` is given; what was read before is then in the journal's hands.

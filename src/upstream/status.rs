@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::quietness::{QuietBounds, Quietness, Second, Silence};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
+use crate::monitor::reading::IdsSeen;
 
 /// What a link is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +28,9 @@ pub enum LinkState {
 }
 
 impl LinkState {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Connecting, Self::Open, Self::Held, Self::Waiting];
+
     /// For people, metrics and programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -109,6 +113,8 @@ pub struct TopicStatus {
     pub rate: f64,
     /// When the last one came, to the second.
     pub last: Option<UnixNanos>,
+    /// Whether its events had ids.
+    pub ids: IdsSeen,
     /// What is usual for it.
     pub(super) quietness: Quietness,
 }
@@ -192,6 +198,20 @@ impl UpstreamStatus {
     /// Messages a second of every topic, by [`TopicId`].
     pub(super) fn topic_rates(&self) -> Vec<f64> {
         lock(&self.topics).iter().map(|topic| topic.rate).collect()
+    }
+
+    /// Whether all events of a topic had ids, by [`TopicId`].
+    pub(super) fn topics_with_ids(&self) -> Vec<bool> {
+        lock(&self.topics).iter().map(|topic| topic.ids.all()).collect()
+    }
+
+    /// Notes whether events of topics had ids.
+    pub(super) fn note_ids(&self, seen: impl Iterator<Item = (TopicId, IdsSeen)>) {
+        let mut topics = lock(&self.topics);
+        for (topic, seen) in seen {
+            let ids = &mut topics[topic.0 as usize].ids;
+            *ids = ids.and(seen);
+        }
     }
 
     /// Makes room for the topics of a roster's next generation.

@@ -28,6 +28,7 @@ mod losses;
 mod nats;
 mod nats_server;
 mod older_files;
+mod placement;
 mod pool;
 mod postgres;
 mod postgres_server;

@@ -151,6 +151,10 @@ impl Feed {
         said.lines().find_map(|line| line.strip_prefix("stopped: ")).expect("the last word").to_owned()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     pub(crate) fn kill(mut self) {
         self.process.signal(Signal::KILL);
         self.process.end();

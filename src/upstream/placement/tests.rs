@@ -77,6 +77,40 @@ fn a_lost_links_topics_go_to_the_others_as_far_as_they_have_room() {
 }
 
 #[test]
+fn a_topic_all_of_whose_events_had_ids_overlaps_though_not_all_rules_have_one() {
+    let rules = "event = [{ when = { \"/a\" = true }, id = \"/id\" }, { key = \"/k\" }]";
+    let roster = roster(&[&topics(rules, &["a", "b"])], None);
+    let mut placement = placed(2, 10, &roster);
+    placement.know_ids(vec![true, false]);
+    assert_eq!(placement.topics_of(0).0, ids(&[0]));
+    let steps = placement.empty(0);
+    assert_eq!(steps[0], (0, Step::Overlap { topics: ids(&[0]) }));
+    let steps = placement.empty(1);
+    assert_eq!(steps, [], "there is no other to go to");
+    placement.set_usable(0, true);
+    let steps = placement.empty(1);
+    assert_eq!(steps, [(1, Step::Drop { topics: ids(&[1]), why: DropReason::Moved })]);
+}
+
+#[test]
+fn what_was_on_its_way_to_a_link_that_is_emptied_goes_when_it_is_emptied_again() {
+    let roster = roster(&[&topics(WITH_IDS, &["a", "b", "c"])], None);
+    let mut placement = placed(3, 10, &roster);
+    placement.empty(0);
+    assert_eq!(placement.topics_of(1).1, ids(&[0]), "it joins the next one");
+    assert_eq!(
+        placement.empty(1),
+        [(1, Step::Overlap { topics: ids(&[1]) }), (2, Step::Take { topics: ids(&[1]), overlapping: true }),]
+    );
+    placement.up(1, &ids(&[0]));
+    placement.left(0, &ids(&[0]));
+    assert_eq!(
+        placement.empty(1),
+        [(1, Step::Overlap { topics: ids(&[0]) }), (2, Step::Take { topics: ids(&[0]), overlapping: true }),]
+    );
+}
+
+#[test]
 fn a_topic_with_ids_overlaps_and_one_without_ends_before_it_begins() {
     let lines = [topics(WITH_IDS, &["a"]), topics(WITHOUT_IDS, &["b"])];
     let roster = roster(&[&lines[0], &lines[1]], None);
