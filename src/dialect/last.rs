@@ -23,8 +23,8 @@ impl<K: Clone, V> Last<K, V> {
         {
             return Arc::clone(made);
         }
-        let made = Arc::new(make());
-        *last = Some((key.clone(), Arc::clone(&made)));
-        made
+        let fresh = Arc::new(make());
+        *last = Some((key.clone(), Arc::clone(&fresh)));
+        fresh
     }
 }

@@ -365,6 +365,7 @@ impl Keeper {
             reports: self.reports.0.clone(),
             permit,
         };
+        // A link's state is large, and would be part of each task that waits for it.
         self.tasks.spawn(async move { (number, Box::pin(slot.run(stop)).await) });
     }
 
@@ -568,7 +569,7 @@ impl Keeper {
         bare |= !self.shared.limits.idle_links && open > 0 && open < self.links;
         self.uneven += 1;
         // A link that carries nothing protects nobody from the loss of the others.
-        if bare || open > 1 && self.uneven >= UNEVEN_LOOKS {
+        if bare || (open > 1 && self.uneven >= UNEVEN_LOOKS) {
             self.uneven = 0;
             let steps = self.placement.rebalance(&rates, TOLERANCE);
             if !steps.is_empty() {

@@ -125,6 +125,22 @@ fn resumed(
     topics.iter().filter_map(move |topic| Some((*topic, Arc::clone(from.as_ref()?))))
 }
 
+/// A ping that is not answered.
+#[derive(Debug)]
+struct Ping {
+    token: u64,
+    queued: Instant,
+    /// None: the pace of sending holds it up.
+    sent: Option<Instant>,
+}
+
+impl Ping {
+    /// When it should have been answered. A peer that does not even take it in three times that is not reading.
+    fn deadline(&self, limit: Duration) -> Instant {
+        self.sent.map_or(self.queued + limit * 3, |sent| sent + limit)
+    }
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -153,6 +169,7 @@ pub(super) struct Link<'a> {
     requests: VecDeque<Message>,
     unflushed: bool,
     pace: SendPace,
+    last_sent: Sending,
     health: LinkHealth,
     /// Whether the keeper was told that it should be replaced.
     told_sick: bool,
@@ -165,13 +182,13 @@ pub(super) struct Link<'a> {
     frames: u64,
     frame_bytes: u64,
     next_ping: Instant,
-    ping: Option<(u64, Instant)>,
+    ping: Option<Ping>,
     pings: u64,
     next_keep_alive: Option<Instant>,
     received: UnixNanos,
     /// What the upstream said when it closed the connection.
     closed_by: Option<String>,
-    /// When the last frame came, or the answer to a ping: whatever was sent before it has been read.
+    /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
@@ -210,6 +227,7 @@ impl<'a> Link<'a> {
             requests: VecDeque::new(),
             unflushed: false,
             pace: SendPace::new(&shared.limits),
+            last_sent: Sending::Other,
             health: LinkHealth::new(now, shared.limits.max_age, fastrand::f64()),
             told_sick: false,
             waiting: VecDeque::new(),
@@ -342,8 +360,8 @@ impl<'a> Link<'a> {
                 self.ask(&topics);
             }
             Order::Step(Step::Overlap { topics }) => {
-                for topic in &topics {
-                    self.batcher.mark_handover(*topic, true);
+                for topic in topics {
+                    self.batcher.mark_handover(topic, true);
                 }
             }
             Order::Step(Step::Alone { topics }) => {
@@ -512,8 +530,13 @@ impl<'a> Link<'a> {
             }
             let queue = if sending == Sending::Other { &mut self.outgoing } else { &mut self.requests };
             let Some(message) = queue.pop_front() else { break };
+            let now = Instant::now();
+            if let (Message::Ping(_), Some(ping)) = (&message, &mut self.ping) {
+                ping.sent = Some(now);
+            }
             Pin::new(&mut *socket).start_send(message)?;
-            self.pace.sent(sending, Instant::now());
+            self.pace.sent(sending, now);
+            self.last_sent = sending;
             self.unflushed = true;
             sent = true;
         }
@@ -535,6 +558,8 @@ impl<'a> Link<'a> {
             (!queue.is_empty()).then(|| (sending, self.pace.next_at(sending, now)))
         };
         match (due(&self.outgoing, Sending::Other), due(&self.requests, Sending::Subscription)) {
+            // Both at once take turns, so that neither has to wait for an end of the other.
+            (Some((_, None)), Some(request @ (_, None))) if self.last_sent == Sending::Other => Some(request),
             (Some(other), Some(request)) => Some(if other.1 <= request.1 { other } else { request }),
             (other, request) => other.or(request),
         }
@@ -561,11 +586,10 @@ impl<'a> Link<'a> {
 
     fn pong(&mut self, payload: &[u8]) {
         // Any other pong answers no ping of ours and proves nothing about this moment.
-        if let Some((token, at)) = self.ping
+        if let Some(Ping { token, sent: Some(at), .. }) = self.ping
             && payload == token.to_le_bytes()
         {
             self.ping = None;
-            self.last_seen = Some(self.received);
             let latency = at.elapsed();
             self.shared.metrics.ping_answered(latency);
             self.health.pong(latency);
@@ -687,8 +711,8 @@ impl<'a> Link<'a> {
     /// Whatever time has brought.
     fn tick(&mut self, now: Instant) -> Option<LinkEnd> {
         self.close_if_due(now);
-        if let Some((_, at)) = self.ping {
-            if now >= at + self.shared.pool.pong_timeout {
+        if let Some(ping) = &self.ping {
+            if now >= ping.deadline(self.shared.pool.pong_timeout) {
                 let limit = self.shared.pool.pong_timeout;
                 return Some(LinkEnd::Lost {
                     reason: format!("it did not answer a ping within {limit:?}"),
@@ -702,7 +726,7 @@ impl<'a> Link<'a> {
                 // Its pings lie unread; an unasked pong tells it that we are still here.
                 self.outgoing.push_back(Message::Pong(Vec::new().into()));
             } else {
-                self.ping = Some((self.pings, now));
+                self.ping = Some(Ping { token: self.pings, queued: now, sent: None });
                 self.outgoing.push_back(Message::Ping(self.pings.to_le_bytes().to_vec().into()));
             }
         }
@@ -804,8 +828,8 @@ impl<'a> Link<'a> {
     fn set_timer(&mut self, timer: Pin<&mut Sleep>) {
         let next_check = self.subscriptions.next_check();
         let mut next = self.next_ping;
-        if let Some((_, at)) = self.ping {
-            next = at + self.shared.pool.pong_timeout;
+        if let Some(ping) = &self.ping {
+            next = ping.deadline(self.shared.pool.pong_timeout);
         }
         let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
         sooner(Some(self.next_beat));

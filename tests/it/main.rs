@@ -24,6 +24,7 @@ mod half_open;
 mod journal;
 mod journal_tools;
 mod ledger;
+mod losses;
 mod nats;
 mod nats_server;
 mod older_files;
