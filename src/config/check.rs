@@ -12,7 +12,9 @@ use super::key::KeyPath;
 use super::limits::LimitOverrides;
 use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
-use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
+use super::settings::{
+    EventRuleSettings, MonitorSettings, PoolSettings, SequencePer, SequenceSettings, SequenceTable, Settings,
+};
 use super::units::{ByteSize, show_duration};
 
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
@@ -344,8 +346,33 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&id.index(index));
             self.pointer(&if listed { id.index(index) } else { id.clone() }, part, Reach::Frame);
         }
+        if let Some(sequence) = &rule.sequence {
+            self.sequence(&path.key("sequence"), sequence, rule);
+        }
         if rule.time_optional && rule.time.is_none() && !rule.ignore {
             self.refuse(&path.key("time_optional"), true, "says nothing without `time`");
+        }
+    }
+
+    fn sequence(&mut self, path: &KeyPath, sequence: &SequenceSettings, rule: &EventRuleSettings) {
+        let table = match sequence {
+            SequenceSettings::Value(pointer) => return self.pointer(path, pointer, Reach::Frame),
+            SequenceSettings::Table(table) => table,
+        };
+        let SequenceTable { value, previous, first, last, per } = table;
+        let pointers = [("value", value), ("previous", previous), ("first", first), ("last", last)];
+        for (key, pointer) in pointers {
+            if let Some(pointer) = pointer {
+                self.pointer(&path.key(key), pointer, Reach::Frame);
+            }
+        }
+        let given: Vec<&str> = pointers.iter().filter(|(_, pointer)| pointer.is_some()).map(|(key, _)| *key).collect();
+        if !matches!(given.as_slice(), ["value"] | ["value", "previous"] | ["first", "last"]) {
+            let shown = if given.is_empty() { String::from("none of them") } else { given.join(", ") };
+            self.refuse(path, shown, "must have `value`, or `value` and `previous`, or `first` and `last`");
+        }
+        if *per == SequencePer::Key && rule.key.is_none() {
+            self.refuse(&path.key("per"), "\"key\"", "says nothing without `key`");
         }
     }
 

@@ -422,6 +422,55 @@ pub struct EventRuleSettings {
     /// A message without its event time is taken all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub time_optional: bool,
+    /// Where the feed numbers its messages; absent: nobody can tell what did not come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceSettings>,
+}
+
+/// Where a message says which numbers of a sequence it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a pointer, or a table with `value`, with `first` and `last`, or with `value` and `previous`"
+)]
+pub enum SequenceSettings {
+    /// Pointer of a number that counts up by one.
+    Value(String),
+    /// More than that.
+    Table(SequenceTable),
+}
+
+/// A sequence that is more than one number that counts up by one for each topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SequenceTable {
+    /// Pointer of the message's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Pointer of the number of the message before it, where they do not count up by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// Pointer of the first of several numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Pointer of the last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// What has a sequence of its own.
+    pub per: SequencePer,
+}
+
+/// What has a sequence of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequencePer {
+    /// A topic.
+    #[default]
+    Topic,
+    /// A key within a topic.
+    Key,
+    /// A connection, over all topics.
+    Link,
 }
 
 /// What a pointer of `when` must find.

@@ -37,6 +37,7 @@ use crate::journal::{
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
+use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{crash_grace, read_standing};
@@ -208,8 +209,14 @@ impl Daemon {
         };
         let ledger = Arc::new(ledger);
         let ledger_identities = LedgerIdentities { gaps: Arc::clone(&own.gaps), coverage: Arc::clone(&own.coverage) };
-        let gap_log =
-            Arc::new(GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), ledger_identities));
+        let sequences = Arc::<SequenceBook>::default();
+        let gap_log = Arc::new(GapLog::new(
+            Arc::clone(&ledger),
+            Arc::clone(&sequences),
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            ledger_identities,
+        ));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
@@ -217,6 +224,7 @@ impl Daemon {
             batch: settings.batch.clone(),
             own,
             ledger: Arc::clone(&ledger),
+            sequences: Arc::clone(&sequences),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -316,6 +324,7 @@ impl Daemon {
             switch_log,
             works: Arc::clone(&works),
             ledger,
+            sequences,
         }));
 
         let stop_http = CancellationToken::new();
@@ -562,7 +571,7 @@ async fn tend(
         ticks.tick().await;
         view.tend();
         history.tend(Instant::now());
-        gap_log.flush();
+        gap_log.tend();
         metrics.tend();
     }
 }

@@ -19,16 +19,17 @@ use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
+use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
     Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
-    RetryRefusal, RetryReport, RetryRequest, Running, View,
+    RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
+    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
@@ -55,6 +56,7 @@ pub(super) struct Shown {
     pub(super) switch_log: SwitchLog,
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
+    pub(super) sequences: Arc<SequenceBook>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -69,6 +71,7 @@ pub struct DaemonView {
     circuits: Arc<Circuits>,
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
+    sequences: Arc<SequenceBook>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<SwitchLog>,
     /// As the sinks' rows.
@@ -82,8 +85,20 @@ pub struct DaemonView {
 
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
-        let Shown { watched, journal, commits, window, retrier, views, sinks, circuits, switch_log, works, ledger } =
-            shown;
+        let Shown {
+            watched,
+            journal,
+            commits,
+            window,
+            retrier,
+            views,
+            sinks,
+            circuits,
+            switch_log,
+            works,
+            ledger,
+            sequences,
+        } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
@@ -99,6 +114,7 @@ impl DaemonView {
             sink_metrics,
             works,
             ledger,
+            sequences,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -169,6 +185,13 @@ impl DaemonView {
         }
         for (upstream, figures) in self.ledger.figures() {
             GapMetrics::set(&upstream, &figures);
+        }
+        let mut sequences: BTreeMap<Arc<str>, SequenceCounts> = BTreeMap::new();
+        for row in self.sequences.rows() {
+            sequences.entry(row.monitor).or_default().add(&row.counts);
+        }
+        for (monitor, counts) in &sequences {
+            SequenceMetrics::set(monitor, counts);
         }
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
@@ -377,6 +400,10 @@ impl View for DaemonView {
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {
         gaps::completeness(&mut self.journal.reader(), query, UnixNanos::now())
             .map_err(|error| Refusal { status: 500, error: error.to_string() })
+    }
+
+    fn sequences(&self) -> Vec<TopicSequence> {
+        self.sequences.rows().into_iter().map(TopicSequence::from).collect()
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {

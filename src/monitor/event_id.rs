@@ -46,6 +46,11 @@ impl IdHasher {
         self.payload_hash.hash(&id).as_u128()
     }
 
+    /// Hash of what has a sequence of its own, put together by [`IdText`].
+    pub fn series(&self, name: &IdText) -> u64 {
+        self.sip.hash(&name.bytes).h1
+    }
+
     /// A number for a monitor (and topic, where ids are unique only within one) that stays the same across restarts.
     pub fn scope(&self, monitor: &str, topic: Option<&str>) -> u64 {
         let mut text = IdText::default();

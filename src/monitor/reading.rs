@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::burst::{Burst, CandidateId, Piece, QuarantinedFrame};
+use super::burst::{Burst, CandidateId, Numbered, Piece, QuarantinedFrame};
 use super::event_id::{DedupeKey, IdText};
 use super::event_time;
 use super::quarantine::Quarantined;
 use super::roster::{Roster, Route};
-use super::rule::{EachRule, IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
+use super::rule::{EachRule, IdRule, Reference, Rule, Scanned, SequenceRule, TimeRule, excerpt};
 use crate::clock::UnixNanos;
+use crate::config::SequencePer;
 use crate::dialect::{Intake, Message, TopicId};
 use crate::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
 
@@ -271,6 +272,7 @@ impl State {
                 counts.messages += 1;
                 if rule.ignore {
                     counts.control += 1;
+                    self.number_ignored(roster, route_index, rule, &scanned);
                 } else if let Err(reason) = self.read_one(roster, route_index, rule, scanned) {
                     self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
                 }
@@ -337,6 +339,7 @@ impl State {
             }
             if rule.ignore {
                 self.burst.counts(roster.routes[route as usize].monitor).control += 1;
+                self.number_ignored(roster, route, rule, &scanned);
                 return Ok(());
             }
             return self.read_one(roster, route, rule, scanned);
@@ -364,7 +367,41 @@ impl State {
         let payload = scanned.text(payload_span);
         let id = self.read_id(&roster.routes[route as usize], roster, rule, &scanned, payload_span)?;
         self.burst.add(route, payload, event_time, id, key);
+        if let Some(sequence) = &rule.sequence {
+            let candidate = Some(small(self.burst.candidates.len() - 1));
+            self.number(roster, (route, candidate), (rule, sequence), &scanned);
+        }
         Ok(())
+    }
+
+    /// What a rule ignores has its place in the feed's counting all the same.
+    fn number_ignored(&mut self, roster: &Roster, route: u32, rule: &Rule, scanned: &Scanned<'_>) {
+        if let Some(sequence) = &rule.sequence {
+            self.number(roster, (route, None), (rule, sequence), scanned);
+        }
+    }
+
+    /// Notes a message's numbers, if it has some.
+    fn number(
+        &mut self,
+        roster: &Roster,
+        (route, candidate): (u32, Option<u32>),
+        (rule, sequence): (&Rule, &SequenceRule),
+        scanned: &Scanned<'_>,
+    ) {
+        let Some(numbers) = sequence.read(scanned) else { return };
+        let of_topic = roster.routes[route as usize].series;
+        let series = match sequence.per {
+            SequencePer::Topic => Some(of_topic),
+            SequencePer::Key => {
+                self.id_text.start(of_topic);
+                let key = rule.key.as_ref().and_then(|key| scanned.find(key));
+                self.id_text.part(key.map_or(&[][..], |span| scanned.text(span)));
+                Some(roster.hasher.series(&self.id_text))
+            }
+            SequencePer::Link => None,
+        };
+        self.burst.numbered.push(Numbered { candidate, route, series, counting: sequence.counting, numbers });
     }
 
     #[inline]

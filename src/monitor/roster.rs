@@ -54,6 +54,8 @@ pub struct Route {
     pub topic: TopicId,
     /// What its ids are unique over.
     pub(super) scope: u64,
+    /// The series of the topic's numbers.
+    pub(super) series: u64,
 }
 
 /// The monitors of an upstream. It never changes: where monitors come, go or pause, the next generation takes its place, in
@@ -218,7 +220,8 @@ impl Roster {
                 let priority: &mut Option<Priority> = &mut topic_priorities[topic.0 as usize];
                 *priority = Some(priority.map_or(settings.priority, |other| other.min(settings.priority)));
                 let scoped_by = (settings.dedupe == DedupeScope::Topic).then_some(topic_name.as_str());
-                routes.push(Route { monitor, topic, scope: hasher.scope(name, scoped_by) });
+                let (scope, series) = (hasher.scope(name, scoped_by), hasher.scope(name, Some(topic_name)));
+                routes.push(Route { monitor, topic, scope, series });
             }
             let account = identities.account(name, &settings.domain, quarantine);
             let has_ids = own_rules.iter().all(|rule| rule.ignore || !rule.id.is_empty());

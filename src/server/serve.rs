@@ -17,6 +17,7 @@ use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
+use super::sequences::{self, TopicSequence};
 use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
@@ -110,6 +111,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal>;
+    /// What the feeds' own numbers tell, by monitor and topic.
+    fn sequences(&self) -> Vec<TopicSequence>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -149,6 +152,7 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/monitors", get(monitors::monitors))
+        .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/last-values", get(views::last_values))

@@ -145,6 +145,7 @@ fn check(settings: &SimulatorSettings) -> Result<(), SimulatorError> {
     let faults = &settings.faults;
     for (name, fraction) in [
         ("repeats", faults.repeats),
+        ("drop", faults.drop),
         ("disorder", faults.disorder),
         ("bad-frames", faults.bad_frames),
         ("conflicts", faults.conflicts),

@@ -35,6 +35,7 @@ mod recordings;
 mod replay;
 mod resume;
 mod scarcity;
+mod sequences;
 mod settings;
 mod signals;
 mod simulated_dialects;
