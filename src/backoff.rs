@@ -49,7 +49,6 @@ impl Backoff {
 
     /// The wait after credentials or rights were refused, which trying again soon does not mend: from what is the longest wait
     /// otherwise up to `longest`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pool takes it up when attempts are paced"))]
     pub(crate) fn refused(&mut self, longest: Duration) -> Duration {
         self.last_wait = self.spread(doubled(self.max, self.refusals, longest.max(self.max)));
         self.refusals = self.refusals.saturating_add(1);

@@ -10,6 +10,8 @@ use crate::config::ServerSettings;
 
 /// The longest any single step of a request may take. Source: a guess; the daemon answers out of memory.
 const STEP_MAX: Duration = Duration::from_secs(5);
+/// The longest a change may take: it is made durable, and links are changed.
+pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is read. Far above a row for each of 10,000 monitors.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -66,7 +68,10 @@ pub(super) fn send_patiently(
         )),
         // What the daemon has to say against it is for people; health says what it has to say with 503.
         400.. => match (refusal(&answer), answer.status) {
-            (Some(reason), _) => Err(CliError::plain(Exit::No, reason)),
+            (Some(Refusal { error, problems }), _) => {
+                let exit = if problems.is_empty() { Exit::No } else { Exit::BadSettings };
+                Err(CliError::plain(exit, error))
+            }
             (None, 404) => Err(foreign()),
             (None, _) => Ok(answer),
         },
@@ -74,13 +79,24 @@ pub(super) fn send_patiently(
     }
 }
 
+/// A refusal with its reason.
+#[derive(serde::Deserialize)]
+struct Refusal {
+    error: String,
+    /// What is wrong with settings, where that is the reason.
+    #[serde(default)]
+    problems: Vec<serde_json::Value>,
+}
+
 /// What an answer gives as the reason for a refusal.
-fn refusal(answer: &Answer) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Refusal {
-        error: String,
-    }
-    serde_json::from_slice(&answer.body).ok().map(|Refusal { error }| error)
+fn refusal(answer: &Answer) -> Option<Refusal> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// A name as a part of a path: settings allow letters, digits, `.`, `_` and `-`; whatever else was typed must not become another path.
+pub(super) fn in_path(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// A daemon that listens on every address of its host is asked by the loopback.
@@ -160,12 +176,6 @@ fn parse(mut raw: Vec<u8>) -> Option<Answer> {
         }
     }
     Some(Answer { status, body })
-}
-
-/// A name as a part of a path: settings allow letters, digits, `.`, `_` and `-`; whatever else was typed must not become another path.
-pub(super) fn in_path(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
-//! `sluice config check|show`.
+//! `sluice config check|show|set|unset|plan`.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde_json::json;
 
-use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_line, print_table};
-use crate::config::{require_smart_path, show};
+use super::api::{self, CHANGE_PATIENCE};
+use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, require_smart_path, show};
 use crate::daemon;
-use crate::server::Access;
+use crate::server::{Access, Changed, ProposedFile};
 use crate::sink;
 use crate::upstream;
 
@@ -22,6 +27,44 @@ enum Action {
     Check,
     /// Print every setting with the layer it came from; secrets are not shown
     Show(OutputArgs),
+    /// Set one setting of the running daemon; it stays set over restarts
+    Set(Set),
+    /// Take back what was set at run time of a key and of everything inside it
+    Unset(Unset),
+    /// Say what another settings file would do to the running daemon
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct Set {
+    /// Which, such as log.level or monitors.NAME.topics
+    key: String,
+    /// Its value, written as --set takes it
+    value: String,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Unset {
+    /// Which
+    key: String,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct PlanArgs {
+    /// The file
+    file: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Args {
@@ -29,7 +72,56 @@ impl Args {
         match self.action {
             Action::Check => check(context),
             Action::Show(args) => print_settings(context, args),
+            Action::Set(args) => args.run(context),
+            Action::Unset(args) => args.run(context),
+            Action::Plan(args) => args.run(context),
         }
+    }
+}
+
+impl Set {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let Self { key, value, dry_run, output } = self;
+        let path = KeyPath::parse(&key)
+            .ok_or_else(|| CliError::from_error(Exit::Usage, RunTimeRefusal::NoKey(key.escape_debug().to_string())))?;
+        let body = json!({ "value": RunTimeLayer::value_of_text(&path, &value) }).to_string();
+        change_key(context, ("PUT", &path), Some(&body), dry_run, output)
+    }
+}
+
+impl Unset {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let Self { key, dry_run, output } = self;
+        let path = KeyPath::parse(&key)
+            .ok_or_else(|| CliError::from_error(Exit::Usage, RunTimeRefusal::NoKey(key.escape_debug().to_string())))?;
+        change_key(context, ("DELETE", &path), None, dry_run, output)
+    }
+}
+
+fn change_key(
+    context: &Context,
+    (method, key): (&str, &KeyPath),
+    body: Option<&str>,
+    dry_run: bool,
+    output: OutputArgs,
+) -> Result<Exit, CliError> {
+    let path = format!("/api/v1/settings/{}?dry_run={dry_run}", api::in_path(&key.to_string()));
+    let answer = api::send_patiently(context, method, &path, body.map(str::as_bytes), CHANGE_PATIENCE)?;
+    let changed: Changed = change::read(&answer)?;
+    change::print(&changed, output.output)?;
+    Ok(Exit::Done)
+}
+
+impl PlanArgs {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let text = std::fs::read_to_string(&self.file).map_err(|error| {
+            CliError::new(Exit::BadSettings, format!("settings file {} cannot be read", self.file.display()), error)
+        })?;
+        let body = json!(ProposedFile { file: self.file.display().to_string(), text }).to_string();
+        let answer = api::send_patiently(context, "POST", "/api/v1/plan", Some(body.as_bytes()), CHANGE_PATIENCE)?;
+        let changed: Changed = change::read(&answer)?;
+        change::print(&changed, self.output.output)?;
+        Ok(Exit::Done)
     }
 }
 
@@ -70,7 +162,17 @@ fn check(context: &Context) -> Result<Exit, CliError> {
 }
 
 fn print_settings(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
-    let rows = show(&context.load()?);
+    let options = context.options()?;
+    let base = Base::read(&options)?;
+    let data_dir = base.with(&options.run_time)?.settings.daemon.data_dir;
+    let run_time = daemon::run_time_layer(&data_dir);
+    // Settings that no daemon would start with are shown too.
+    let fitted = base.fit(&run_time, daemon::usable).or_else(|_| base.fit(&run_time, |_| Ok(())))?;
+    for left in &fitted.left_out {
+        // Beside the data: its loss costs nothing.
+        writeln!(io::stderr().lock(), "note: set at run time and left out: `{}`: {}", left.key, left.reason).ok();
+    }
+    let rows = show(&fitted.loaded);
     match args.output {
         Format::Json => print_json(&rows)?,
         Format::Table => {

@@ -3,6 +3,7 @@
 
 mod api;
 mod backup;
+mod change;
 mod checkpoint;
 mod circuits;
 mod config;
@@ -18,6 +19,7 @@ mod print;
 mod quarantine;
 mod quarantine_retry;
 mod query;
+mod reload;
 mod replay;
 mod restore;
 mod run;
@@ -48,7 +50,7 @@ enum Command {
     Demo(demo::Args),
     /// Ask the running daemon how it is
     Health(health::Args),
-    /// Ask the running daemon how its monitors are
+    /// Ask the running daemon how its monitors are; stop and start them, put them to rest
     Monitors(monitors::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
     Sinks(sinks::Args),
@@ -78,8 +80,10 @@ enum Command {
     Last(last::Args),
     /// Compare what sinks hold with the journal
     Verify(Box<verify::Args>),
-    /// Check or show the settings
+    /// Check or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
+    /// Have the running daemon read its settings again
+    Reload(reload::Args),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
     Simulate(Box<simulate::Args>),
     /// Try whether a folder of views can be opened: the daemon's own, as a process that may break
@@ -109,6 +113,7 @@ impl Command {
             Self::Gaps(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Reload(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Last(args) => args.run(context),
@@ -133,9 +138,16 @@ impl Context {
     /// # Errors
     /// When they cannot be used; the command then ends with [`Exit::BadSettings`].
     pub fn load(&self) -> Result<Loaded, CliError> {
-        let options = LoadOptions::of_process(self.file.clone(), self.set.clone())
-            .map_err(|error| CliError::new(Exit::No, "the current folder cannot be told", error))?;
-        Ok(crate::config::load(&options)?)
+        Ok(crate::config::load(&self.options()?)?)
+    }
+
+    /// Where settings are read from. What an operator set at run time is not in it: it is in a daemon's journal.
+    ///
+    /// # Errors
+    /// When the current folder is gone.
+    pub fn options(&self) -> Result<LoadOptions, CliError> {
+        LoadOptions::of_process(self.file.clone(), self.set.clone())
+            .map_err(|error| CliError::new(Exit::No, "the current folder cannot be told", error))
     }
 
     /// Takes `--config` and `--set` of a command and of the commands inside it.

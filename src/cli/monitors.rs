@@ -1,26 +1,187 @@
-//! `sluice monitors`: how the running daemon's monitors are.
+//! `sluice monitors`: how the running daemon's monitors are; stopping and starting them, putting them to rest.
 
-use super::{CliError, Context, Exit, Format, OutputArgs, api, print_json, print_table};
-use crate::server::MonitorRow;
+use clap::ValueEnum;
+
+use super::api::{self, CHANGE_PATIENCE, in_path};
+use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use crate::config::Priority;
+use crate::server::{MonitorRow, MonitorState, MonitorVerdict, StateAnswer, StateRequest};
 
 /// `sluice monitors`
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+// Not a doc comment: clap would print it as what the command does.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// How all monitors are
+    List(OutputArgs),
+    /// Say of each monitor whether it is well: settings, upstream, topics, data, parse rate
+    Verify(Verify),
+    /// Stop monitors: they take nothing until they are started, over restarts too
+    Stop(Named),
+    /// Start monitors that were stopped or rest
+    Start(Named),
+    /// Put monitors to rest, to leave room for others; what they miss is recorded as gaps
+    Rest(Rest),
+    /// Wake monitors that rest
+    Wake(Wake),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// Which [default: all]
+    name: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// Which
+    #[arg(required = true)]
+    names: Vec<String>,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rest {
+    /// Which
+    #[arg(required_unless_present = "priority")]
+    names: Vec<String>,
+    /// All of this priority and lower ones
+    #[arg(long, value_enum, conflicts_with = "names")]
+    priority: Option<PriorityArg>,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Wake {
+    /// Which [default: all that rest]
+    names: Vec<String>,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PriorityArg {
+    High,
+    Medium,
+    Low,
+}
+
+impl From<PriorityArg> for Priority {
+    fn from(argument: PriorityArg) -> Self {
+        match argument {
+            PriorityArg::High => Self::High,
+            PriorityArg::Medium => Self::Medium,
+            PriorityArg::Low => Self::Low,
+        }
+    }
+}
+
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let answer = api::get(context, "/api/v1/monitors")?;
-        let monitors: Vec<MonitorRow> = serde_json::from_slice(&answer.body)
-            .map_err(|error| CliError::new(Exit::No, "the daemon's answer cannot be read", error))?;
-        match self.output.output {
-            Format::Json => print_json(&monitors)?,
-            Format::Table => print(monitors)?,
+        match self.command {
+            None => list(context, self.output),
+            Some(Command::List(output)) => list(context, output),
+            Some(Command::Verify(verify)) => verify.run(context),
+            Some(Command::Stop(named)) => named.run(context, MonitorState::Stopped),
+            Some(Command::Start(named)) => named.run(context, MonitorState::Running),
+            Some(Command::Rest(Rest { names, priority, dry_run, output })) => {
+                let priority = priority.map(Priority::from);
+                // One that is stopped stays so.
+                let from = priority.map(|_| MonitorState::Running);
+                set(context, &StateRequest { state: MonitorState::Resting, names, priority, from, dry_run }, output)
+            }
+            Some(Command::Wake(Wake { names, dry_run, output })) => {
+                let from = Some(MonitorState::Resting);
+                let request = StateRequest { state: MonitorState::Running, names, priority: None, from, dry_run };
+                set(context, &request, output)
+            }
         }
-        Ok(Exit::Done)
     }
+}
+
+impl Named {
+    fn run(self, context: &Context, state: MonitorState) -> Result<Exit, CliError> {
+        let Self { names, dry_run, output } = self;
+        set(context, &StateRequest { state, names, priority: None, from: None, dry_run }, output)
+    }
+}
+
+fn set(context: &Context, request: &StateRequest, output: OutputArgs) -> Result<Exit, CliError> {
+    let body =
+        serde_json::to_vec(request).map_err(|error| CliError::new(Exit::No, "the request cannot be written", error))?;
+    let answer = api::send_patiently(context, "PUT", "/api/v1/monitor-states", Some(&body), CHANGE_PATIENCE)?;
+    let done: StateAnswer = change::read(&answer)?;
+    match output.output {
+        Format::Json => print_json(&done)?,
+        Format::Table if done.monitors.is_empty() => print_line("nothing changes")?,
+        Format::Table => {
+            let would = if done.dry_run { "would be" } else { "is" };
+            for monitor in &done.monitors {
+                print_line(format!("{monitor} {would} {}", done.state.as_str()))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+impl Verify {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let query = self.name.as_deref().map(|name| format!("?name={}", in_path(name))).unwrap_or_default();
+        let answer = api::get(context, &format!("/api/v1/monitor-verdicts{query}"))?;
+        let verdicts: Vec<MonitorVerdict> = change::read(&answer)?;
+        let well = verdicts.iter().all(|verdict| verdict.well);
+        match self.output.output {
+            Format::Json => print_json(&verdicts)?,
+            Format::Table => {
+                let header = ["NAME", "WELL", "UPSTREAM", "TOPICS", "SILENT S", "PARSE RATE", "VERDICT"];
+                let rows = verdicts.into_iter().map(|row| {
+                    [
+                        row.name,
+                        if row.well { "yes" } else { "no" }.to_owned(),
+                        if row.connected { "connected" } else { "-" }.to_owned(),
+                        row.topics,
+                        row.silent_seconds.map_or_else(|| "-".to_owned(), |silent| format!("{silent:.0}")),
+                        row.parse_rate.map_or_else(|| "-".to_owned(), percent),
+                        row.verdict,
+                    ]
+                });
+                print_table(header, rows)?;
+            }
+        }
+        Ok(if well { Exit::Done } else { Exit::No })
+    }
+}
+
+fn list(context: &Context, output: OutputArgs) -> Result<Exit, CliError> {
+    let answer = api::get(context, "/api/v1/monitors")?;
+    let monitors: Vec<MonitorRow> = serde_json::from_slice(&answer.body)
+        .map_err(|error| CliError::new(Exit::No, "the daemon's answer cannot be read", error))?;
+    match output.output {
+        Format::Json => print_json(&monitors)?,
+        Format::Table => print(monitors)?,
+    }
+    Ok(Exit::Done)
 }
 
 fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
 use crate::config::{KeyPath, Loaded, require_smart_path};
-use crate::daemon::{self, AssemblyError, Ending, StartError};
+use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError};
 use crate::journal::JournalError;
 use crate::sink::SinkError;
 use crate::telemetry;
@@ -15,12 +15,13 @@ pub(super) struct Args {}
 impl Args {
     #[expect(clippy::unused_self, reason = "every command has this form")]
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let loaded = context.load()?;
+        let source = SettingsSource::read(context.options()?)?;
+        let loaded = source.loaded.clone();
         require_smart_path(&loaded)?;
         telemetry::init_logging(&loaded.settings.log)
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
-        let ending = daemon::run(&loaded.settings, metrics, |daemon| {
+        let ending = daemon::run(source, metrics, |daemon| {
             let file =
                 loaded.file.as_deref().map_or("none: built-in defaults".into(), |path| path.display().to_string());
             tracing::info!("settings: {file}");

@@ -131,6 +131,9 @@ struct FaultArgs {
     /// After so many messages a connection sends nothing but pongs
     #[arg(long, value_name = "N")]
     silent_after: Option<u64>,
+    /// Send nothing of a topic, though its subscription is in force; may be repeated
+    #[arg(long, value_name = "TOPIC")]
+    mute: Vec<String>,
     /// Do not answer pings
     #[arg(long)]
     no_pong: bool,
@@ -224,6 +227,7 @@ impl FaultArgs {
             disconnect_every: self.disconnect_every,
             refuse: self.refuse,
             silent_after: self.silent_after,
+            mute: self.mute,
             no_pong: self.no_pong,
             ack_delay: self.ack_delay,
             no_ack: self.no_ack,

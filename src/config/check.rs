@@ -136,6 +136,12 @@ impl Checker<'_> {
             );
         }
         self.journal(settings);
+        let shedding = &settings.shedding;
+        if !(1..=100).contains(&shedding.queue_percent) {
+            self.refuse(&key("shedding", "queue_percent"), shedding.queue_percent, "must be from 1 to 100");
+        }
+        self.not_forever(&key("shedding", "after"), shedding.after);
+        self.not_forever(&key("shedding", "wake_after"), shedding.wake_after);
         self.duration(&key("checkpoint", "interval"), settings.checkpoint.interval);
         if settings.checkpoint.keep == 0 {
             self.refuse(&key("checkpoint", "keep"), 0, "must be at least 1");

@@ -1,8 +1,8 @@
 //! Settings from `--set KEY=VALUE`.
 
 use config::ValueKind;
-use toml::de::DeTable;
 
+use super::key::KeyPath;
 use super::layer::{Layer, find, from_text};
 use super::problem::Problem;
 
@@ -18,7 +18,7 @@ pub(super) fn layer(assignments: &[String], defaults: &Layer, problems: &mut Vec
             problems.push(Problem::at(ORIGIN, "write it as KEY=VALUE, such as `--set batch.timeout=100ms`"));
             continue;
         };
-        let Some(keys) = parse_key(key) else {
+        let Some(path) = KeyPath::parse(key) else {
             problems.push(Problem::at(
                 ORIGIN,
                 format!(
@@ -28,8 +28,8 @@ pub(super) fn layer(assignments: &[String], defaults: &Layer, problems: &mut Vec
             ));
             continue;
         };
-        let default: Option<&ValueKind> = find(defaults.root(), &keys.iter().collect()).map(|value| &value.kind);
-        layer.set(keys.iter().map(String::as_str), from_text(text, default, ORIGIN));
+        let default: Option<&ValueKind> = find(defaults.root(), &path).map(|value| &value.kind);
+        layer.set_at(&path, from_text(text, default, ORIGIN));
     }
     layer
 }
@@ -48,36 +48,13 @@ fn split(assignment: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Reads a dotted key with TOML's own rules for quotes.
-fn parse_key(key: &str) -> Option<Vec<String>> {
-    if key.contains(|character: char| character.is_control()) || key.trim_start().starts_with(['[', '#']) {
-        return None;
-    }
-    let text = format!("{key} = 0");
-    let parsed = DeTable::parse(&text).ok()?;
-    let mut keys = Vec::new();
-    let mut table = parsed.get_ref();
-    loop {
-        let (name, value) = table.iter().next()?;
-        keys.push(name.get_ref().clone().into_owned());
-        match value.get_ref().as_table() {
-            Some(inner) => table = inner,
-            None => return Some(keys),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read_as_toml_writes_them() {
-        assert_eq!(parse_key("batch.timeout").unwrap(), ["batch", "timeout"]);
-        assert_eq!(parse_key("monitors.\"a.b\".when.'/x=y'").unwrap(), ["monitors", "a.b", "when", "/x=y"]);
+    fn an_assignment_is_cut_at_the_first_equals_sign_outside_quotes() {
         assert_eq!(split("a.'x=y'=1=2"), Some(("a.'x=y'", "1=2")));
-        for bad in ["", ".", "a..b", "[a", "a b", "a\n[b]\nc", "#"] {
-            assert_eq!(parse_key(bad), None, "{bad:?}");
-        }
+        assert_eq!(split("a"), None);
     }
 }

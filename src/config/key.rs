@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use toml::de::DeTable;
+
 /// Where in the settings a value is: `monitors."a.b".event[0].id`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyPath(Vec<Step>);
@@ -14,6 +16,38 @@ pub(super) enum Step {
 }
 
 impl KeyPath {
+    /// Reads a dotted key with TOML's own rules for quotes: `monitors."a.b".topics`. None where it is no key.
+    pub fn parse(key: &str) -> Option<Self> {
+        if key.contains(|character: char| character.is_control()) || key.trim_start().starts_with(['[', '#']) {
+            return None;
+        }
+        let text = format!("{key} = 0");
+        let parsed = DeTable::parse(&text).ok()?;
+        let mut keys = Vec::new();
+        let mut table = parsed.get_ref();
+        loop {
+            let (name, value) = table.iter().next()?;
+            keys.push(name.get_ref().clone().into_owned());
+            match value.get_ref().as_table() {
+                Some(inner) => table = inner,
+                None => return Some(keys.into_iter().collect()),
+            }
+        }
+    }
+
+    /// Whether this is `above`, or something inside it.
+    pub fn is_within(&self, above: &Self) -> bool {
+        self.0.starts_with(&above.0)
+    }
+
+    /// The key at a depth, from 0; none where there is an index or nothing.
+    pub fn key_at(&self, depth: usize) -> Option<&str> {
+        match self.0.get(depth) {
+            Some(Step::Key(key)) => Some(key),
+            Some(Step::Index(_)) | None => None,
+        }
+    }
+
     /// The path one key further down.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
@@ -97,6 +131,17 @@ impl fmt::Display for KeyPath {
 #[cfg(test)]
 mod tests {
     use super::KeyPath;
+
+    #[test]
+    fn keys_are_read_as_toml_writes_them() {
+        assert_eq!(KeyPath::parse("batch.timeout").unwrap(), KeyPath::from(["batch", "timeout"]));
+        let quoted = KeyPath::parse("monitors.\"a.b\".when.'/x=y'").unwrap();
+        assert_eq!(quoted, KeyPath::from(["monitors", "a.b", "when", "/x=y"]));
+        assert_eq!(KeyPath::parse(&quoted.to_string()), Some(quoted));
+        for bad in ["", ".", "a..b", "[a", "a b", "a\n[b]\nc", "#"] {
+            assert_eq!(KeyPath::parse(bad), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn names_with_dots_are_shown_as_toml_writes_them() {

@@ -31,7 +31,7 @@ impl Layer {
     pub(super) fn defaults() -> Self {
         // Settings consist of maps with string keys, texts and numbers, all of which JSON has.
         let json = serde_json::to_value(Settings::default()).expect("built-in settings are representable");
-        Self { root: from_json(&json) }
+        Self { root: from_json(&json, DEFAULT_ORIGIN) }
     }
 
     /// A layer of one TOML table; `place` names where a span of the text is.
@@ -41,16 +41,12 @@ impl Layer {
 
     /// Sets one value, making the tables on the way.
     pub(super) fn set<'k>(&mut self, keys: impl IntoIterator<Item = &'k str>, value: Value) {
-        let origin = value.origin().unwrap_or_default().to_owned();
-        let mut at = &mut self.root;
-        for key in keys {
-            if !matches!(at.kind, ValueKind::Table(_)) {
-                *at = table(&origin);
-            }
-            let ValueKind::Table(inner) = &mut at.kind else { return };
-            at = inner.entry(key.to_owned()).or_insert_with(|| table(&origin));
-        }
-        *at = value;
+        put(&mut self.root, &keys.into_iter().collect(), value);
+    }
+
+    /// As [`Layer::set`], by a path.
+    pub(super) fn set_at(&mut self, path: &KeyPath, value: Value) {
+        put(&mut self.root, path, value);
     }
 
     /// What this layer says, as a tree.
@@ -137,11 +133,26 @@ pub(super) fn remove(root: &mut Value, path: &KeyPath) -> bool {
     }
 }
 
+/// Sets the value at a path, making the tables on the way; what stood there is gone. A path through a list leads nowhere.
+pub(super) fn put(root: &mut Value, path: &KeyPath, value: Value) {
+    let origin = value.origin().unwrap_or_default().to_owned();
+    let mut at = root;
+    for step in path.steps() {
+        let Step::Key(key) = step else { return };
+        if !matches!(at.kind, ValueKind::Table(_)) {
+            *at = table(&origin);
+        }
+        let ValueKind::Table(inner) = &mut at.kind else { return };
+        at = inner.entry(key.clone()).or_insert_with(|| table(&origin));
+    }
+    *at = value;
+}
+
 fn table(origin: &str) -> Value {
     Value::new(Some(&origin.to_owned()), ValueKind::Table(Map::new()))
 }
 
-fn from_json(json: &serde_json::Value) -> Value {
+pub(super) fn from_json(json: &serde_json::Value, origin: &str) -> Value {
     use serde_json::Value as Json;
     let kind = match json {
         Json::Null => ValueKind::Nil,
@@ -151,10 +162,31 @@ fn from_json(json: &serde_json::Value) -> Value {
             None => ValueKind::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
         Json::String(text) => ValueKind::String(text.clone()),
-        Json::Array(list) => ValueKind::Array(list.iter().map(from_json).collect()),
-        Json::Object(map) => ValueKind::Table(map.iter().map(|(key, value)| (key.clone(), from_json(value))).collect()),
+        Json::Array(list) => ValueKind::Array(list.iter().map(|item| from_json(item, origin)).collect()),
+        Json::Object(map) => {
+            ValueKind::Table(map.iter().map(|(key, value)| (key.clone(), from_json(value, origin))).collect())
+        }
     };
-    Value::new(Some(&DEFAULT_ORIGIN.to_owned()), kind)
+    Value::new(Some(&origin.to_owned()), kind)
+}
+
+/// The same the other way. What JSON has no form for (`nan`) is a text, which no number takes.
+pub(super) fn to_json(value: &Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match &value.kind {
+        ValueKind::Nil => Json::Null,
+        ValueKind::Boolean(truth) => (*truth).into(),
+        ValueKind::I64(number) => (*number).into(),
+        ValueKind::U64(number) => (*number).into(),
+        ValueKind::I128(number) => number.to_string().into(),
+        ValueKind::U128(number) => number.to_string().into(),
+        ValueKind::Float(number) => {
+            serde_json::Number::from_f64(*number).map_or_else(|| number.to_string().into(), Json::Number)
+        }
+        ValueKind::String(text) => text.clone().into(),
+        ValueKind::Array(list) => list.iter().map(to_json).collect(),
+        ValueKind::Table(table) => table.iter().map(|(key, inner)| (key.clone(), to_json(inner))).collect(),
+    }
 }
 
 /// A TOML value as a value of the tree. What settings have no use for (dates, integers beyond 64 bits) is a problem.

@@ -11,6 +11,7 @@ use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
+use super::run_time::RunTimeLayer;
 use super::settings::Settings;
 use super::sink_settings::{SinkKind, SinkSettings};
 use super::{check, command_line, environment, events_sink, file};
@@ -26,6 +27,8 @@ pub struct LoadOptions {
     pub environment: Vec<(OsString, OsString)>,
     /// Where relative paths of the command line begin. Absolute.
     pub current_dir: PathBuf,
+    /// What an operator set while a daemon ran: the last layer.
+    pub run_time: RunTimeLayer,
 }
 
 impl LoadOptions {
@@ -34,7 +37,13 @@ impl LoadOptions {
     /// # Errors
     /// When the current folder is gone or closed to us.
     pub fn of_process(file: Option<PathBuf>, set: Vec<String>) -> io::Result<Self> {
-        Ok(Self { file, set, environment: std::env::vars_os().collect(), current_dir: std::env::current_dir()? })
+        Ok(Self {
+            file,
+            set,
+            environment: std::env::vars_os().collect(),
+            current_dir: std::env::current_dir()?,
+            run_time: RunTimeLayer::default(),
+        })
     }
 }
 
@@ -49,6 +58,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The sink `events` where nobody has switched it on, or declared it: it is there to be shown, and does not run.
     pub off_sinks: BTreeMap<String, SinkSettings>,
+    /// Keys that an operator took away at run time.
+    pub removed: Vec<KeyPath>,
 }
 
 /// Where each setting was set.
@@ -105,69 +116,142 @@ impl Origins {
     }
 }
 
-/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the command line; later wins.
+/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the command line, and what an
+/// operator set at run time; later wins.
 ///
 /// # Errors
 /// When a file cannot be read or any layer says something that cannot be used; all that is wrong is listed together
 /// where one mistake does not hide the next.
 pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigError> {
-    let chosen = file::choose(options.file.as_deref(), &options.current_dir)?;
-    // Of a file in the current folder, `parent` is the empty path, which is the current folder too.
-    let folder = chosen.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-    let mut problems = Vec::new();
+    Base::read(options)?.with(&options.run_time)
+}
 
-    let defaults = Layer::defaults();
-    let mut layers = vec![defaults.clone()];
-    layers.extend(environment::service_layer(&options.environment));
-    let mut events_declared = false;
-    if let Some(path) = &chosen {
+/// Every layer below what an operator set at run time, put together: kept by a daemon, so that setting one key does not take
+/// over whatever else has changed in the file meanwhile.
+#[derive(Debug, Clone)]
+pub struct Base {
+    tree: Value,
+    /// What is wrong with the layers by themselves.
+    problems: Vec<Problem>,
+    events_declared: bool,
+    file: Option<PathBuf>,
+    /// Where relative paths of the file begin, as messages show it.
+    folder: PathBuf,
+    current_dir: PathBuf,
+}
+
+impl Base {
+    /// Reads file, `.env`, environment and command line.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is no TOML at all. What else is wrong is told by [`Base::with`].
+    pub fn read(options: &LoadOptions) -> Result<Self, ConfigError> {
+        let chosen = file::choose(options.file.as_deref(), &options.current_dir)?;
+        let Some(path) = &chosen else { return Self::put_together(options, None, None) };
         let text = file::read(&options.current_dir.join(path), path)?;
         let text = text.ok_or_else(|| ConfigError::Missing { path: path.clone() })?;
-        // What else is wrong cannot be told without knowing what the file would have said.
-        let layer = file::parse(&text, path, &mut problems).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
-        events_declared = events_sink::is_named_by(&layer);
-        layers.push(layer);
+        Self::put_together(options, chosen.clone(), Some((path, &text)))
     }
-    let dot_env = folder.join(".env");
-    if let Some(text) = file::read(&options.current_dir.join(&dot_env), &dot_env)? {
-        layers.push(environment::dot_env_layer(&text, &dot_env, &defaults, &mut problems));
-    }
-    layers.push(environment::layer(&options.environment, &defaults, &mut problems));
-    let command_line = command_line::layer(&options.set, &defaults, &mut problems);
-    events_declared |= events_sink::is_named_by(&command_line);
-    layers.push(command_line);
 
-    let mut merged = Config::default();
-    for layer in &layers {
-        layer.collect_to(&mut merged.cache).map_err(|error| {
-            ConfigError::Invalid(vec![Problem::at("settings", format!("layers cannot be put together: {error}"))])
-        })?;
+    /// As it would be with another text in the place of the settings file, called `shown` in messages. Relative paths begin, and
+    /// `.env` is looked for, where the file is that it would replace.
+    ///
+    /// # Errors
+    /// As [`Base::read`].
+    pub fn proposed(options: &LoadOptions, shown: &Path, text: &str) -> Result<Self, ConfigError> {
+        let chosen = file::choose(options.file.as_deref(), &options.current_dir)?;
+        Self::put_together(options, chosen, Some((shown, text)))
     }
-    events_sink::complete(&mut merged.cache, events_declared);
-    let origins = Origins::of(&merged.cache);
-    let settings = read_all(&mut merged.cache, &mut problems);
-    let Some(mut settings) = settings.filter(|_| problems.is_empty()) else {
-        return Err(invalid(problems));
-    };
-    let folder = options.current_dir.join(&folder);
-    let data_dir = base_of(&origins, &KeyPath::from(["daemon", "data_dir"]), &folder, &options.current_dir)
-        .join(&settings.daemon.data_dir);
-    if let Some(events) = settings.sinks.get_mut(events_sink::NAME)
-        && events.kind == SinkKind::Sqlite
-    {
-        events.folder.get_or_insert_with(|| data_dir.join(events_sink::NAME));
+
+    fn put_together(
+        options: &LoadOptions,
+        chosen: Option<PathBuf>,
+        file: Option<(&Path, &str)>,
+    ) -> Result<Self, ConfigError> {
+        // Of a file in the current folder, `parent` is the empty path, which is the current folder too.
+        let folder = chosen.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let mut problems = Vec::new();
+        let defaults = Layer::defaults();
+        let mut layers = vec![defaults.clone()];
+        layers.extend(environment::service_layer(&options.environment));
+        let mut events_declared = false;
+        if let Some((shown, text)) = file {
+            // What else is wrong cannot be told without knowing what the file would have said.
+            let layer =
+                file::parse(text, shown, &mut problems).map_err(|problem| ConfigError::Invalid(vec![problem]))?;
+            events_declared = events_sink::is_named_by(&layer);
+            layers.push(layer);
+        }
+        let dot_env = folder.join(".env");
+        if let Some(text) = file::read(&options.current_dir.join(&dot_env), &dot_env)? {
+            layers.push(environment::dot_env_layer(&text, &dot_env, &defaults, &mut problems));
+        }
+        layers.push(environment::layer(&options.environment, &defaults, &mut problems));
+        let command_line = command_line::layer(&options.set, &defaults, &mut problems);
+        events_declared |= events_sink::is_named_by(&command_line);
+        layers.push(command_line);
+
+        let mut merged = Config::default();
+        for layer in &layers {
+            layer.collect_to(&mut merged.cache).map_err(|error| {
+                ConfigError::Invalid(vec![Problem::at("settings", format!("layers cannot be put together: {error}"))])
+            })?;
+        }
+        let current_dir = options.current_dir.clone();
+        Ok(Self { tree: merged.cache, problems, events_declared, file: chosen, folder, current_dir })
     }
-    let is_off = |name: &str, sink: &SinkSettings| name == events_sink::NAME && !events_declared && !sink.enabled;
-    let (mut off_sinks, sinks): (BTreeMap<_, _>, _) =
-        std::mem::take(&mut settings.sinks).into_iter().partition(|(name, sink)| is_off(name, sink));
-    settings.sinks = sinks;
-    problems = check::check(&settings, &origins);
-    if !problems.is_empty() {
-        return Err(invalid(problems));
+
+    /// The settings file and the `.env` beside it, whether they are there or not; none where no file is used.
+    pub fn watched_files(&self) -> Vec<PathBuf> {
+        let dot_env = self.current_dir.join(&self.folder).join(".env");
+        self.file.iter().map(|file| self.current_dir.join(file)).chain([dot_env]).collect()
     }
-    make_paths_absolute(paths(&mut settings), &origins, &folder, &options.current_dir);
-    make_paths_absolute(sink_paths(&mut off_sinks), &origins, &folder, &options.current_dir);
-    Ok(Loaded { settings, origins, file: chosen, off_sinks })
+
+    /// The settings file that was read, if one was.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Where these layers set a key; none where they do not.
+    pub fn origin_of(&self, key: &KeyPath) -> Option<&str> {
+        find(&self.tree, key).and_then(Value::origin)
+    }
+
+    /// Typed settings, with what an operator set at run time over these layers.
+    ///
+    /// # Errors
+    /// When any layer says something that cannot be used.
+    pub fn with(&self, run_time: &RunTimeLayer) -> Result<Loaded, ConfigError> {
+        let mut problems = self.problems.clone();
+        let mut tree = self.tree.clone();
+        run_time.apply_to(&mut tree);
+        events_sink::complete(&mut tree, self.events_declared);
+        let origins = Origins::of(&tree);
+        let settings = read_all(&mut tree, &mut problems);
+        let Some(mut settings) = settings.filter(|_| problems.is_empty()) else {
+            return Err(invalid(problems));
+        };
+        let folder = self.current_dir.join(&self.folder);
+        let data_dir = base_of(&origins, &KeyPath::from(["daemon", "data_dir"]), &folder, &self.current_dir)
+            .join(&settings.daemon.data_dir);
+        if let Some(events) = settings.sinks.get_mut(events_sink::NAME)
+            && events.kind == SinkKind::Sqlite
+        {
+            events.folder.get_or_insert_with(|| data_dir.join(events_sink::NAME));
+        }
+        let declared = self.events_declared;
+        let is_off = |name: &str, sink: &SinkSettings| name == events_sink::NAME && !declared && !sink.enabled;
+        let (mut off_sinks, sinks): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut settings.sinks).into_iter().partition(|(name, sink)| is_off(name, sink));
+        settings.sinks = sinks;
+        problems = check::check(&settings, &origins);
+        if !problems.is_empty() {
+            return Err(invalid(problems));
+        }
+        make_paths_absolute(paths(&mut settings), &origins, &folder, &self.current_dir);
+        make_paths_absolute(sink_paths(&mut off_sinks), &origins, &folder, &self.current_dir);
+        Ok(Loaded { settings, origins, file: self.file.clone(), off_sinks, removed: run_time.removed() })
+    }
 }
 
 /// In the order of the file's lines.

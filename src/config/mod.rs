@@ -1,6 +1,6 @@
 //! Typed settings, their layers, and the checks that name file, line and nearest key.
 //!
-//! [`load()`] takes the layers in order (built-in defaults, file, `.env`, environment, command line), merges them into
+//! [`load()`] takes the layers in order (built-in defaults, file, `.env`, environment, command line, run time), merges them into
 //! one tree whose every value knows where it was set, reads the typed [`Settings`] out of it, and checks what must hold
 //! between them.
 
@@ -14,8 +14,10 @@ mod key;
 mod layer;
 mod limits;
 mod load;
+mod plan;
 mod problem;
 mod read;
+mod run_time;
 mod settings;
 mod show;
 mod sink_settings;
@@ -24,9 +26,11 @@ pub mod units;
 pub use endpoint::Endpoint;
 pub use key::KeyPath;
 pub use limits::{LimitOverrides, Rate};
-pub use load::{LoadOptions, Loaded, Origins, load, require_smart_path};
+pub use load::{Base, LoadOptions, Loaded, Origins, load, require_smart_path};
+pub use plan::{Change, Effect, Links, MonitorPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
 pub use problem::{ConfigError, Problem};
+pub use run_time::{Fitted, LeftOut, RunTimeLayer, RunTimeRefusal, RunTimeValue};
 pub use settings::*;
-pub use show::{ShownSetting, show};
+pub use show::{ShownSetting, show, shown_table};
 pub use sink_settings::{FieldSettings, FieldType, FileCompression, PayloadType, SinkKind, SinkSettings};
 pub use units::ByteSize;

@@ -142,6 +142,20 @@ pub(super) fn redacted(key: &KeyPath, text: &str) -> String {
     text.to_owned()
 }
 
+/// Whether a text of settings is one that [`redacted`] would not show as it is, or was redacted before.
+pub(super) fn hides_a_secret(key: &KeyPath, text: &str) -> bool {
+    if text.contains(REDACTED) {
+        return true;
+    }
+    match Url::parse(text) {
+        // As addresses are written: a missing `/` at the end is no secret.
+        Ok(url) if url.has_host() => redacted(key, text) != url.as_str(),
+        // One that is no address is refused with that reason.
+        _ if key.last_key() == Some("url") => false,
+        _ => redacted(key, text) != text,
+    }
+}
+
 /// A value as a problem shows it: short, on one line, redacted. Tables are not shown.
 pub(super) fn shown(key: &KeyPath, value: &ValueKind) -> Option<String> {
     /// Longer values are cut: the line number shows the rest.

@@ -63,6 +63,7 @@ impl Refusal {
         let expected = expected.to_string();
         // The words of Rust's types, in those of settings.
         let words = match expected.as_str() {
+            "u8" => "a whole number from 0 to 255",
             "u16" => "a whole number from 0 to 65535",
             "u32" => "a whole number from 0 to 4294967295",
             "u64" | "usize" => "a whole number, 0 or more",

@@ -41,6 +41,10 @@ pub struct Settings {
     pub fault_tolerance: FaultToleranceSettings,
     /// Frames that could not be read.
     pub quarantine: QuarantineSettings,
+    /// Monitors of low priority rest while the daemon cannot keep up.
+    pub shedding: SheddingSettings,
+    /// Settings files that are watched.
+    pub reload: ReloadSettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.
@@ -240,6 +244,44 @@ pub struct QuarantineSettings {
     pub bytes_per_second: ByteSize,
     /// A longer frame is kept up to here.
     pub frame_bytes: ByteSize,
+}
+
+/// `[shedding]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SheddingSettings {
+    /// Whether monitors are put to rest by themselves.
+    pub enabled: bool,
+    /// From this fill of the journal's queue on, in percent, the daemon is under pressure.
+    pub queue_percent: u8,
+    /// Pressure that lasts so long puts monitors to rest.
+    #[serde(with = "units::duration")]
+    pub after: Duration,
+    /// So long without pressure wakes them.
+    #[serde(with = "units::duration")]
+    pub wake_after: Duration,
+    /// Monitors of this priority, and lower ones.
+    pub priority: Priority,
+}
+
+/// `[reload]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadSettings {
+    /// Whether the settings file and the `.env` beside it are watched.
+    pub watch: bool,
+    /// What of a change is applied by itself.
+    pub apply: ApplyWatched,
+}
+
+/// What of a watched file's changes is applied by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApplyWatched {
+    /// Changes of low risk.
+    LowRisk,
+    /// Nothing: it is only told what `sluice reload` would do.
+    None,
 }
 
 /// `[upstreams.NAME]`
@@ -627,6 +669,24 @@ impl Default for CheckpointSettings {
 impl Default for FaultToleranceSettings {
     fn default() -> Self {
         Self { enabled: true }
+    }
+}
+
+impl Default for SheddingSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            queue_percent: 80,
+            after: Duration::from_secs(10),
+            wake_after: Duration::from_mins(1),
+            priority: Priority::Low,
+        }
+    }
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self { watch: false, apply: ApplyWatched::LowRisk }
     }
 }
 

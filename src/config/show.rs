@@ -1,5 +1,7 @@
 //! Settings as they may be shown to anyone: every value with the layer it came from, secrets redacted.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::key::KeyPath;
@@ -29,7 +31,29 @@ pub fn show(loaded: &Loaded) -> Vec<ShownSetting> {
     let tree = serde_json::to_value(&settings).unwrap_or_default();
     let mut rows = Vec::new();
     walk(tree, &KeyPath::default(), loaded, &mut rows);
+    let removed = loaded.removed.iter().map(|key| ShownSetting {
+        key: key.to_string(),
+        value: Value::Null,
+        origin: "removed at run time".to_owned(),
+    });
+    rows.extend(removed);
     rows
+}
+
+/// Every entry of a section whose names users choose, as it is in force.
+pub fn shown_table(loaded: &Loaded, section: &str) -> BTreeMap<String, Value> {
+    let mut settings = loaded.settings.clone();
+    for (_, path) in paths(&mut settings) {
+        *path = path.to_string_lossy().into_owned().into();
+    }
+    let tree = serde_json::to_value(&settings).unwrap_or_default();
+    let path = KeyPath::from([section]);
+    match tree.get(section) {
+        Some(Value::Object(entries)) => {
+            entries.iter().map(|(name, entry)| (name.clone(), hide(entry.clone(), &path.key(name)))).collect()
+        }
+        _ => BTreeMap::new(),
+    }
 }
 
 fn walk(value: Value, path: &KeyPath, loaded: &Loaded, rows: &mut Vec<ShownSetting>) {

@@ -1,13 +1,16 @@
 //! The whole: opens the journal, starts links and server, watches over them, and stops everything in order.
 
 mod assembly;
+mod attend;
 mod figures;
 mod gap_log;
 mod history;
 mod journal_events;
+mod live_settings;
 mod operations;
 mod own_events;
 mod retry;
+mod shedding;
 mod snapshot;
 mod start;
 mod summary;
@@ -15,7 +18,10 @@ mod supervise;
 mod switches;
 mod troubles;
 mod upstreams;
+mod usable;
+mod verdict;
 mod view;
+mod watch;
 mod watched;
 #[cfg(test)]
 mod watching;
@@ -23,8 +29,11 @@ mod works;
 
 pub use assembly::{AssemblyError, check};
 pub use figures::{JournalFigures, UpstreamFigures};
+pub use live_settings::SettingsSource;
 pub use start::{Daemon, Fault, StartError, Stopped};
 pub use summary::Summary;
 pub use supervise::{Ending, run};
+pub use switches::run_time_layer;
 pub use upstreams::{Applied, ApplyError};
+pub use usable::usable;
 pub use view::DaemonView;

@@ -1,6 +1,5 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -11,10 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
+use super::attend::Attendant;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
+use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
@@ -44,7 +45,7 @@ use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
-use crate::telemetry::{JournalMetrics, MetricsHandle};
+use crate::telemetry::{self, JournalMetrics, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{Probe, Views};
 
@@ -141,8 +142,11 @@ impl Daemon {
     ///
     /// # Errors
     /// When anything of it cannot be had; nothing is running then.
-    pub fn start(settings: &Settings, metrics: MetricsHandle) -> Result<Self, StartError> {
-        if settings.monitors.is_empty() {
+    pub fn start(source: SettingsSource, metrics: MetricsHandle) -> Result<Self, StartError> {
+        let settings = &source.loaded.settings;
+        let journal_dir = journal::folder(&settings.daemon.data_dir);
+        // What an operator made at run time is known once the journal is open.
+        if settings.monitors.is_empty() && journal::identity(&journal_dir)?.is_none() {
             return Err(StartError::NothingToDo);
         }
         let (began, started) = (Instant::now(), UnixNanos::now());
@@ -162,7 +166,6 @@ impl Daemon {
         let told = Arc::clone(&live_state);
         let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
         let teller = Arc::clone(&drop_teller);
-        let journal_dir = journal::folder(&settings.daemon.data_dir);
         let locked = LockedJournal::take(&journal_dir)?;
         // Sinks are asked while the journal is ours and nothing is written to it yet.
         let id = locked.id()?;
@@ -183,6 +186,17 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let switches = Arc::new(Switches::read(&mut journal.reader())?);
+        let level_before = settings.log.level.clone();
+        let origin = source.with_run_time(&switches.config());
+        let settings = origin.loaded.settings.clone();
+        let settings = &settings;
+        if settings.monitors.is_empty() && origin.run_time.is_empty() {
+            return Err(StartError::NothingToDo);
+        }
+        if settings.log.level != level_before {
+            telemetry::set_log_level(&settings.log.level);
+        }
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -203,6 +217,12 @@ impl Daemon {
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        switches.keep_sinks(|name| settings.sinks.contains_key(name));
+        switches.keep_circuits(|kind, name| match kind {
+            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Sink => settings.sinks.contains_key(name),
+        });
+        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let ledger = match recovered.last_received {
             Some(last_received) => GapLedger::of(read_standing(&mut journal.reader(), last_received)?),
             None => GapLedger::default(),
@@ -223,6 +243,8 @@ impl Daemon {
             clock: Arc::clone(&clock),
             batch: settings.batch.clone(),
             own,
+            circuits: Arc::clone(&circuits),
+            paces: Arc::default(),
             ledger: Arc::clone(&ledger),
             sequences: Arc::clone(&sequences),
         };
@@ -238,7 +260,7 @@ impl Daemon {
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        upstreams.apply(settings, &BTreeMap::new())?;
+        upstreams.apply(settings, &switches.pauses())?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
@@ -258,19 +280,13 @@ impl Daemon {
             upstreams: Arc::clone(&watched),
             at_work: Mutex::default(),
         };
-        let switches = Arc::new(Switches::read(&mut journal.reader())?);
-        switches.keep_sinks(|name| settings.sinks.contains_key(name));
-        switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream => settings.upstreams.contains_key(name),
-            CircuitKind::Sink => settings.sinks.contains_key(name),
-        });
-        let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
-        let switch_log = SwitchLog {
+        let switch_log = Arc::new(SwitchLog {
+            turn: Mutex::default(),
             switches: Arc::clone(&switches),
             monitor: settings_identity,
             journal: Arc::clone(&journal),
             clock: Arc::clone(&clock),
-        };
+        });
         drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
@@ -312,6 +328,8 @@ impl Daemon {
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
         let views = Arc::new(views.map_err(StartError::Runtime)?);
+        let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
+        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&works)));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -322,6 +340,7 @@ impl Daemon {
             sinks: sinks.sinks(),
             circuits,
             switch_log,
+            live: Arc::clone(&live),
             works: Arc::clone(&works),
             ledger,
             sequences,
@@ -329,6 +348,7 @@ impl Daemon {
 
         let stop_http = CancellationToken::new();
         upstreams.begin();
+        let attendant = Attendant::new(live);
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
             let stop = stop_http.clone();
@@ -336,7 +356,8 @@ impl Daemon {
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let tending = tend(Arc::clone(&view), history, gap_log, metrics.clone());
+                        let attending = Attending { history, gap_log, attendant };
+                        let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
                             stopping.cancelled().await;
@@ -559,19 +580,22 @@ fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
     }
 }
 
-/// Keeps gauges true, and the history going.
-async fn tend(
-    view: Arc<DaemonView>,
+/// What is looked after once a second.
+struct Attending {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
-    metrics: MetricsHandle,
-) -> Result<(), ServerError> {
+    attendant: Attendant,
+}
+
+/// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
+async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsHandle) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     loop {
         ticks.tick().await;
         view.tend();
-        history.tend(Instant::now());
-        gap_log.tend();
+        attending.history.tend(Instant::now());
+        attending.gap_log.tend();
+        attending.attendant.look(view.pressure());
         metrics.tend();
     }
 }

@@ -1,12 +1,17 @@
 //! Runs a daemon until a signal or a fault ends it.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
+use super::live_settings::SettingsSource;
 use super::start::{Daemon, Fault, StartError, Stopped};
-use crate::config::Settings;
+use super::view::DaemonView;
+use super::watch::in_words;
 use crate::journal::JournalError;
+use crate::server::View as _;
 use crate::telemetry::MetricsHandle;
 
 /// How a run ended.
@@ -39,24 +44,37 @@ fn enough_files() -> Result<(), StartError> {
 ///
 /// # Errors
 /// When the daemon does not start.
-pub fn run<F, W>(settings: &Settings, metrics: MetricsHandle, started: F) -> Result<Ending, StartError>
+pub fn run<F, W>(source: SettingsSource, metrics: MetricsHandle, started: F) -> Result<Ending, StartError>
 where
     F: FnOnce(&Daemon) -> W,
     W: Future<Output = ()>,
 {
     enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let mut daemon = Daemon::start(settings, metrics)?;
+    let mut daemon = Daemon::start(source, metrics)?;
     let meanwhile = started(&daemon);
     let ending = runtime.block_on(async move {
         let mut signals = Signals::new().map_err(StartError::Runtime)?;
-        let fault = tokio::select! {
-            name = signals.next() => {
-                tracing::info!("{name}: stopping; once more to stop at once");
-                None
+        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
+        let mut meanwhile = pin!(meanwhile);
+        let mut reloads = JoinSet::new();
+        let fault = loop {
+            tokio::select! {
+                name = signals.next() => {
+                    tracing::info!("{name}: stopping; once more to stop at once");
+                    break None;
+                }
+                fault = daemon.fault() => break Some(fault),
+                () = &mut meanwhile => break None,
+                _ = hangup.recv() => {
+                    while reloads.try_join_next().is_some() {}
+                    // One goes on, and the one behind it reads what is there then.
+                    if reloads.len() < 2 {
+                        let view = daemon.view();
+                        reloads.spawn_blocking(move || reload(&view));
+                    }
+                }
             }
-            fault = daemon.fault() => Some(fault),
-            () = meanwhile => None,
         };
         match &fault {
             Some(Fault::Link(error)) => tracing::error!(error, "a link's task broke; this is a bug: stopping in order"),
@@ -76,6 +94,15 @@ where
     // Tasks of links may still be at work after a hurried stop; the process ends under them.
     runtime.shutdown_background();
     ending
+}
+
+/// What SIGHUP asks for.
+fn reload(view: &DaemonView) {
+    tracing::info!("SIGHUP: reading the settings again");
+    match view.control().reload(false) {
+        Ok(changed) => tracing::info!("settings read again: {}", in_words(&changed)),
+        Err(error) => tracing::error!("the settings cannot be used, so nothing is changed: {error}"),
+    }
 }
 
 struct Signals {

@@ -1,6 +1,9 @@
 //! Settings that an operator made at run time: journaled, so that they outlive the process, and read back at the start.
+//!
+//! A kind of setting is a variant of [`SettingRecord`], a field of [`SettingsRecord`], and a line in [`State::apply`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +14,13 @@ use super::own_events::event_block;
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
+use crate::config::{KeyPath, RunTimeLayer, RunTimeValue};
 use crate::journal::{
-    BlockFilter, Journal, JournalError, JournalReader, MonitorIdentity, OWN_DOMAIN, SETTINGS_MONITOR, STATE_MONITOR,
+    self, BlockFilter, Journal, JournalError, JournalReader, MonitorIdentity, OWN_DOMAIN, SETTINGS_MONITOR,
+    STATE_MONITOR,
 };
+use crate::monitor::roster::Pause;
+use crate::server::MonitorState;
 use crate::sink::SinkSwitch;
 
 /// The topic of settings in the journal, under the domain `_sluice`.
@@ -25,9 +32,9 @@ const DURABLE_TIMEOUT: Duration = Duration::from_secs(3);
 const DURABLE_POLL: Duration = Duration::from_millis(5);
 
 /// A setting that was made at run time, as the journal holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "setting", rename_all = "snake_case")]
-enum SettingRecord {
+pub(super) enum SettingRecord {
     /// A sink was switched.
     Sink {
         #[serde(flatten)]
@@ -42,10 +49,92 @@ enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// A key of the settings was set, taken away, or given back to the other layers.
+    Config {
+        #[serde(flatten)]
+        entry: ConfigEntry,
+        /// When, RFC 3339.
+        time: String,
+    },
+    /// Monitors were stopped, put to rest, or started again.
+    Monitors {
+        monitors: Vec<String>,
+        state: MonitorState,
+        by: HeldBy,
+        /// When, RFC 3339.
+        time: String,
+    },
 }
 
-/// All settings that were made at run time, as snapshots hold them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl SettingRecord {
+    /// A sink was switched, now.
+    pub(super) fn sink(switch: SinkSwitch) -> Self {
+        Self::Sink { switch, time: UnixNanos::now().to_string() }
+    }
+
+    /// A circuit breaker was held or let go, now.
+    pub(super) fn circuit(hold: CircuitHold) -> Self {
+        Self::Circuit { hold, time: UnixNanos::now().to_string() }
+    }
+
+    /// A key was set or taken away, now; none: it was given back.
+    pub(super) fn config(key: &KeyPath, value: Option<RunTimeValue>) -> Self {
+        let (change, value) = match value {
+            Some(RunTimeValue::Set(value)) => (ConfigChange::Set, Some(value)),
+            Some(RunTimeValue::Removed) => (ConfigChange::Removed, None),
+            None => (ConfigChange::Unset, None),
+        };
+        let entry = ConfigEntry { key: key.to_string(), change, value };
+        Self::Config { entry, time: UnixNanos::now().to_string() }
+    }
+
+    /// Monitors are to be in a state, from now on.
+    pub(super) fn monitors(monitors: Vec<String>, state: MonitorState, by: HeldBy) -> Self {
+        Self::Monitors { monitors, state, by, time: UnixNanos::now().to_string() }
+    }
+}
+
+/// What became of a key of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ConfigChange {
+    /// It has a value.
+    Set,
+    /// It is as if nothing had set it.
+    Removed,
+    /// It is what the other layers say.
+    Unset,
+}
+
+/// A key of the settings, as TOML writes it, and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ConfigEntry {
+    key: String,
+    change: ConfigChange,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<serde_json::Value>,
+}
+
+/// Who holds a monitor back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HeldBy {
+    /// Somebody asked for it.
+    Operator,
+    /// `[shedding]`.
+    Rule,
+}
+
+/// A monitor that is not to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HeldMonitor {
+    pub(super) monitor: String,
+    pub(super) state: MonitorState,
+    pub(super) by: HeldBy,
+}
+
+/// All settings that were made at run time, as snapshots and checkpoints hold them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SettingsRecord {
     /// Sinks that were switched.
     #[serde(default)]
@@ -53,16 +142,106 @@ pub(super) struct SettingsRecord {
     /// Circuit breakers that are held.
     #[serde(default)]
     pub(super) circuits: Vec<CircuitHold>,
+    /// Keys of the settings.
+    #[serde(default)]
+    pub(super) config: Vec<ConfigEntry>,
+    /// Monitors that are stopped or at rest.
+    #[serde(default)]
+    pub(super) monitors: Vec<HeldMonitor>,
 }
 
-/// Circuit breakers that are held, and in what.
-type Held = BTreeMap<(CircuitKind, String), Forced>;
+/// What is in force.
+#[derive(Debug, Clone, Default)]
+struct State {
+    sinks: BTreeMap<String, SinkSwitch>,
+    /// Circuit breakers that are held, and in what.
+    circuits: BTreeMap<(CircuitKind, String), Forced>,
+    config: RunTimeLayer,
+    held: BTreeMap<String, HeldMonitor>,
+}
+
+impl State {
+    fn of(record: SettingsRecord) -> Self {
+        let mut state = Self::default();
+        for entry in record.config {
+            state.configure(entry);
+        }
+        for hold in record.circuits {
+            state.hold(hold);
+        }
+        state.sinks = record.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
+        state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
+        state
+    }
+
+    fn record(&self) -> SettingsRecord {
+        let entry = |(key, value): (&KeyPath, &RunTimeValue)| match SettingRecord::config(key, Some(value.clone())) {
+            SettingRecord::Config { entry, .. } => Some(entry),
+            _ => None,
+        };
+        SettingsRecord {
+            sinks: self.sinks.values().cloned().collect(),
+            circuits: self.circuits(),
+            config: self.config.iter().filter_map(entry).collect(),
+            monitors: self.held.values().cloned().collect(),
+        }
+    }
+
+    fn apply(&mut self, record: SettingRecord) {
+        match record {
+            SettingRecord::Sink { switch, .. } => drop(self.sinks.insert(switch.sink.clone(), switch)),
+            SettingRecord::Circuit { hold, .. } => self.hold(hold),
+            SettingRecord::Config { entry, .. } => self.configure(entry),
+            SettingRecord::Monitors { monitors, state, by, .. } => {
+                for monitor in monitors {
+                    if state == MonitorState::Running {
+                        self.held.remove(&monitor);
+                    } else {
+                        self.held.insert(monitor.clone(), HeldMonitor { monitor, state, by });
+                    }
+                }
+            }
+        }
+    }
+
+    fn circuits(&self) -> Vec<CircuitHold> {
+        let of = |((kind, name), forced): (&(CircuitKind, String), &Forced)| CircuitHold {
+            kind: *kind,
+            name: name.clone(),
+            forced: Some(*forced),
+        };
+        self.circuits.iter().map(of).collect()
+    }
+
+    fn hold(&mut self, CircuitHold { kind, name, forced }: CircuitHold) {
+        match forced {
+            Some(forced) => drop(self.circuits.insert((kind, name), forced)),
+            None => drop(self.circuits.remove(&(kind, name))),
+        }
+    }
+
+    fn configure(&mut self, ConfigEntry { key, change, value }: ConfigEntry) {
+        // Of a key that this release cannot read nothing can be said.
+        let Some(key) = KeyPath::parse(&key) else { return };
+        match (change, value) {
+            (ConfigChange::Set, Some(value)) => self.config.set(key, RunTimeValue::Set(value)),
+            (ConfigChange::Removed, _) => self.config.set(key, RunTimeValue::Removed),
+            (ConfigChange::Unset, _) | (ConfigChange::Set, None) => drop(self.config.unset(&key)),
+        }
+    }
+}
 
 /// What is in force. Shared with the journal's snapshots, so it holds nothing that holds the journal.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
-    sinks: Mutex<BTreeMap<String, SinkSwitch>>,
-    circuits: Mutex<Held>,
+    state: Mutex<State>,
+}
+
+/// What operators set at run time, out of the journal in a data folder that another process may be writing. Nothing where there is
+/// none, or it cannot be read.
+pub fn run_time_layer(data_dir: &Path) -> RunTimeLayer {
+    let read = || Switches::read(&mut JournalReader::open(&journal::folder(data_dir))?);
+    read().map(|switches| switches.config()).unwrap_or_default()
 }
 
 impl Switches {
@@ -87,72 +266,74 @@ impl Switches {
                 break;
             }
         }
-        Ok(Self { sinks: Mutex::new(found.sinks), circuits: Mutex::new(found.circuits) })
+        Ok(Self { state: Mutex::new(found.state) })
     }
 
     /// As checkpoints have it.
     pub(super) fn for_checkpoint(&self) -> BTreeMap<String, serde_json::Value> {
-        let SettingsRecord { sinks, circuits } = self.record();
-        // Strings, numbers and truths: serialization has nothing to refuse.
-        let sinks = (!sinks.is_empty()).then(|| ("sinks", serde_json::to_value(sinks).unwrap_or_default()));
-        let circuits = (!circuits.is_empty()).then(|| ("circuits", serde_json::to_value(circuits).unwrap_or_default()));
-        sinks.into_iter().chain(circuits).map(|(key, value)| (key.to_owned(), value)).collect()
+        // Maps of strings, numbers and truths: serialization has nothing to refuse. What nobody set is not in it.
+        match serde_json::to_value(self.record()) {
+            Ok(serde_json::Value::Object(kinds)) => {
+                kinds.into_iter().filter(|(_, list)| list.as_array().is_none_or(|list| !list.is_empty())).collect()
+            }
+            _ => BTreeMap::new(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SinkSwitch>> {
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what belongs to sinks that are no longer in the settings.
     pub(super) fn keep_sinks(&self, known: impl Fn(&str) -> bool) {
-        self.lock().retain(|name, _| known(name));
+        self.lock().sinks.retain(|name, _| known(name));
     }
 
     /// Sinks that were switched.
     pub(super) fn sinks(&self) -> Vec<SinkSwitch> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock_circuits(&self) -> MutexGuard<'_, Held> {
-        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().sinks.values().cloned().collect()
     }
 
     /// Forgets what belongs to circuits of which nothing is in the settings any more.
     pub(super) fn keep_circuits(&self, known: impl Fn(CircuitKind, &str) -> bool) {
-        self.lock_circuits().retain(|(kind, name), _| known(*kind, name));
+        self.lock().circuits.retain(|(kind, name), _| known(*kind, name));
     }
 
     /// Circuit breakers that are held.
     pub(super) fn circuits(&self) -> Vec<CircuitHold> {
-        let held = self.lock_circuits();
-        let of = |((kind, name), forced): (&(CircuitKind, String), &Forced)| CircuitHold {
-            kind: *kind,
-            name: name.clone(),
-            forced: Some(*forced),
+        self.lock().circuits()
+    }
+
+    /// Keys of the settings.
+    pub(super) fn config(&self) -> RunTimeLayer {
+        self.lock().config.clone()
+    }
+
+    /// Monitors that are not to run, by name.
+    pub(super) fn held(&self) -> BTreeMap<String, HeldMonitor> {
+        self.lock().held.clone()
+    }
+
+    /// The same as upstreams take it.
+    pub(super) fn pauses(&self) -> BTreeMap<String, Pause> {
+        let pause = |held: &HeldMonitor| match held.state {
+            MonitorState::Stopped => Some(Pause::Stopped),
+            MonitorState::Resting => Some(Pause::Resting),
+            MonitorState::Running => None,
         };
-        held.iter().map(of).collect()
+        self.lock().held.iter().filter_map(|(name, held)| Some((name.clone(), pause(held)?))).collect()
     }
 
     /// For a snapshot.
     pub(super) fn record(&self) -> SettingsRecord {
-        SettingsRecord { sinks: self.sinks(), circuits: self.circuits() }
+        self.lock().record()
     }
 }
 
 #[derive(Default)]
 struct Found {
     snapshot: bool,
-    sinks: BTreeMap<String, SinkSwitch>,
-    circuits: Held,
-}
-
-/// Notes a hold, or that there is none any more; what was held before is given back.
-fn put(circuits: &mut Held, hold: &CircuitHold) -> Option<Forced> {
-    let key = (hold.kind, hold.name.clone());
-    match hold.forced {
-        Some(forced) => circuits.insert(key, forced),
-        None => circuits.remove(&key),
-    }
+    state: State,
 }
 
 impl Found {
@@ -166,70 +347,41 @@ impl Found {
             // A snapshot has all; one that an older release wrote knows of none.
             let Ok(Snapshot { settings }) = serde_json::from_slice(payload) else { return };
             self.snapshot = true;
-            self.sinks = settings.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
-            self.circuits.clear();
-            for hold in &settings.circuits {
-                put(&mut self.circuits, hold);
-            }
-            return;
-        }
-        match serde_json::from_slice(payload) {
-            Ok(SettingRecord::Sink { switch, .. }) => {
-                self.sinks.insert(switch.sink.clone(), switch);
-            }
-            Ok(SettingRecord::Circuit { hold, .. }) => {
-                put(&mut self.circuits, &hold);
-            }
-            // What a newer release set, this one knows nothing of.
-            Err(_) => {}
+            self.state = State::of(settings);
+        } else if let Ok(record) = serde_json::from_slice(payload) {
+            self.state.apply(record);
         }
     }
 }
 
-/// Puts changes on record.
+/// Puts changes on record, one at a time.
 pub(super) struct SwitchLog {
     pub(super) switches: Arc<Switches>,
     pub(super) monitor: Arc<MonitorIdentity>,
     pub(super) journal: Arc<Journal>,
     pub(super) clock: Arc<ReceivedClock>,
+    pub(super) turn: Mutex<()>,
 }
 
 impl SwitchLog {
-    /// Journals a change of a sink. Blocking: returns when it is durable, and will be in force after a restart too. False when the
+    /// Journals a change. Blocking: returns when it is durable, and will be in force after a restart too. False when the
     /// journal does not take it; nothing has changed then.
-    pub(super) fn remember(&self, switch: &SinkSwitch) -> bool {
-        let record = SettingRecord::Sink { switch: switch.clone(), time: UnixNanos::now().to_string() };
-        // One at a time, and never later than the event: a snapshot between the two must not lack it.
-        let mut sinks = self.switches.lock();
-        let before = sinks.insert(switch.sink.clone(), switch.clone());
-        drop(sinks);
-        if self.journaled(&record) {
-            return true;
-        }
-        let mut sinks = self.switches.lock();
-        match before {
-            Some(before) => sinks.insert(switch.sink.clone(), before),
-            None => sinks.remove(&switch.sink),
+    pub(super) fn remember(&self, record: &SettingRecord) -> bool {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Never later than the event: a snapshot between the two must not lack it.
+        let before = {
+            let mut state = self.switches.lock();
+            let before = state.clone();
+            state.apply(record.clone());
+            before
         };
-        false
-    }
-
-    /// The same for a circuit breaker that is held or let go.
-    pub(super) fn remember_circuit(&self, hold: &CircuitHold) -> bool {
-        let record = SettingRecord::Circuit { hold: hold.clone(), time: UnixNanos::now().to_string() };
-        let before = put(&mut self.switches.lock_circuits(), hold);
-        if self.journaled(&record) {
-            return true;
-        }
-        put(&mut self.switches.lock_circuits(), &CircuitHold { forced: before, ..hold.clone() });
-        false
-    }
-
-    /// Whether the journal takes it, and it becomes durable.
-    fn journaled(&self, record: &SettingRecord) -> bool {
         let from = self.journal.durable();
         let block = event_block(&self.monitor, SETTINGS_TOPIC, record, self.clock.stamp());
-        self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record)
+        if self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record) {
+            return true;
+        }
+        *self.switches.lock() = before;
+        false
     }
 
     fn is_durable(&self, from: crate::journal::Offset, record: &SettingRecord) -> bool {
@@ -255,5 +407,59 @@ impl SwitchLog {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(text: &str) -> KeyPath {
+        KeyPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_has_all_that_was_set_at_run_time_and_gives_it_back() {
+        let mut state = State::default();
+        let set = |text: &str, value| SettingRecord::config(&key(text), Some(RunTimeValue::Set(value)));
+        let records = [
+            set("log.level", json!("debug")),
+            set("monitors.\"a.b\"", json!({"domain": "d", "topics": ["x"]})),
+            set("monitors.\"a.b\".priority", json!("low")),
+            SettingRecord::config(&key("monitors.c"), Some(RunTimeValue::Removed)),
+            set("pool.max_connections", json!(3)),
+            SettingRecord::config(&key("pool"), None),
+            SettingRecord::monitors(vec!["m".into(), "n".into()], MonitorState::Stopped, HeldBy::Operator),
+            SettingRecord::monitors(vec!["n".into()], MonitorState::Running, HeldBy::Operator),
+            SettingRecord::monitors(vec!["o".into()], MonitorState::Resting, HeldBy::Rule),
+            SettingRecord::sink(SinkSwitch { sink: "s".into(), enabled: false, start_at: None }),
+        ];
+        for record in records {
+            // As the journal holds it.
+            let text = serde_json::to_vec(&record).unwrap();
+            assert_eq!(serde_json::from_slice::<SettingRecord>(&text).unwrap(), record);
+            state.apply(record);
+        }
+        let keys: Vec<String> = state.config.iter().map(|(key, _)| key.to_string()).collect();
+        assert_eq!(keys, ["log.level", "monitors.\"a.b\"", "monitors.\"a.b\".priority", "monitors.c"]);
+        assert_eq!(state.held.keys().collect::<Vec<_>>(), ["m", "o"]);
+        let text = serde_json::to_vec(&json!({"settings": state.record()})).unwrap();
+        let mut found = Found::default();
+        found.take(STATE_MONITOR, &text);
+        assert!(found.snapshot);
+        assert_eq!(found.state.record(), state.record());
+        assert_eq!(found.state.config, state.config);
+    }
+
+    #[test]
+    fn a_snapshot_of_an_older_release_knows_of_nothing_that_was_set() {
+        let mut found = Found::default();
+        found.take(STATE_MONITOR, b"{\"settings\": {\"sinks\": [{\"sink\": \"s\", \"enabled\": false}]}}");
+        assert!(found.snapshot && found.state.config.is_empty() && found.state.held.is_empty());
+        assert_eq!(found.state.sinks.len(), 1);
+        found.take(SETTINGS_MONITOR, b"{\"setting\": \"of a later release\", \"x\": 1}");
+        assert_eq!(found.state.sinks.len(), 1);
     }
 }

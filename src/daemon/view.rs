@@ -8,9 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
+use super::live_settings::LiveSettings;
 use super::retry::Retrier;
-use super::switches::SwitchLog;
+use super::shedding::Pressure;
+use super::switches::{SettingRecord, SwitchLog};
 use super::troubles::Troubles;
+use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::checkpoint::CheckpointRow;
@@ -19,13 +22,14 @@ use crate::clock::UnixNanos;
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
+use crate::monitor::roster::Pause;
 use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Health, HealthState, JournalRow, Latency, MonitorRow, OperationRow, Refusal, ReplayAnswer, RetentionRow,
-    RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, Refusal,
+    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -53,7 +57,8 @@ pub(super) struct Shown {
     pub(super) views: Arc<Views>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
-    pub(super) switch_log: SwitchLog,
+    pub(super) switch_log: Arc<SwitchLog>,
+    pub(super) live: Arc<LiveSettings>,
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
     pub(super) sequences: Arc<SequenceBook>,
@@ -73,7 +78,9 @@ pub struct DaemonView {
     ledger: Arc<GapLedger>,
     sequences: Arc<SequenceBook>,
     /// Held while a change is made: one at a time.
-    switch_log: Mutex<SwitchLog>,
+    switch_log: Mutex<Arc<SwitchLog>>,
+    live: Arc<LiveSettings>,
+    recency: Mutex<Recency>,
     /// As the sinks' rows.
     sink_metrics: Vec<SinkMetrics>,
     started: Instant,
@@ -95,6 +102,7 @@ impl DaemonView {
             sinks,
             circuits,
             switch_log,
+            live,
             works,
             ledger,
             sequences,
@@ -111,6 +119,8 @@ impl DaemonView {
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
+            live,
+            recency: Mutex::default(),
             sink_metrics,
             works,
             ledger,
@@ -144,6 +154,25 @@ impl DaemonView {
                 (row.name, row.state.as_str())
             })
             .collect()
+    }
+
+    /// How the daemon keeps up with what comes.
+    pub(super) fn pressure(&self) -> Pressure {
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is a float")]
+        let queue_percent = 100.0 * self.journal.queued().0 as f64 / Journal::QUEUE_BYTES_MAX as f64;
+        let held =
+            |watched: &Watched| watched.status.links().iter().filter(|link| link.state == LinkState::Held).count();
+        Pressure { queue_percent, held_links: self.watched.now().iter().map(held).sum() }
+    }
+
+    /// Notes whose messages have become more.
+    fn look_at_recency(&self, now: Instant) {
+        let mut recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
+        for watched in self.watched.now() {
+            for monitor in &watched.roster.monitors {
+                recency.look(&monitor.identity.name, monitor.totals.now().messages, now);
+            }
+        }
     }
 
     /// Whether the last warning is long enough ago: a window that is too small stays so for as long as the load does.
@@ -193,6 +222,7 @@ impl DaemonView {
         for (monitor, counts) in &sequences {
             SequenceMetrics::set(monitor, counts);
         }
+        self.look_at_recency(now);
         JournalMetrics::set_queue(self.journal.queued().0);
         let figures = self.window.tend(Instant::now());
         if let Some(reach) = figures.reach
@@ -261,6 +291,10 @@ impl View for DaemonView {
             .now()
             .iter()
             .map(|Watched { roster, status }| {
+                // Where nobody takes anything for now there is no link, and that is as it should be.
+                if status.wanted() == 0 && roster.monitors.iter().all(|monitor| monitor.pause.is_some()) {
+                    return (roster.upstream.clone(), "resting");
+                }
                 let connected = status.is_connected();
                 if !connected {
                     let error = status.links().iter().find_map(|link| link.last_error.clone());
@@ -341,7 +375,7 @@ impl View for DaemonView {
     fn change_sink(&self, name: &str, change: SinkChange) -> Result<SwitchedSink, SwitchRefusal> {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         let switch = self.sinks.plan(name, change)?;
-        if !log.remember(&switch) {
+        if !log.remember(&SettingRecord::sink(switch.clone())) {
             return Err(SwitchRefusal::NotRecorded);
         }
         tracing::info!(sink = name, enabled = switch.enabled, resume = ?change.resume, "switched by an operator");
@@ -359,7 +393,7 @@ impl View for DaemonView {
     fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal> {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         self.circuits.check(hold)?;
-        if !log.remember_circuit(hold) {
+        if !log.remember(&SettingRecord::circuit(hold.clone())) {
             return Err(CircuitRefusal::NotRecorded);
         }
         self.circuits.hold(hold, "an operator")
@@ -375,6 +409,24 @@ impl View for DaemonView {
 
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
         self.works.replay(request)
+    }
+
+    fn control(&self) -> Arc<dyn Control> {
+        Arc::clone(&self.live) as Arc<dyn Control>
+    }
+
+    fn verify_monitors(&self) -> Vec<MonitorVerdict> {
+        let now = Instant::now();
+        self.look_at_recency(now);
+        let rows = self.monitors();
+        let status = |watched: &Watched| (watched.roster.upstream.clone(), watched.status.is_connected());
+        let connected: BTreeMap<String, bool> = self.watched.now().iter().map(status).collect();
+        let recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |row: &MonitorRow| {
+            let connected = connected.get(&row.upstream).copied().unwrap_or(false);
+            verdict(row, connected, recency.silence(&row.name, now))
+        };
+        rows.iter().map(of).collect()
     }
 
     fn operations(&self) -> Vec<OperationRow> {
@@ -423,6 +475,8 @@ impl View for DaemonView {
                 let live = states.iter().filter(|state| ***state == TopicState::Live).count();
                 let worst = states.iter().find(|state| !matches!(state, TopicState::Live | TopicState::Asked));
                 let state = match worst {
+                    _ if monitor.pause == Some(Pause::Stopped) => "stopped",
+                    _ if monitor.pause == Some(Pause::Resting) => "resting",
                     _ if live == states.len() => "live",
                     Some(worst) if live == 0 => worst.name(),
                     _ if live == 0 => "asked",

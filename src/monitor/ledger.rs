@@ -396,6 +396,9 @@ fn names(topics: &[Arc<str>]) -> Vec<String> {
     topics.iter().map(ToString::to_string).collect()
 }
 
+/// Upstream, monitor, and until when its topics were watched.
+type GivenUp = (Arc<str>, Arc<str>, UnixNanos);
+
 impl State {
     fn upstream(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.upstreams.get(name) {
@@ -565,9 +568,7 @@ impl State {
 
     fn unwatch(&mut self, wanted: impl Fn(&str, &str, &str) -> bool, at: UnixNanos) -> Vec<LedgerRecord> {
         let mut records = Vec::new();
-        /// Upstream, monitor, and until when.
-        type Together = (Arc<str>, Arc<str>, UnixNanos);
-        let mut dropped: BTreeMap<Together, Vec<Arc<str>>> = BTreeMap::new();
+        let mut dropped: BTreeMap<GivenUp, Vec<Arc<str>>> = BTreeMap::new();
         let closed = &mut self.closed;
         self.subjects.retain(|subject, entries| {
             entries.retain(|entry| {

@@ -60,6 +60,8 @@ struct State {
     news: Vec<SubscriptionNews>,
     /// Whether the upstream announced that it will close the link.
     closing: bool,
+    /// Messages that could not be read, since they were last asked for.
+    unreadable: u64,
     /// Whether frames for the quarantine are kept up to a rate only.
     rationed: bool,
 }
@@ -97,6 +99,7 @@ impl Reading {
             messages: vec![0; roster.topics.len()],
             news: Vec::new(),
             closing: false,
+            unreadable: 0,
             rationed,
         };
         Self { plan: plan_of(&roster), roster, state }
@@ -137,6 +140,11 @@ impl Reading {
     /// What frames said about subscriptions since the last call.
     pub fn take_news(&mut self) -> Vec<SubscriptionNews> {
         std::mem::take(&mut self.state.news)
+    }
+
+    /// How many messages could not be read since the last call.
+    pub fn take_unreadable(&mut self) -> u64 {
+        std::mem::take(&mut self.state.unreadable)
     }
 
     /// Whether the upstream announced since the last call that it will close the link.
@@ -466,6 +474,7 @@ impl State {
             None => (&mut self.burst.upstream_counts, &roster.upstream_quarantine),
         };
         counts.quarantined += 1;
+        self.unreadable += 1;
         let keep = roster.quarantine_frame_bytes;
         // The message was checked to be UTF-8, but it is the upstream that says how long it is.
         let envelope = envelope

@@ -11,6 +11,7 @@ mod operations;
 mod quarantine;
 mod sequences;
 mod serve;
+mod settings;
 mod sinks;
 mod views;
 
@@ -22,4 +23,7 @@ pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use sequences::{CountedSequence, TopicSequence};
 pub use serve::{ServerError, View, listen, serve};
+pub use settings::{
+    ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,
+};
 pub use views::{Buffer, Latency, Running};

@@ -17,7 +17,7 @@ pub struct MonitorRow {
     pub upstream: String,
     /// `smart` or `legacy`.
     pub path: String,
-    /// `live`, `partly_live`, `waiting`, `refused`, `left_out`.
+    /// `live`, `partly_live`, `waiting`, `refused`, `left_out`; `stopped` or `resting` where an operator or a rule had it stop.
     pub state: String,
     /// Topics in force, of those asked for.
     pub topics: String,

@@ -18,6 +18,7 @@ use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
+use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
@@ -113,6 +114,10 @@ pub trait View: Send + Sync + 'static {
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal>;
     /// What the feeds' own numbers tell, by monitor and topic.
     fn sequences(&self) -> Vec<TopicSequence>;
+    /// What changes while the daemon runs.
+    fn control(&self) -> Arc<dyn Control>;
+    /// How well each monitor is.
+    fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -155,6 +160,21 @@ pub async fn serve(
         .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
+        .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
+        .route("/api/v1/monitors/{name}", {
+            get(settings::monitor).put(settings::replace_monitor).delete(settings::delete_monitor)
+        })
+        .route("/api/v1/monitors/{name}/state", put(settings::monitor_state))
+        .route("/api/v1/monitor-states", put(settings::monitor_states))
+        .route("/api/v1/monitor-verdicts", get(settings::verify))
+        .route("/api/v1/upstreams", get(settings::upstreams).post(settings::create_upstream))
+        .route("/api/v1/upstreams/{name}", {
+            get(settings::upstream).put(settings::replace_upstream).delete(settings::delete_upstream)
+        })
+        .route("/api/v1/settings", get(settings::settings))
+        .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
+        .route("/api/v1/plan", post(settings::plan))
+        .route("/api/v1/reload", post(settings::reload))
         .route("/api/v1/last-values", get(views::last_values))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))

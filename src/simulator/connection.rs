@@ -1,6 +1,6 @@
 //! One connection: its socket, and the conversation of a synthetic feed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::dialects::{Change, Desk, Speaker};
@@ -18,7 +19,7 @@ use super::figures::{Fault, LedgerEntry, add};
 use super::frames::{ClientFrame, FrameReader, Opcode, push_close, push_frame, push_header};
 use super::hub::{Event, Hub, Mailbox};
 use super::server::Shared;
-use super::settings::{SimulatedDialect, Source};
+use super::settings::{Faults, SimulatedDialect, Source};
 
 /// Events encoded before they are written.
 const BURST_EVENTS_MAX: usize = 256;
@@ -138,7 +139,7 @@ impl Connection {
 
     /// When it is to be broken, if it is.
     pub(crate) fn break_at(&self, rng: &mut fastrand::Rng) -> Option<Instant> {
-        let mean = self.shared.settings.faults.disconnect_every?;
+        let mean = self.shared.faults().disconnect_every?;
         Some(Instant::now() + mean.mul_f64(0.5 + rng.f64()))
     }
 
@@ -157,7 +158,7 @@ impl Connection {
                 Ok(Some(text))
             }
             Ok(Some(ClientFrame::Ping(payload))) => {
-                if !self.shared.settings.faults.no_pong {
+                if !self.shared.faults().no_pong {
                     push_frame(&mut self.out, Opcode::Pong, &payload);
                 }
                 Ok(None)
@@ -225,7 +226,7 @@ impl Connection {
     /// Sends one giant frame.
     async fn send_giant(&mut self, bytes: u64) -> Result<(), End> {
         add(&self.shared.counters.giant_frames, 1);
-        let fragments = self.shared.settings.faults.giant_fragments;
+        let fragments = self.shared.faults().giant_fragments;
         let head = br#"{"giant":""#;
         let mut piece = vec![b'x'; GIANT_PIECE];
         piece[..head.len()].copy_from_slice(head);
@@ -265,10 +266,15 @@ struct Conversation<'a> {
     /// What events of each topic are marked with: a text for each subscription.
     tokens: HashMap<usize, Vec<String>>,
     topics: HashMap<String, usize>,
+    /// The faults that are asked for, and who makes them in the stream of messages.
+    asked: Arc<Faults>,
     faults: FaultMaker,
+    break_now: watch::Receiver<u64>,
     acks: VecDeque<(Instant, String)>,
     sent: u64,
     silent: bool,
+    /// Topics that are.
+    muted: HashSet<usize>,
     pinged: Instant,
 }
 
@@ -287,8 +293,11 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, target: &st
     let settings = &connection.shared.settings;
     let mut rng = fastrand::Rng::with_seed(settings.seed ^ connection.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let break_at = connection.break_at(&mut rng);
+    let asked = connection.shared.faults();
     let mut conversation = Conversation {
-        faults: FaultMaker::new(&settings.faults, rng.u64(..)),
+        faults: FaultMaker::new(&asked, rng.u64(..)),
+        asked,
+        break_now: connection.shared.break_now.subscribe(),
         speaker: dialect.speaker(rng),
         mailbox: Mailbox::new(connection.number),
         connection,
@@ -299,6 +308,7 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, target: &st
         acks: VecDeque::new(),
         sent: 0,
         silent: false,
+        muted: HashSet::new(),
         pinged: Instant::now(),
     };
     let end = match conversation.run(target, break_at).await {
@@ -324,8 +334,10 @@ impl Conversation<'_> {
                 _ = beat.tick() => Input::Beat,
                 () = at(self.acks.front().map(|(due, _)| *due)) => Input::Ack,
                 () = at(break_at) => Input::Break,
+                Ok(()) = self.break_now.changed() => Input::Break,
                 () = self.mailbox.arrived() => Input::Events,
             };
+            self.follow_faults();
             match input {
                 Input::Stop => return self.stop(End::Stopped),
                 Input::Break => return self.stop(self.connection.way_of_breaking()),
@@ -346,6 +358,20 @@ impl Conversation<'_> {
                 Input::Beat => self.beat(),
                 Input::Events => self.pass_events().await?,
             }
+        }
+    }
+
+    /// Takes note of faults that have changed.
+    fn follow_faults(&mut self) {
+        let asked = self.connection.shared.faults();
+        if Arc::ptr_eq(&asked, &self.asked) {
+            return;
+        }
+        self.asked = asked;
+        let mut sendings = Vec::new();
+        self.faults.change(&self.asked, &mut sendings);
+        for sending in sendings {
+            self.send(&sending);
         }
     }
 
@@ -378,7 +404,7 @@ impl Conversation<'_> {
     /// Lets the speaker say something, and does what it asked for.
     fn speak(&mut self, say: impl FnOnce(&mut dyn Speaker, &mut Desk<'_>)) {
         let shared = Arc::clone(&self.connection.shared);
-        let faults = &shared.settings.faults;
+        let faults = Arc::clone(&self.asked);
         let mut desk = Desk::new(self.dialect, &faults.refuse, faults.no_pong);
         say(&mut *self.speaker, &mut desk);
         let Desk { replies, changes, refused, .. } = desk;
@@ -405,6 +431,7 @@ impl Conversation<'_> {
                 }
                 let Some((index, opening)) = self.hub.subscribe(&topic, &self.mailbox) else { return };
                 self.topics.insert(topic, index);
+                self.muted.remove(&index);
                 let tokens = self.tokens.entry(index).or_default();
                 if !tokens.contains(&token) {
                     tokens.push(token);
@@ -441,7 +468,7 @@ impl Conversation<'_> {
             }
         }
         let shared = &self.connection.shared;
-        if let Some(bytes) = shared.settings.faults.giant_frame
+        if let Some(bytes) = self.asked.giant_frame
             && self.sent >= BEFORE_GIANT
             && !shared.giant_sent.swap(true, Ordering::Relaxed)
         {
@@ -456,6 +483,12 @@ impl Conversation<'_> {
         let Sending { event, fault } = sending;
         let Some(tokens) = self.tokens.get(&event.topic_index) else { return };
         let counters = Arc::clone(&self.connection.shared.counters);
+        if self.asked.mute.iter().any(|muted| **muted == *event.topic) && self.muted.insert(event.topic_index) {
+            add(&counters.silenced, 1);
+        }
+        if self.muted.contains(&event.topic_index) {
+            return;
+        }
         let mut payload = Vec::with_capacity(event.draft.text.len() + 64);
         for token in tokens {
             if self.silent {
@@ -478,7 +511,7 @@ impl Conversation<'_> {
             }
             self.connection.push(if binary { Opcode::Binary } else { Opcode::Text }, &payload);
             self.sent += 1;
-            if self.connection.shared.settings.faults.silent_after.is_some_and(|after| self.sent >= after) {
+            if self.asked.silent_after.is_some_and(|after| self.sent >= after) {
                 self.silent = true;
                 add(&counters.silenced, 1);
                 // A silent connection must not hold up the topics of others.

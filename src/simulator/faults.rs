@@ -58,6 +58,15 @@ impl FaultMaker {
         }
     }
 
+    /// Makes other faults from now on. What is held back is to be sent first.
+    pub(crate) fn change(&mut self, faults: &Faults, out: &mut Vec<Sending>) {
+        self.flush(out);
+        let Faults { repeats, drop, disorder, bad_frames, conflicts, .. } = *faults;
+        (self.repeats, self.drop, self.disorder) = (repeats, drop, disorder);
+        (self.bad_frames, self.conflicts) = (bad_frames, conflicts);
+        self.any = repeats > 0.0 || drop > 0.0 || disorder > 0.0 || bad_frames > 0.0 || conflicts > 0.0;
+    }
+
     /// Whether any fault is asked for.
     pub(crate) fn makes_any(&self) -> bool {
         self.any

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -32,6 +32,19 @@ pub enum Fault {
     Nested,
     /// A message whose id is an object.
     ChangedId,
+}
+
+/// One event that a synthetic feed made, whether or not anybody got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The topic, as the simulator calls it.
+    pub topic: Arc<str>,
+    /// The event's id as in the text, without quotes; empty where it has none.
+    pub id: String,
+    /// The message that it was in, by number: a message may have several events.
+    pub message: u64,
+    /// When it was made: nanoseconds since 1970.
+    pub at: i64,
 }
 
 /// One event that was handed to a socket, or dropped on request. Where a connection broke, the last ones may not have arrived.
@@ -98,7 +111,7 @@ figures! {
     bad_frames,
     /// Connections broken on request.
     disconnects,
-    /// Connections gone silent on request.
+    /// Connections, and topics of connections, gone silent on request.
     silenced,
     /// Acknowledgements kept back for good.
     acks_lost,
@@ -114,6 +127,8 @@ figures! {
     replies_made,
     /// Ledger entries not kept, for lack of room or since the file failed.
     ledger_lost,
+    /// Events made that are not kept in memory, for lack of room.
+    made_lost,
 }
 
 impl fmt::Display for Figures {
@@ -140,6 +155,7 @@ impl fmt::Display for Figures {
             ("recorded replies withheld", self.replies_withheld),
             ("replies made", self.replies_made),
             ("ledger entries lost", self.ledger_lost),
+            ("made events not kept", self.made_lost),
         ];
         for (name, count) in faults.into_iter().filter(|(_, count)| *count > 0) {
             write!(f, ", {count} {name}")?;

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::dialects::{Draft, Moment, Series};
-use super::figures::{Counters, add, sub};
-use super::settings::SimulatedDialect;
+use super::figures::{Counters, Made, add, sub};
+use super::settings::{SimulatedDialect, SimulatorSettings};
 
 /// Events waiting for a connection at most. A topic makes no events while one of its subscribers is full.
 const MAILBOX_EVENTS_MAX: usize = 1024;
@@ -85,15 +85,45 @@ struct TopicState {
     name: Arc<str>,
     series: Box<dyn Series>,
     subscribers: Vec<Arc<Mailbox>>,
+    /// Whether it makes events also while nobody is subscribed.
+    unasked: bool,
 }
 
 #[derive(Default)]
 struct State {
     by_name: HashMap<Arc<str>, usize>,
     topics: Vec<TopicState>,
-    /// Topics that somebody is subscribed to, in the order of their turns.
+    /// Topics that somebody is subscribed to or that go on unasked, in the order of their turns.
     active: Vec<usize>,
     turn: usize,
+    /// What was made, in that order; at most so many.
+    made: Vec<Made>,
+    made_max: usize,
+    messages: u64,
+    paused: bool,
+}
+
+impl State {
+    /// Enters the events of a draft before anybody gets them.
+    fn note_made(&mut self, topic: &Arc<str>, draft: &Draft, moment: Moment, counters: &Counters) {
+        add(&counters.events, draft.ids.len() as u64);
+        if self.made_max == 0 {
+            return;
+        }
+        self.messages += 1;
+        for id in &draft.ids {
+            if self.made.len() < self.made_max {
+                self.made.push(Made {
+                    topic: Arc::clone(topic),
+                    id: id.clone(),
+                    message: self.messages,
+                    at: moment.nanos(),
+                });
+            } else {
+                add(&counters.made_lost, 1);
+            }
+        }
+    }
 }
 
 /// All topics of a simulator.
@@ -108,8 +138,50 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(dialect: SimulatedDialect, seed: u64, first_id: u64, counters: Arc<Counters>) -> Self {
-        Self { dialect, seed, first_id, counters, state: Mutex::default(), stirred: Notify::new() }
+    /// Of these settings. An error names a topic of theirs that the dialect does not have.
+    pub(crate) fn new(
+        dialect: SimulatedDialect,
+        settings: &SimulatorSettings,
+        first_id: u64,
+        counters: Arc<Counters>,
+    ) -> Result<Self, String> {
+        let mut state = State { made_max: settings.made_max, ..State::default() };
+        let hub =
+            Self { dialect, seed: settings.seed, first_id, counters, state: Mutex::default(), stirred: Notify::new() };
+        for topic in &settings.topics {
+            let unknown = || format!("the dialect {dialect} has no topic `{topic}`");
+            let index = hub.topic(&mut state, topic).ok_or_else(unknown)?;
+            if !std::mem::replace(&mut state.topics[index].unasked, true) && !state.topics[index].series.timed() {
+                state.active.push(index);
+            }
+        }
+        Ok(Self { state: Mutex::new(state), ..hub })
+    }
+
+    /// A topic's number. None: there is no such topic.
+    fn topic(&self, state: &mut State, topic: &str) -> Option<usize> {
+        if let Some(index) = state.by_name.get(topic) {
+            return Some(*index);
+        }
+        if state.topics.len() >= TOPICS_MAX {
+            return None;
+        }
+        let series = self.dialect.series(topic, self.seed, self.first_id)?;
+        let name: Arc<str> = Arc::from(topic);
+        state.by_name.insert(Arc::clone(&name), state.topics.len());
+        state.topics.push(TopicState { name, series, subscribers: Vec::new(), unasked: false });
+        Some(state.topics.len() - 1)
+    }
+
+    /// What was made so far, in that order.
+    pub(crate) fn made(&self) -> Vec<Made> {
+        lock(&self.state).made.clone()
+    }
+
+    /// While it pauses, no events are made; what was made before still comes.
+    pub(crate) fn pause(&self, paused: bool) {
+        lock(&self.state).paused = paused;
+        self.stirred.notify_one();
     }
 
     /// Subscribes `mailbox` to a topic. Gives the topic's number and the event that the upstream begins it with.
@@ -117,30 +189,22 @@ impl Hub {
     pub(crate) fn subscribe(&self, topic: &str, mailbox: &Arc<Mailbox>) -> Option<(usize, Option<Arc<Event>>)> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
-        let index = if let Some(index) = state.by_name.get(topic) {
-            *index
-        } else {
-            if state.topics.len() >= TOPICS_MAX {
-                return None;
-            }
-            let series = self.dialect.series(topic, self.seed, self.first_id)?;
-            let name: Arc<str> = Arc::from(topic);
-            state.by_name.insert(Arc::clone(&name), state.topics.len());
-            state.topics.push(TopicState { name, series, subscribers: Vec::new() });
-            state.topics.len() - 1
-        };
+        let index = self.topic(state, topic)?;
         let entry = &mut state.topics[index];
         if entry.subscribers.iter().any(|other| other.connection == mailbox.connection) {
             return Some((index, None));
         }
-        let opening = entry.series.snapshot(Moment::now()).map(|draft| {
-            add(&self.counters.events, draft.ids.len() as u64);
-            Arc::new(Event { topic: Arc::clone(&entry.name), topic_index: index, draft })
-        });
+        let moment = Moment::now();
+        let opening = entry.series.snapshot(moment);
         entry.subscribers.push(Arc::clone(mailbox));
-        if entry.subscribers.len() == 1 && !entry.series.timed() {
+        if entry.subscribers.len() == 1 && !entry.unasked && !entry.series.timed() {
             state.active.push(index);
         }
+        let name = Arc::clone(&entry.name);
+        let opening = opening.map(|draft| {
+            state.note_made(&name, &draft, moment, &self.counters);
+            Arc::new(Event { topic: name, topic_index: index, draft })
+        });
         add(&self.counters.subscriptions, 1);
         drop(guard);
         self.stirred.notify_one();
@@ -155,7 +219,7 @@ impl Hub {
         let before = entry.subscribers.len();
         entry.subscribers.retain(|mailbox| mailbox.connection != connection);
         sub(&self.counters.subscriptions, (before - entry.subscribers.len()) as u64);
-        if entry.subscribers.is_empty() && before > 0 {
+        if entry.subscribers.is_empty() && before > 0 && !entry.unasked {
             state.active.retain(|active| *active != index);
         }
         drop(guard);
@@ -173,6 +237,9 @@ impl Hub {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         let moment = Moment::now();
+        if state.paused {
+            return 0;
+        }
         let (mut made, mut passed_over) = (0, 0);
         while made < most && passed_over < state.active.len() {
             state.turn = if state.turn + 1 < state.active.len() { state.turn + 1 } else { 0 };
@@ -185,12 +252,13 @@ impl Hub {
             passed_over = 0;
             let draft = topic.series.next(moment);
             made += draft.ids.len() as u64;
-            let event = Arc::new(Event { topic: Arc::clone(&topic.name), topic_index: index, draft });
-            for mailbox in &topic.subscribers {
+            let name = Arc::clone(&topic.name);
+            state.note_made(&name, &draft, moment, &self.counters);
+            let event = Arc::new(Event { topic: name, topic_index: index, draft });
+            for mailbox in &state.topics[index].subscribers {
                 mailbox.push(Arc::clone(&event));
             }
         }
-        add(&self.counters.events, made);
         made
     }
 

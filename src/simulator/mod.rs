@@ -25,7 +25,7 @@ mod replay;
 mod server;
 mod settings;
 
-pub use figures::{Fault, Figures, LedgerEntry};
+pub use figures::{Fault, Figures, LedgerEntry, Made};
 pub use server::{Running, Simulator, SimulatorError};
 pub use settings::{
     AfterRecording, Faults, FloodSettings, Handshake, LedgerSettings, Pace, RecordingSettings, SimulatedDialect,

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
@@ -16,11 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, End};
 use super::dialects::Moment;
-use super::figures::{Counters, Figures, Ledger, LedgerEntry, add, sub};
+use super::figures::{Counters, Figures, Ledger, LedgerEntry, Made, add, sub};
 use super::flood::Flood;
 use super::hub::Hub;
 use super::recording::Recording;
-use super::settings::{LedgerSettings, SimulatorSettings, Source};
+use super::settings::{Faults, LedgerSettings, SimulatorSettings, Source};
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -61,7 +62,13 @@ pub enum SimulatorError {
 
 /// What all connections of a simulator share.
 pub(crate) struct Shared {
+    /// As it was started; see [`Shared::faults`] for what of it may have changed.
     pub(crate) settings: SimulatorSettings,
+    faults: Mutex<Arc<Faults>>,
+    /// Connections are to be broken; grows each time.
+    pub(crate) break_now: watch::Sender<u64>,
+    /// Everything is to end at once, as if the process had been killed.
+    killed: CancellationToken,
     pub(crate) counters: Arc<Counters>,
     pub(crate) ledger: Ledger,
     pub(crate) cancel: CancellationToken,
@@ -72,6 +79,13 @@ pub(crate) struct Shared {
     pub(crate) breaks: AtomicU64,
     attempts: AtomicU64,
     connections: AtomicU64,
+}
+
+impl Shared {
+    /// The faults to be made now.
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What serves connections.
@@ -96,7 +110,8 @@ impl Simulator {
         let kind = match &settings.source {
             Source::Synthetic(dialect) => {
                 let first_id = settings.first_id.unwrap_or_else(first_id_now);
-                Kind::Synthetic(Hub::new(*dialect, settings.seed, first_id, Arc::clone(&counters)))
+                let hub = Hub::new(*dialect, &settings, first_id, Arc::clone(&counters));
+                Kind::Synthetic(hub.map_err(SimulatorError::Settings)?)
             }
             Source::Recording(recording) => {
                 let recording = recording.clone();
@@ -117,6 +132,9 @@ impl Simulator {
         let address = listener.local_addr().map_err(|source| SimulatorError::Listen { address, source })?;
         let rate = settings.rate;
         let shared = Arc::new(Shared {
+            faults: Mutex::new(Arc::new(settings.faults.clone())),
+            break_now: watch::channel(0).0,
+            killed: CancellationToken::new(),
             settings,
             counters,
             ledger,
@@ -133,7 +151,7 @@ impl Simulator {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
                 if let Kind::Synthetic(hub) = &shared.kind {
-                    hub.run(rate, shared.cancel.clone()).await;
+                    shared.killed.run_until_cancelled(hub.run(rate, shared.cancel.clone())).await;
                 }
             });
         }
@@ -142,7 +160,10 @@ impl Simulator {
 }
 
 fn check(settings: &SimulatorSettings) -> Result<(), SimulatorError> {
-    let faults = &settings.faults;
+    check_faults(&settings.faults)
+}
+
+fn check_faults(faults: &Faults) -> Result<(), SimulatorError> {
     for (name, fraction) in [
         ("repeats", faults.repeats),
         ("drop", faults.drop),
@@ -200,6 +221,49 @@ impl Running {
         self.shared.ledger.entries()
     }
 
+    /// What a synthetic feed made so far, in that order, sent or not, as far as `made_max` allows.
+    pub fn made(&self) -> Vec<Made> {
+        match &self.shared.kind {
+            Kind::Synthetic(hub) => hub.made(),
+            Kind::Recording(_) | Kind::Flood(_) => Vec::new(),
+        }
+    }
+
+    /// A synthetic feed makes other faults from now on, also on connections that are open; but `disconnect_every` is of
+    /// connections to come, and one that has gone silent stays so. What was held back comes now. Handshakes are counted
+    /// anew.
+    ///
+    /// # Errors
+    /// When they make no sense; then nothing changes.
+    pub fn set_faults(&self, faults: Faults) -> Result<(), SimulatorError> {
+        check_faults(&faults)?;
+        *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(faults);
+        self.shared.attempts.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// While it pauses, a synthetic feed makes no events; what was made before still comes.
+    pub fn pause(&self, paused: bool) {
+        if let Kind::Synthetic(hub) = &self.shared.kind {
+            hub.pause(paused);
+        }
+    }
+
+    /// Breaks every open connection of a synthetic feed: in turn by a close frame, a reset in mid-frame, and an end of
+    /// stream.
+    pub fn break_connections(&self) {
+        self.shared.break_now.send_modify(|times| *times += 1);
+    }
+
+    /// Ends at once, as if the process had been killed: connections end without a word. What was made is given.
+    pub async fn kill(self) -> Vec<Made> {
+        // Not `cancel`, which would have connections say goodbye.
+        self.shared.killed.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.made()
+    }
+
     /// The address as a URL, with the path that the real upstream has.
     pub fn url(&self) -> String {
         let path = match &self.shared.settings.source {
@@ -234,16 +298,20 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
     loop {
         let accepted = tokio::select! {
             () = shared.cancel.cancelled() => return,
+            () = shared.killed.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) if tasks.len() <= shared.settings.connections_max => {
                 let shared = Arc::clone(&shared);
                 tasks.spawn(async move {
-                    let cancel = shared.cancel.clone();
-                    if let Some(Some((stream, target))) = cancel.run_until_cancelled(shake(stream, &shared)).await {
-                        serve(stream, &target, &shared).await;
-                    }
+                    let (cancel, killed) = (shared.cancel.clone(), shared.killed.clone());
+                    let served = async {
+                        if let Some(Some((stream, target))) = cancel.run_until_cancelled(shake(stream, &shared)).await {
+                            serve(stream, &target, &shared).await;
+                        }
+                    };
+                    killed.run_until_cancelled(served).await;
                 });
             }
             Ok(_) => {}
@@ -259,7 +327,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
 async fn shake(stream: TcpStream, shared: &Shared) -> Option<(TcpStream, String)> {
     // Latency is measured through this; a failure only makes it worse.
     drop(stream.set_nodelay(true));
-    let handshake = shared.settings.faults.handshake;
+    let handshake = shared.faults().handshake;
     let attempt = shared.attempts.fetch_add(1, Ordering::Relaxed);
     let refusal = handshake.status.filter(|_| attempt < handshake.refusals);
     let mut target = String::from("/");

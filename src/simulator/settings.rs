@@ -180,6 +180,8 @@ pub struct Handshake {
 
 /// Faults made on request. All are drawn from the seed and counted in [`super::Figures`].
 ///
+/// Those of a synthetic feed may change while it runs, see [`super::Running::set_faults`].
+///
 /// Synthetic feeds make all of them. Recordings make those of the handshake, pongs, disconnects, losses, repeats, disorder and bad
 /// frames; floods those of the handshake, pongs and disconnects.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -201,6 +203,9 @@ pub struct Faults {
     pub refuse: Vec<String>,
     /// After so many messages a connection sends nothing but answers to WebSocket pings.
     pub silent_after: Option<u64>,
+    /// Topics of which nothing more is sent, though their subscription is in force. Whoever has met this once gets nothing
+    /// of them until it subscribes to them anew.
+    pub mute: Vec<String>,
     /// Pings are not answered, neither the protocol's nor the dialect's.
     pub no_pong: bool,
     /// How long acknowledgements are held back; data is not.
@@ -231,6 +236,12 @@ pub struct SimulatorSettings {
     pub faults: Faults,
     /// What is kept of what was sent.
     pub ledger: LedgerSettings,
+    /// Topics of a synthetic feed that make events from the start on, whether or not anybody is subscribed. Others
+    /// make them while somebody is.
+    pub topics: Vec<String>,
+    /// The most events that are kept in memory of what a synthetic feed made, sent or not; more are counted as
+    /// `made_lost`. 0: none.
+    pub made_max: usize,
     /// Ids of synthetic events begin after this; none: at a number that grows with the time of day, so that a
     /// simulator started later does not hand out the same ids again.
     pub first_id: Option<u64>,
@@ -249,6 +260,8 @@ impl SimulatorSettings {
             seed: 0,
             faults: Faults::default(),
             ledger: LedgerSettings::Off,
+            topics: Vec::new(),
+            made_max: 0,
             first_id: None,
             connections_max: 4096,
             slow_reader_after: Duration::from_mins(1),

@@ -31,6 +31,8 @@ const FRAME_BYTES: &str = "sluice_received_bytes_total";
 const LINKS: &str = "sluice_links";
 const LINK_CONNECTS: &str = "sluice_link_connects_total";
 const LINK_FAILURES: &str = "sluice_link_failures_total";
+const SILENT_TOPICS: &str = "sluice_topics_silent_total";
+const LINKS_REPLACED: &str = "sluice_links_replaced_total";
 const LINK_PING: &str = "sluice_link_ping_seconds";
 const REFUSED: &str = "sluice_subscriptions_refused_total";
 const LATENCY: &str = "sluice_event_durable_seconds";
@@ -141,6 +143,8 @@ fn describe() {
     describe_gauge!(LINKS, "Links by what they are doing");
     describe_counter!(LINK_CONNECTS, "Connections opened");
     describe_counter!(LINK_FAILURES, "Connections lost or not opened, by cause");
+    describe_counter!(SILENT_TOPICS, "Topics of which nothing came for longer than is usual, asked for anew");
+    describe_counter!(LINKS_REPLACED, "Links replaced before they failed, by cause");
     describe_histogram!(LINK_PING, Unit::Seconds, "Time from a ping to its answer");
     describe_counter!(REFUSED, "Subscriptions refused or ended by the upstream");
     describe_gauge!(GAPS_OPEN, "Topics that are not in force now, counted for each monitor that wants them");
@@ -300,6 +304,16 @@ impl UpstreamMetrics {
     /// A connection was lost, or did not come about.
     pub fn failed(&self, cause: &'static str) {
         counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+    }
+
+    /// Topics were found silent.
+    pub fn silent(&self, topics: usize) {
+        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone()).increment(topics as u64);
+    }
+
+    /// A link is replaced before it fails.
+    pub fn replaced(&self, cause: &'static str) {
+        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
     }
 
     /// A ping was answered.

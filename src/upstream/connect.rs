@@ -123,15 +123,6 @@ impl ConnectError {
             _ => None,
         }
     }
-
-    /// How long to stay away at least, where the upstream said so, or where trying soon would only be refused again.
-    pub(super) fn stay_away(&self, longest: Duration) -> Option<Duration> {
-        match self {
-            Self::Refused { retry_after: Some(wait), .. } => Some(*wait),
-            Self::Refused { status: 401 | 403 | 429, .. } => Some(longest),
-            _ => None,
-        }
-    }
 }
 
 /// How to reach an upstream.
@@ -149,7 +140,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Host and port, for messages: never the path, which may hold a key.
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let url = self.endpoint.reveal();
         let host = url.host_str().unwrap_or_default();
         format!("{host}:{}", url.port_or_known_default().unwrap_or_default())

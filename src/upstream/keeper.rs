@@ -21,6 +21,7 @@ use super::pool::Shared;
 use super::resume::{QUERY, ResumePoint};
 use super::status::{LinkState, TopicState};
 use crate::backoff::Backoff;
+use crate::breaker::{Forced, Permit, Refusal};
 use crate::dialect::TopicId;
 use crate::monitor::gap::GapCause;
 use crate::monitor::roster::Roster;
@@ -38,6 +39,9 @@ const UNEVEN_LOOKS: u32 = 10;
 /// is wanted again soon is not.
 const CROWDED_LOOKS: u32 = 3;
 const ROOMY_LOOKS: u32 = 60;
+
+/// A link that is to be replaced is closed after this, though there may be topics for which nobody has room. Source: a guess.
+const REPLACE_WITHIN: Duration = Duration::from_mins(1);
 
 /// A pool shrinks only where the links that remain would be loaded up to here. Source: a guess.
 const SHRINK_TO: f64 = 0.5;
@@ -62,12 +66,27 @@ struct Slot {
     not_before: Instant,
     /// Whether it is to be closed when its last topic has gone.
     closing: bool,
+    /// Since when its link is to be replaced: closed when its last topic has gone, and opened anew.
+    replacing: Option<Instant>,
+    /// Whether it is there only while another one is replaced.
+    spare: bool,
 }
 
 /// How a link's task ended.
 enum SlotEnd {
     Stopped,
-    Lost { reason: String, cause: &'static str, stay_away: Option<Duration>, lasted: Option<Duration> },
+    /// The connection was lost.
+    Lost {
+        reason: String,
+        cause: &'static str,
+        lasted: Duration,
+    },
+    /// There was none.
+    Refused {
+        reason: String,
+        cause: &'static str,
+        refuses_us: bool,
+    },
 }
 
 /// The task of an upstream.
@@ -95,6 +114,8 @@ impl Keeper {
             backoff: Backoff::new(shared.pool.backoff_min, shared.pool.backoff_max),
             not_before: Instant::now(),
             closing: false,
+            replacing: None,
+            spare: false,
         };
         Self {
             placement: Placement::new(slots, shared.limits.topics_per_link),
@@ -114,6 +135,8 @@ impl Keeper {
     /// Until `stop` is given; what was read before is then in the journal's hands.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.take_roster();
+        let mut circuit = self.shared.breaker.changes();
+        self.heed_circuit();
         let mut next_look = Instant::now() + LOOK;
         loop {
             self.tend(&stop);
@@ -130,6 +153,8 @@ impl Keeper {
                         break;
                     }
                 }
+                // The breaker is ours too, so there always is somebody who may change it.
+                Ok(()) = circuit.changed() => self.heed_circuit(),
                 Some(report) = self.reports.1.recv() => self.heard(&report),
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok((slot, end)) => self.link_ended(slot, end),
@@ -213,6 +238,8 @@ impl Keeper {
             if slot < links {
                 self.slots[slot].closing = false;
                 self.placement.set_usable(slot, true);
+            } else if self.slots[slot].spare {
+                // It goes when it is not needed any more.
             } else if !self.slots[slot].closing && slot < self.links {
                 self.slots[slot].closing = true;
                 let steps = self.placement.empty(slot);
@@ -229,7 +256,7 @@ impl Keeper {
             let empty = self.placement.count(number) == 0;
             let idle_links = self.shared.limits.idle_links;
             let slot = &mut self.slots[number];
-            let needed = (number < self.links && idle_links) || !empty;
+            let needed = (number < self.links && idle_links) || slot.spare || !empty;
             match &slot.doing {
                 Doing::Idle if needed => {
                     slot.doing = Doing::Waiting { until: slot.not_before };
@@ -239,7 +266,11 @@ impl Keeper {
                     self.shared.status.set_link(number, LinkState::Idle);
                 }
                 // Once its orders have been heard, an empty link has nothing more to say.
-                Doing::Busy { stop, .. } if empty && slot.pending.is_empty() && (slot.closing || !idle_links) => {
+                Doing::Busy { stop, .. }
+                    if empty
+                        && slot.pending.is_empty()
+                        && (slot.closing || slot.replacing.is_some() || !(idle_links || slot.spare)) =>
+                {
                     stop.cancel();
                 }
                 _ => {}
@@ -300,7 +331,24 @@ impl Keeper {
         }
     }
 
+    /// Connects, if the breaker and the pace of the host let it; else it is tried again when they may.
     fn connect(&mut self, number: SlotNumber, stop: &CancellationToken) {
+        let now = Instant::now();
+        let permit = match self.shared.breaker.permit() {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let until = match refusal {
+                    Refusal::Until(until) => until,
+                    Refusal::Probing | Refusal::Forced => now + LOOK,
+                };
+                self.wait_until(number, until);
+                return;
+            }
+        };
+        if let Err(until) = self.shared.pace.take(now) {
+            self.wait_until(number, until);
+            return;
+        }
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let stop = stop.child_token();
         let (topics, overlapping) = self.placement.topics_of(number);
@@ -315,8 +363,103 @@ impl Keeper {
             overlapping,
             orders: inbox,
             reports: self.reports.0.clone(),
+            permit,
         };
         self.tasks.spawn(async move { (number, slot.run(stop).await) });
+    }
+
+    fn wait_until(&mut self, number: SlotNumber, until: Instant) {
+        let slot = &mut self.slots[number];
+        slot.not_before = slot.not_before.max(until);
+        slot.doing = Doing::Waiting { until: slot.not_before };
+        self.shared.status.set_link(number, LinkState::Waiting);
+    }
+
+    /// An operator who holds the circuit open wants nothing asked of the upstream: links are closed. One that opened by itself
+    /// keeps what still works.
+    fn heed_circuit(&mut self) {
+        let forced_open = self.shared.breaker.now().forced == Some(Forced::Open);
+        for slot in &mut self.slots {
+            match &slot.doing {
+                Doing::Busy { .. } if forced_open => {
+                    slot.pending.clear();
+                    slot.pending.push_back(Order::Close(GapCause::CircuitOpen));
+                }
+                // Tried as soon as the pace allows.
+                Doing::Waiting { .. } if !forced_open => {
+                    slot.doing = Doing::Waiting { until: Instant::now() };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A link is replaced before it fails: its topics go to others, and it is closed when the last one has gone.
+    fn replace(&mut self, number: SlotNumber, reason: &str, cause: &'static str) {
+        if self.slots[number].replacing.is_some() || self.slots[number].closing {
+            return;
+        }
+        tracing::info!(upstream = %self.shared.name, link = number, cause, "link is replaced: {reason}");
+        self.shared.metrics.replaced(cause);
+        self.slots[number].replacing = Some(Instant::now());
+        self.placement.set_usable(number, false);
+        self.empty_replaced();
+    }
+
+    /// Moves topics from links that are replaced to others; where there are none, a spare one is opened.
+    fn empty_replaced(&mut self) {
+        let replaced: Vec<SlotNumber> =
+            (0..self.slots.len()).filter(|slot| self.slots[*slot].replacing.is_some()).collect();
+        for number in &replaced {
+            let steps = self.placement.empty(*number);
+            self.order(steps);
+        }
+        let stuck = replaced.iter().any(|slot| self.placement.has_resting(*slot));
+        let free =
+            |(number, slot): &(usize, &Slot)| *number >= self.links && !slot.spare && matches!(slot.doing, Doing::Idle);
+        let spare = self.slots.iter().enumerate().find(free).map(|(number, _)| number);
+        let has_spare = self.slots.iter().any(|slot| slot.spare);
+        match spare {
+            Some(spare) if stuck && !has_spare => {
+                self.slots[spare].spare = true;
+                self.slots[spare].closing = false;
+                self.placement.set_usable(spare, true);
+            }
+            _ => {}
+        }
+        for number in &replaced {
+            let waited = self.slots[*number].replacing.is_some_and(|since| since.elapsed() > REPLACE_WITHIN);
+            if waited && matches!(self.slots[*number].doing, Doing::Busy { open: true, .. }) {
+                // Nobody has room. It is opened anew at once, and what that costs is on record.
+                self.slots[*number].pending.push_back(Order::Close(GapCause::Disconnect));
+                self.slots[*number].replacing = Some(Instant::now());
+            }
+        }
+        if replaced.is_empty() && has_spare {
+            for number in 0..self.slots.len() {
+                if self.slots[number].spare {
+                    self.slots[number].spare = false;
+                    self.slots[number].closing = true;
+                    let steps = self.placement.empty(number);
+                    self.order(steps);
+                }
+            }
+        }
+    }
+
+    /// Topics of which nothing comes are asked for on another link, or anew on this one where there is no other.
+    fn renew(&mut self, number: SlotNumber, topics: &[TopicId]) {
+        let mut here = Vec::new();
+        for topic in topics {
+            let steps = self.placement.elsewhere(number, *topic);
+            if steps.is_empty() {
+                here.push(*topic);
+            }
+            self.order(steps);
+        }
+        if !here.is_empty() {
+            self.slots[number].pending.push_back(Order::Renew(here));
+        }
     }
 
     fn link_opened(&mut self, number: SlotNumber) {
@@ -349,6 +492,8 @@ impl Keeper {
                 steps
             }
             Report::Refused { slot, topics } => self.placement.refused(*slot, topics),
+            Report::Silent { slot, topics } => return self.renew(*slot, topics),
+            Report::Sick { slot, reason, cause } => return self.replace(*slot, reason, cause),
         };
         self.order(steps);
     }
@@ -357,18 +502,29 @@ impl Keeper {
         let slot = &mut self.slots[number];
         let pending = std::mem::take(&mut slot.pending);
         slot.doing = Doing::Idle;
-        let SlotEnd::Lost { reason, cause, stay_away, lasted } = end else {
-            self.shared.status.set_link(number, LinkState::Idle);
-            self.gone(number, pending);
-            return;
-        };
-        if let Some(lasted) = lasted {
-            slot.backoff.was_up(lasted);
+        if slot.replacing.take().is_some() {
+            self.placement.set_usable(number, number < self.links);
         }
-        let wait = slot.backoff.next(stay_away);
-        slot.not_before = Instant::now() + wait;
+        let slot = &mut self.slots[number];
+        let (what, reason, cause, wait) = match end {
+            SlotEnd::Stopped => {
+                self.shared.status.set_link(number, LinkState::Idle);
+                self.gone(number, pending);
+                return;
+            }
+            SlotEnd::Lost { reason, cause, lasted } => {
+                slot.backoff.was_up(lasted);
+                ("link lost", reason, cause, slot.backoff.next(None))
+            }
+            SlotEnd::Refused { reason, cause, refuses_us: true } => {
+                ("no link", reason, cause, slot.backoff.refused(self.shared.pool.refused_wait))
+            }
+            SlotEnd::Refused { reason, cause, .. } => ("no link", reason, cause, slot.backoff.next(None)),
+        };
+        let now = Instant::now();
+        slot.not_before = self.shared.pace.held_until(now).map_or(now + wait, |held| held.max(now + wait));
+        let wait = slot.not_before - now;
         slot.doing = Doing::Waiting { until: slot.not_before };
-        let what = if lasted.is_some() { "link lost" } else { "no link" };
         self.shared.metrics.failed(cause);
         self.shared.status.set_link(number, LinkState::Waiting);
         self.shared.status.update_link(number, |link| link.last_error = Some(reason.clone()));
@@ -393,6 +549,7 @@ impl Keeper {
     fn look(&mut self) {
         let rates = self.shared.status.topic_rates();
         self.grow_or_shrink();
+        self.empty_replaced();
         let (mut open, mut bare) = (0, false);
         for number in 0..self.links {
             if matches!(self.slots[number].doing, Doing::Busy { open: true, .. }) {
@@ -450,11 +607,12 @@ struct Connecting {
     overlapping: Vec<TopicId>,
     orders: mpsc::Receiver<Order>,
     reports: mpsc::Sender<Report>,
+    permit: Permit,
 }
 
 impl Connecting {
     async fn run(self, stop: CancellationToken) -> SlotEnd {
-        let Self { shared, connections, number, topics, overlapping, orders, reports } = self;
+        let Self { shared, connections, number, topics, overlapping, orders, reports, permit } = self;
         shared.status.set_link(number, LinkState::Connecting);
         let resume = ResumePoint::of(&shared, &shared.roster(), &topics);
         if let Some(resume) = &resume {
@@ -469,18 +627,20 @@ impl Connecting {
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(PoolError::Backend(error)) => {
-                return SlotEnd::Lost {
-                    reason: error.to_string(),
-                    cause: error.cause(),
-                    stay_away: error.stay_away(shared.pool.backoff_max),
-                    lasted: None,
-                };
+                let reason = error.to_string();
+                permit.failed(&reason);
+                let now = Instant::now();
+                if let Some(wait) = error.asks_to_wait(shared.pool.backoff_max) {
+                    shared.pace.hold_until(now, now + wait);
+                }
+                return SlotEnd::Refused { reason, cause: error.cause(), refuses_us: error.refuses_us() };
             }
             Err(PoolError::Closed) => return SlotEnd::Stopped,
             Err(error) => {
-                return SlotEnd::Lost { reason: error.to_string(), cause: "pool", stay_away: None, lasted: None };
+                return SlotEnd::Refused { reason: error.to_string(), cause: "pool", refuses_us: false };
             }
         };
+        permit.succeeded();
         shared.status.set_link(number, LinkState::Open);
         shared.metrics.connected();
         tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
@@ -495,8 +655,8 @@ impl Connecting {
         // A connection is never shared or handed on: what it was subscribed to would come to another.
         drop(Object::take(connection));
         match end {
-            LinkEnd::Stopped => SlotEnd::Stopped,
-            LinkEnd::Lost { reason, cause } => SlotEnd::Lost { reason, cause, stay_away: None, lasted: Some(lasted) },
+            LinkEnd::Stopped | LinkEnd::Closed { .. } => SlotEnd::Stopped,
+            LinkEnd::Lost { reason, cause } => SlotEnd::Lost { reason, cause, lasted },
         }
     }
 }

@@ -21,11 +21,14 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Connection, Socket};
+use super::health::LinkHealth;
 use super::orders::{Keeping, Order, Report};
+use super::pace::{SendPace, Sending};
 use super::placement::{DropReason, SlotNumber, Step};
 use super::pool::Shared;
+use super::quietness::QuietBounds;
 use super::resume::ResumePoint;
-use super::status::{LinkState, TopicState};
+use super::status::{Beat, LinkState, Silent, SilentTopic, TopicState};
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
@@ -75,6 +78,13 @@ fn goodbye(frame: Option<&CloseFrame>) -> String {
     }
 }
 
+fn message_of(frame: OutFrame) -> Message {
+    match frame {
+        OutFrame::Text(text) => Message::text(text),
+        OutFrame::Binary(bytes) => Message::binary(bytes),
+    }
+}
+
 /// Whether the journal will never take anything again.
 fn is_over(journal: &Journal) -> bool {
     matches!(journal.state(), JournalState::Failed(_) | JournalState::Closed)
@@ -85,9 +95,14 @@ fn is_over(journal: &Journal) -> bool {
 pub(super) enum LinkEnd {
     /// It was asked to stop.
     Stopped,
-    /// The connection is gone; the reason for people, and a short name for metrics.
+    /// It was asked to close, and what it misses from now on has this cause.
+    Closed { cause: GapCause },
+    /// The connection is gone, or of no use; the reason for people, and a short name for metrics.
     Lost { reason: String, cause: &'static str },
 }
+
+/// The cause of a link that is lost because nothing comes.
+const SILENCE: &str = "silence";
 
 /// What a link begins with.
 pub(super) struct Begin {
@@ -132,9 +147,15 @@ pub(super) struct Link<'a> {
     batcher: Batcher,
     subscriptions: Subscriptions,
     outbox: Outbox,
+    /// Pings, pongs and answers; before requests, which may have to wait for long.
     outgoing: VecDeque<Message>,
+    /// Requests that subscribe or end a subscription.
+    requests: VecDeque<Message>,
     unflushed: bool,
-    send_from: Instant,
+    pace: SendPace,
+    health: LinkHealth,
+    /// Whether the keeper was told that it should be replaced.
+    told_sick: bool,
     /// Blocks that the journal had no room for.
     waiting: VecDeque<EncodedBlock>,
     waiting_bytes: usize,
@@ -186,8 +207,11 @@ impl<'a> Link<'a> {
             subscriptions: Subscriptions::new(shared.pool.confirm_timeout),
             outbox: Outbox::new(),
             outgoing: VecDeque::new(),
+            requests: VecDeque::new(),
             unflushed: false,
-            send_from: now,
+            pace: SendPace::new(&shared.limits),
+            health: LinkHealth::new(now, shared.limits.max_age, fastrand::f64()),
+            told_sick: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             held: false,
@@ -240,6 +264,7 @@ impl<'a> Link<'a> {
                 // Before the socket: a peer that keeps it readable without end must not put off pings and deadlines.
                 () = timer.as_mut() => None,
                 order = orders.recv() => match order {
+                    Some(Order::Close(cause)) => break LinkEnd::Closed { cause },
                     Some(order) => {
                         self.obey(order);
                         None
@@ -284,7 +309,9 @@ impl<'a> Link<'a> {
 
     /// Asks for topics, and waits for each to be in force.
     fn ask(&mut self, topics: &[TopicId]) {
+        self.queue_outgoing();
         self.session.subscribe(topics, &mut self.outbox);
+        self.queue_requests();
         self.subscriptions.asked(topics, Instant::now());
         self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
         self.shared.status.set_on_link(self.number, topics.iter().copied(), &TopicState::Asked);
@@ -329,6 +356,15 @@ impl<'a> Link<'a> {
                 self.next_ping = Instant::now();
             }
             Order::Step(Step::Drop { topics, why }) => self.drop_at_once(topics, why),
+            Order::Renew(topics) => {
+                self.queue_outgoing();
+                self.session.unsubscribe(&topics, &mut self.outbox);
+                self.queue_requests();
+                self.reading.forget(&topics);
+                self.ask(&topics);
+            }
+            // Heard where the link can end.
+            Order::Close(_) => {}
             Order::Step(Step::Seen { topics }) => {
                 let at = self.shared.clock.stamp();
                 self.cover(topics, at, Instant::now());
@@ -366,7 +402,9 @@ impl<'a> Link<'a> {
 
     /// Ends topics here and says so.
     fn let_go(&mut self, topics: Vec<TopicId>) {
+        self.queue_outgoing();
         self.session.unsubscribe(&topics, &mut self.outbox);
+        self.queue_requests();
         self.reading.forget(&topics);
         self.subscriptions.left(&topics);
         self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
@@ -465,14 +503,15 @@ impl<'a> Link<'a> {
 
     fn poll_send(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
         let mut sent = false;
-        while !self.outgoing.is_empty() && Instant::now() >= self.send_from {
+        while let Some((sending, None)) = self.next_sending(Instant::now()) {
             match Pin::new(&mut *socket).poll_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => break,
             }
-            let Some(message) = self.outgoing.pop_front() else { break };
+            let queue = if sending == Sending::Other { &mut self.outgoing } else { &mut self.requests };
+            let Some(message) = queue.pop_front() else { break };
             Pin::new(&mut *socket).start_send(message)?;
-            self.send_from = Instant::now() + self.shared.limits.send_interval;
+            self.pace.sent(sending, Instant::now());
             self.unflushed = true;
             sent = true;
         }
@@ -486,6 +525,17 @@ impl<'a> Link<'a> {
             }
         }
         Ok(sent)
+    }
+
+    /// What is to be sent next, and when where that is not now.
+    fn next_sending(&self, now: Instant) -> Option<(Sending, Option<Instant>)> {
+        let due = |queue: &VecDeque<Message>, sending| {
+            (!queue.is_empty()).then(|| (sending, self.pace.next_at(sending, now)))
+        };
+        match (due(&self.outgoing, Sending::Other), due(&self.requests, Sending::Subscription)) {
+            (Some(other), Some(request)) => Some(if other.1 <= request.1 { other } else { request }),
+            (other, request) => other.or(request),
+        }
     }
 
     #[inline]
@@ -516,6 +566,7 @@ impl<'a> Link<'a> {
             self.last_seen = Some(self.received);
             let latency = at.elapsed();
             self.shared.metrics.ping_answered(latency);
+            self.health.pong(latency);
             self.shared.status.update_link(self.number, |link| link.latency = Some(latency));
             self.drained
                 .extend(self.draining.extract_if(.., |(wanted, _)| *wanted <= token).flat_map(|(_, topics)| topics));
@@ -540,6 +591,9 @@ impl<'a> Link<'a> {
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
         self.cover(carried, self.received, now);
         self.joined(live.into_iter());
+        if self.reading.take_closing() {
+            self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
         if !self.drained.is_empty() {
             let mut drained = std::mem::take(&mut self.drained);
             drained.retain(|topic| self.subscriptions.carries(*topic));
@@ -621,10 +675,11 @@ impl<'a> Link<'a> {
     }
 
     fn queue_outgoing(&mut self) {
-        self.outgoing.extend(self.outbox.drain(..).map(|frame| match frame {
-            OutFrame::Text(text) => Message::text(text),
-            OutFrame::Binary(bytes) => Message::binary(bytes),
-        }));
+        self.outgoing.extend(self.outbox.drain(..).map(message_of));
+    }
+
+    fn queue_requests(&mut self) {
+        self.requests.extend(self.outbox.drain(..).map(message_of));
     }
 
     /// Whatever time has brought.
@@ -658,20 +713,64 @@ impl<'a> Link<'a> {
         if self.subscriptions.next_check().is_some_and(|at| now >= at) {
             self.check_subscriptions(now);
         }
-        if now >= self.next_beat {
-            self.beat(now);
+        if now >= self.next_beat
+            && let Some(end) = self.beat(now)
+        {
+            return Some(end);
         }
         None
     }
 
-    /// Tells what came of each topic lately.
-    fn beat(&mut self, now: Instant) {
-        let Self { reading, subscriptions, shared, number, messages, .. } = self;
-        let elapsed = (now - self.last_beat).as_secs_f64();
+    /// Tells what came of each topic lately, and judges whether the link is of use still.
+    fn beat(&mut self, now: Instant) -> Option<LinkEnd> {
+        let held = self.is_held();
+        let Self { reading, subscriptions, shared, .. } = self;
+        let beat = Beat {
+            link: self.number,
+            messages: self.messages,
+            seconds: (now - self.last_beat).as_secs_f64(),
+            now: shared.clock.stamp(),
+            bounds: (!held).then(|| QuietBounds::new(&shared.pool)),
+        };
         let counts = subscriptions.carried().map(|topic| (topic, reading.take_messages(topic)));
-        shared.status.note_messages(*number, counts, std::mem::take(messages), elapsed, shared.clock.stamp());
+        let silent = shared.status.beat(&beat, counts);
+        self.health.frames(now, beat.messages, self.reading.take_unreadable());
+        self.messages = 0;
         self.last_beat = now;
         self.next_beat = now + BEAT;
+        if let Some(sick) = self.health.judge(now) {
+            self.tell_sick(sick.to_string(), sick.cause());
+        }
+        self.silent(&silent)
+    }
+
+    /// A link that brings nothing is given up at once. Topics of which nothing comes, while others flow, are asked for anew.
+    fn silent(&mut self, silent: &Silent) -> Option<LinkEnd> {
+        self.shared.metrics.silent(silent.topics.len());
+        let all = silent.topics.first().filter(|_| silent.topics.len() == silent.judged).map(|first| first.silence);
+        if let Some(silence) = silent.link.or(all) {
+            let (quiet, usual) = (silence.quiet.as_secs(), silence.threshold.as_secs());
+            let reason = format!("nothing came for {quiet} s, and usual are at most {usual} s");
+            return Some(LinkEnd::Lost { reason, cause: SILENCE });
+        }
+        let first = silent.topics.first()?;
+        tracing::warn!(
+            upstream = %self.shared.name, link = self.number, topic = %self.roster.topic_name(first.topic),
+            topics = silent.topics.len(), "nothing came for {} s, and usual are at most {} s; asking for it anew",
+            first.silence.quiet.as_secs(), first.silence.threshold.as_secs()
+        );
+        for SilentTopic { topic, last, .. } in &silent.topics {
+            self.lose(&[*topic], *last, GapCause::Silence);
+        }
+        let topics = silent.topics.iter().map(|silent| silent.topic).collect();
+        self.report(Report::Silent { slot: self.number, topics });
+        None
+    }
+
+    fn tell_sick(&mut self, reason: String, cause: &'static str) {
+        if !std::mem::replace(&mut self.told_sick, true) {
+            self.report(Report::Sick { slot: self.number, reason, cause });
+        }
     }
 
     fn check_subscriptions(&mut self, now: Instant) {
@@ -681,7 +780,9 @@ impl<'a> Link<'a> {
                 upstream = %self.shared.name, link = self.number, topics = overdue.again.len(),
                 "subscriptions unanswered for {:?}; asking once more", self.shared.pool.confirm_timeout
             );
+            self.queue_outgoing();
             self.session.subscribe(&overdue.again, &mut self.outbox);
+            self.queue_requests();
         }
         if !overdue.given_up.is_empty() {
             let names: Vec<&str> =
@@ -710,9 +811,7 @@ impl<'a> Link<'a> {
             sooner(self.batcher.due(takes_at(&self.shared.journal, Instant::now())));
         }
         // Sending belongs to `poll_io`, which comes after the timer: a moment that has passed would keep it from its turn.
-        if !self.outgoing.is_empty() && self.send_from > Instant::now() {
-            sooner(Some(self.send_from));
-        }
+        sooner(self.next_sending(Instant::now()).and_then(|(_, at)| at));
         if timer.deadline() != next {
             timer.reset(next);
         }
@@ -754,13 +853,15 @@ impl<'a> Link<'a> {
     /// Hands everything to the journal, however long it takes, and says goodbye if there is still someone to hear it.
     async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
         let cause = match end {
+            LinkEnd::Closed { cause } => *cause,
             LinkEnd::Lost { .. } if self.is_held() => GapCause::Backpressure,
+            LinkEnd::Lost { cause: SILENCE, .. } => GapCause::Silence,
             LinkEnd::Lost { .. } => GapCause::Disconnect,
             // To be opened anew with other settings; where the daemon stops, the ledger knows.
             LinkEnd::Stopped => GapCause::Handover,
         };
         // Whatever the moment of a loss was, nothing came after the last burst. A link that is stopped has read until now.
-        let until_now = matches!(end, LinkEnd::Stopped) && !self.is_held();
+        let until_now = matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.is_held();
         let start = self.last_seen.filter(|_| !until_now).unwrap_or_else(|| self.shared.clock.stamp());
         let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
         self.lose(&in_force, start, cause);
@@ -774,7 +875,7 @@ impl<'a> Link<'a> {
             self.shared.journal.room(bytes).await;
             self.submit_waiting();
         }
-        if matches!(end, LinkEnd::Stopped | LinkEnd::Lost { cause: "closed", .. }) {
+        if matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. } | LinkEnd::Lost { cause: "closed", .. }) {
             // A peer that does not answer has been told all the same when the socket closes.
             timeout(CLOSE_TIMEOUT, socket.close(None)).await.ok();
         }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::placement::{SlotNumber, Step};
 use crate::dialect::TopicId;
+use crate::monitor::gap::GapCause;
 use crate::monitor::roster::Roster;
 
 /// Orders that may wait at a link; more wait at the keeper, where there is at most one of a kind for each topic.
@@ -21,6 +22,10 @@ pub(super) enum Order {
     Adopt(Arc<Roster>),
     /// Something about topics.
     Step(Step),
+    /// Ask for topics anew that are silent.
+    Renew(Vec<TopicId>),
+    /// Close, with what that costs on record.
+    Close(GapCause),
 }
 
 /// What became of topics on a link.
@@ -34,6 +39,10 @@ pub(super) enum Report {
     Left { slot: SlotNumber, topics: Vec<TopicId> },
     /// They are refused there.
     Refused { slot: SlotNumber, topics: Vec<TopicId> },
+    /// Nothing comes of them, while something should, and other topics of the link flow.
+    Silent { slot: SlotNumber, topics: Vec<TopicId> },
+    /// The link should be replaced before it fails; the reason for people, and a short name for metrics.
+    Sick { slot: SlotNumber, reason: String, cause: &'static str },
 }
 
 /// A link's ends of both ways.

@@ -382,6 +382,18 @@ impl Placement {
         steps.steps()
     }
 
+    /// One topic goes to another link, if there is one with room.
+    pub(super) fn elsewhere(&mut self, slot: SlotNumber, topic: TopicId) -> Steps {
+        let mut steps = Gathered::default();
+        self.move_from(slot, None, &[topic], &mut steps);
+        steps.steps()
+    }
+
+    /// Whether there are topics on a slot that no other one has.
+    pub(super) fn has_resting(&self, slot: SlotNumber) -> bool {
+        self.homes.contains(&Home::On(slot))
+    }
+
     /// Topics that are on a slot and on no other.
     fn resting_on(&self, slot: SlotNumber) -> Vec<TopicId> {
         let homes = (0..).map(TopicId).zip(&self.homes);

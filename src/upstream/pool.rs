@@ -12,9 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Connector;
 use super::keeper::Keeper;
+use super::pace::{ConnectPace, Paces};
 use super::placement::links_wanted;
 use super::resume::Began;
 use super::status::UpstreamStatus;
+use crate::breaker::{Breaker, CircuitKind};
+use crate::circuits::Circuits;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
 use crate::dialect::{Dialect, Limits};
@@ -40,6 +43,10 @@ pub struct Wiring {
     pub batch: BatchSettings,
     /// What the journal calls the daemon's own events.
     pub own: OwnIdentities,
+    /// Breakers.
+    pub circuits: Arc<Circuits>,
+    /// How often each host is connected to.
+    pub paces: Arc<Paces>,
     /// What was not seen.
     pub ledger: Arc<GapLedger>,
     /// What the feeds' own numbers tell of that.
@@ -81,6 +88,8 @@ pub(super) struct Shared {
     pub(super) status: Arc<UpstreamStatus>,
     pub(super) metrics: UpstreamMetrics,
     pub(super) began: Began,
+    pub(super) breaker: Breaker,
+    pub(super) pace: ConnectPace,
     wiring: Wiring,
 }
 
@@ -167,7 +176,7 @@ impl Upstream {
     ) -> Result<Self, UpstreamError> {
         let name = roster.upstream.clone();
         let pool = pool.overridden_by(&settings.pool);
-        let mut limits = dialect.limits();
+        let mut limits = dialect.limits().overridden_by(&settings.limits);
         limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
         let tls = trust(&name, settings)?;
@@ -197,6 +206,8 @@ impl Upstream {
         let shared = Shared {
             metrics: UpstreamMetrics::new(&name),
             began: Began::now(wiring.clock.last()),
+            breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
+            pace: wiring.paces.of(&connections.manager().address(), limits.connects),
             status: Arc::new(status),
             name,
             pool,
@@ -222,6 +233,16 @@ impl Upstream {
         let Self { shared, connections, wanted } = self;
         Keeper::new(shared, connections.clone(), wanted.subscribe()).run(stop).await;
         connections.close();
+    }
+}
+
+/// How many links an upstream opens for so many topics, as long as they bring no more than a link may carry.
+pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limits, topics: usize) -> usize {
+    let pool = pool.overridden_by(&settings.pool);
+    let per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
+    match topics {
+        0 => 0,
+        _ => links_wanted(topics, per_link, pool.min_connections, pool.max_connections, limits.idle_links),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::quietness::{QuietBounds, Quietness, Second, Silence};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 
@@ -59,6 +60,8 @@ pub struct LinkStatus {
     pub latency: Option<Duration>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// What is usual for it.
+    pub(super) quietness: Quietness,
 }
 
 /// A topic as it stands.
@@ -106,6 +109,39 @@ pub struct TopicStatus {
     pub rate: f64,
     /// When the last one came, to the second.
     pub last: Option<UnixNanos>,
+    /// What is usual for it.
+    pub(super) quietness: Quietness,
+}
+
+/// What came over a link between two beats.
+pub(super) struct Beat {
+    pub(super) link: usize,
+    /// Messages of any kind.
+    pub(super) messages: u64,
+    pub(super) seconds: f64,
+    pub(super) now: UnixNanos,
+    /// Absent while nothing is read, so that quiet says nothing.
+    pub(super) bounds: Option<QuietBounds>,
+}
+
+/// What nothing comes of.
+#[derive(Debug, Default)]
+pub(super) struct Silent {
+    /// The link as a whole.
+    pub(super) link: Option<Silence>,
+    /// Its topics.
+    pub(super) topics: Vec<SilentTopic>,
+    /// Topics of which it could be said.
+    pub(super) judged: usize,
+}
+
+/// A topic of which nothing comes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SilentTopic {
+    pub(super) topic: TopicId,
+    pub(super) silence: Silence,
+    /// When the last message came.
+    pub(super) last: UnixNanos,
 }
 
 /// All of an upstream.
@@ -113,6 +149,7 @@ pub struct TopicStatus {
 pub struct UpstreamStatus {
     /// Links that there are to be.
     wanted: AtomicUsize,
+    began: Instant,
     links: Mutex<Vec<LinkStatus>>,
     topics: Mutex<Vec<TopicStatus>>,
 }
@@ -122,6 +159,7 @@ impl UpstreamStatus {
     pub(crate) fn new(links: usize, topics: usize) -> Self {
         Self {
             wanted: AtomicUsize::new(0),
+            began: Instant::now(),
             links: Mutex::new(vec![LinkStatus::default(); links]),
             topics: Mutex::new(vec![TopicStatus::default(); topics]),
         }
@@ -169,11 +207,13 @@ impl UpstreamStatus {
     }
 
     pub(super) fn set_link(&self, link: usize, state: LinkState) {
+        let second = self.second();
         let mut links = lock(&self.links);
         let status = &mut links[link];
         if status.state != state {
             if state == LinkState::Open && status.state == LinkState::Connecting {
                 status.connects += 1;
+                status.quietness.interrupted(second);
                 status.opened = Some(Instant::now());
             }
             if !matches!(state, LinkState::Open | LinkState::Held) {
@@ -211,41 +251,58 @@ impl UpstreamStatus {
 
     /// A link no longer carries topics; those that are on another by now are left as they are.
     pub(super) fn leave_link(&self, link: usize, topics: &[TopicId]) {
+        let second = self.second();
         let mut topics_now = lock(&self.topics);
         for topic in topics {
             let now = &mut topics_now[topic.0 as usize];
             if now.link == Some(link) {
                 now.state = TopicState::Waiting;
                 now.link = None;
+                now.quietness.interrupted(second);
             }
         }
     }
 
-    /// Notes what came over a link in the last `seconds`: of its topics, and messages of any kind.
-    pub(super) fn note_messages(
-        &self,
-        link: usize,
-        counts: impl Iterator<Item = (TopicId, u32)>,
-        messages: u64,
-        seconds: f64,
-        now: UnixNanos,
-    ) {
+    /// Seconds that quiet is counted in.
+    fn second(&self) -> Second {
+        Second(u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// Notes what came over a link and of its topics. Gives what is silent.
+    pub(super) fn beat(&self, beat: &Beat, counts: impl Iterator<Item = (TopicId, u32)>) -> Silent {
+        let mut silent = Silent::default();
+        let second = self.second();
         let mut topics = lock(&self.topics);
         for (topic, messages) in counts {
             let status = &mut topics[topic.0 as usize];
             status.messages += u64::from(messages);
-            status.rate = smoothed(status.rate, f64::from(messages), seconds);
+            status.rate = smoothed(status.rate, f64::from(messages), beat.seconds);
             if messages > 0 {
-                status.last = Some(now);
+                status.last = Some(beat.now);
+                status.quietness.seen(second);
+            } else if beat.bounds.is_none() {
+                status.quietness.interrupted(second);
+            }
+            let Some(bounds) = beat.bounds.filter(|_| status.state == TopicState::Live) else { continue };
+            silent.judged += usize::from(status.quietness.threshold(second, bounds).is_some());
+            if let (Some(silence), Some(last)) = (status.quietness.silence(second, bounds), status.last) {
+                status.quietness.said(second);
+                silent.topics.push(SilentTopic { topic, silence, last });
             }
         }
         drop(topics);
-        self.update_link(link, |link| {
-            link.messages += messages;
+        self.update_link(beat.link, |link| {
+            link.messages += beat.messages;
             #[expect(clippy::cast_precision_loss, reason = "a rate is a float")]
-            let counted = messages as f64;
-            link.rate = smoothed(link.rate, counted, seconds);
+            let counted = beat.messages as f64;
+            link.rate = smoothed(link.rate, counted, beat.seconds);
+            match beat.bounds {
+                _ if beat.messages > 0 => link.quietness.seen(second),
+                Some(bounds) if link.topics > 0 => silent.link = link.quietness.silence(second, bounds),
+                _ => link.quietness.interrupted(second),
+            }
         });
+        silent
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice::circuits::Circuits;
 use sluice::clock::ReceivedClock;
 use sluice::config::{
     BatchSettings, JournalSettings, MonitorSettings, PoolSettings, QuarantineSettings, UpstreamSettings,
@@ -98,6 +99,8 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
         clock: Arc::new(ReceivedClock::default()),
         batch: BatchSettings::default(),
         own,
+        circuits: Arc::new(Circuits::new(true, Vec::new())),
+        paces: Arc::default(),
         ledger: Arc::default(),
         sequences: Arc::default(),
     };

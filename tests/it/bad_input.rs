@@ -216,10 +216,10 @@ fn a_refused_handshake_says_why_and_is_not_hammered() {
         let run = Beside::start(feed.url(), "");
         run.until_logged(&format!("refused the WebSocket handshake with HTTP {status}; {words}"));
         assert!(run.daemon.monitors()["odd"]["error"].as_str().unwrap().contains(status));
-        // The shortest wait of these settings is 50 ms, the longest 500 ms: a refusal asks for the longest.
+        // The shortest wait of these settings is 50 ms, the longest 500 ms: a refusal asks for the longest, and half of it is chance.
         let log = run.daemon.log();
         let wait = log.split("trying again in ").nth(1).unwrap().split(' ').next().unwrap();
-        assert!(wait.parse::<f64>().unwrap() >= 0.5, "{log}");
+        assert!(wait.parse::<f64>().unwrap() >= 0.2, "{log}");
         assert!(run.failures("refused") >= 1);
         run.goes_on();
     }

@@ -144,22 +144,27 @@ fn a_link_that_answers_no_ping_is_replaced() {
 }
 
 /// A TLS front for a feed: takes connections with a certificate for `name`, and passes the bytes on.
-struct TlsFront {
-    port: u16,
-    ca_pem: String,
+pub(crate) struct TlsFront {
+    pub(crate) port: u16,
+    pub(crate) ca_pem: String,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl TlsFront {
     /// Its authority is called `authority`.
     fn start(feed: &Feed, name: &str, authority: &str) -> Self {
+        Self::start_with(feed, &CertificateParams::new(vec![name.to_owned()]).unwrap(), authority)
+    }
+
+    /// With a certificate made of these.
+    pub(crate) fn start_with(feed: &Feed, certificate: &CertificateParams, authority: &str) -> Self {
         let called = authority;
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.distinguished_name.push(DnType::CommonName, called);
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let certificate = certificate.signed_by(&key, &authority).unwrap();
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))

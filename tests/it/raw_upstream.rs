@@ -54,6 +54,8 @@ impl RawUpstream {
 }
 
 fn serve(stream: TcpStream, manner: Manner, frames: Vec<Message>, requests: &Mutex<Vec<String>>) {
+    // A failure only makes it slower: each frame would wait for the client to have confirmed the one before.
+    stream.set_nodelay(true).ok();
     let Ok(mut socket) = accept(stream) else { return };
     let mut frames = Some(frames);
     loop {

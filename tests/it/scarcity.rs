@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::changing::command;
 use super::processes::{Daemon, Feed, Process, Settings, get, query, until};
 use super::support::Workplace;
 
@@ -89,6 +90,35 @@ fn a_full_disk_makes_the_daemon_unready_and_room_makes_it_go_on_by_itself() {
     daemon.stop();
     let offsets: Vec<u64> = query(&place, &[]).iter().map(|event| event.offset).collect();
     assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]));
+    drop(disk);
+}
+
+#[test]
+fn monitors_of_low_priority_rest_while_the_journal_takes_nothing_and_wake_by_themselves() {
+    let place = Workplace::new();
+    let Some(disk) = SmallDisk::mount(&place.path("data"), "96m") else {
+        return skip("only root can mount a small disk");
+    };
+    let feed = Feed::start(&place, &["--flood"]);
+    let settings = Settings::new()
+        .with("[shedding]\nenabled = true\nafter = \"1s\"\nwake_after = \"1s\"\n[journal]\nsegment_size = \"4MiB\"\nmax_size = \"8MiB\"")
+        .upstream("feed", "binance", feed.url())
+        .monitor("high", "spot", "feed", &["s0@trade"], "priority = \"high\"")
+        .monitor("low", "spot", "feed", &["s1@trade"], "priority = \"low\"")
+        .monitor("stopped", "spot", "feed", &["s2@trade"], "priority = \"low\"");
+    let daemon = Daemon::start(&place, &settings);
+    let state = |monitor: &str| daemon.monitors()[monitor]["state"].as_str().unwrap().to_owned();
+    until("all are live", || ["high", "low", "stopped"].iter().all(|name| state(name) == "live").then_some(()));
+    assert_eq!(command(&place, &daemon, &["monitors", "stop", "stopped"]).code, Some(0));
+    std::fs::write(place.path("data/other"), vec![7_u8; 40 << 20]).unwrap();
+    until("the least important one rests", || (state("low") == "resting").then_some(()));
+    assert_ne!(state("high"), "resting");
+    std::fs::remove_file(place.path("data/other")).unwrap();
+    until("it is woken", || (state("low") == "live").then_some(()));
+    assert_eq!(state("stopped"), "stopped", "an operator had it stop");
+    let log = daemon.log();
+    assert!(log.contains("under pressure: put to rest") && log.contains("the pressure is over: woken"), "{log}");
+    daemon.kill();
     drop(disk);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use serde_json::{Value, json};
-use sluice::config::{LoadOptions, Settings, load};
+use sluice::config::{LoadOptions, RunTimeLayer, Settings, load};
 
 use crate::support::{Outcome, Workplace, project_file};
 
@@ -117,7 +117,11 @@ fn the_sink_events_is_off_until_it_is_switched_on_or_declared() {
     let sinks = |place: &Workplace, set: &[&str]| {
         let environment = place.environment().iter().map(|(name, text)| (name.into(), text.into())).collect();
         let set = set.iter().map(|&text| text.to_owned()).collect();
-        load(&LoadOptions { file: None, set, environment, current_dir: place.path("") }).unwrap().settings.sinks
+        let current_dir = place.path("");
+        load(&LoadOptions { file: None, set, environment, current_dir, run_time: RunTimeLayer::default() })
+            .unwrap()
+            .settings
+            .sinks
     };
     // There, with all its keys, and neither run nor listed.
     let place = Workplace::new().with_variable("EVENT_MONITORING_RETENTION_DAYS", "3");
@@ -612,6 +616,7 @@ fn a_damaged_file_is_refused_with_a_line_or_loads_and_never_panics() {
         set: Vec::new(),
         environment: Vec::<(OsString, OsString)>::new(),
         current_dir: place.path(""),
+        run_time: RunTimeLayer::default(),
     };
     let mut random = fastrand::Rng::with_seed(SEED);
     let (mut loaded, mut refused) = (0, 0);

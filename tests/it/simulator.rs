@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sluice::simulator::{
-    AfterRecording, Fault, FloodSettings, LedgerSettings, Pace, Running, SimulatedDialect, Simulator,
-    SimulatorSettings, Source,
+    AfterRecording, Fault, Faults, FloodSettings, Handshake, LedgerSettings, Pace, Running, SimulatedDialect,
+    Simulator, SimulatorSettings, Source,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -859,5 +859,94 @@ async fn a_recording_can_keep_its_pace() {
         assert_eq!(client.text().await, text);
     }
     assert!(start.elapsed() >= Duration::from_millis(200));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_goes_on_while_nobody_is_subscribed_and_all_that_it_made_is_told() {
+    let mut settings = fast(SimulatedDialect::Kraken);
+    settings.topics = vec!["trade:BTC/USD".to_owned()];
+    settings.made_max = 100_000;
+    let running = Simulator::start(settings).await.unwrap();
+    while running.made().len() < 50 {
+        tokio::task::yield_now().await;
+    }
+    let mut client = Client::connect(&running, "/v2").await.unwrap();
+    client.say(&json!({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})).await;
+    let ids_of = |frame: &Value| -> Option<Vec<u64>> {
+        frame["data"].as_array()?.iter().map(|trade| trade["trade_id"].as_u64()).collect()
+    };
+    let mut came = client.gather(20, ids_of).await.concat();
+    running.pause(true);
+    let made = running.made();
+    let ids: Vec<u64> = made.iter().map(|made| made.id.parse().unwrap()).collect();
+    assert!(ids.is_sorted_by(|one, next| one + 1 == *next), "each once, in order");
+    // What was made before the pause still comes.
+    while came.last() != ids.last() {
+        came.extend(client.gather(1, ids_of).await.concat());
+    }
+    let before = ids.iter().position(|id| *id == came[0]).unwrap();
+    assert!(before >= 50, "made before anybody asked: {before}");
+    assert_eq!(came, ids[before..]);
+    assert!(made.iter().all(|made| &*made.topic == "trade:BTC/USD"));
+    assert!(made.is_sorted_by_key(|made| (made.at, made.message)));
+    assert!(made.len() as u64 == running.figures().events && running.figures().made_lost == 0);
+    assert_eq!(running.made(), made, "nothing more is made");
+    let mut settings = fast(SimulatedDialect::Kraken);
+    settings.topics = vec!["nothing".to_owned()];
+    let Err(error) = Simulator::start(settings).await else { panic!("it has no such topic") };
+    assert_eq!(error.to_string(), "the dialect kraken has no topic `nothing`");
+    drop(running);
+}
+
+#[tokio::test]
+async fn faults_change_while_it_runs_and_connections_are_broken_on_request_or_by_its_death() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    client.gather(50, |frame| frame["data"]["t"].as_u64()).await;
+    assert_eq!(running.figures().repeats, 0);
+    running.set_faults(Faults { repeats: 0.5, ..Faults::default() }).unwrap();
+    client.gather(200, |frame| frame["data"]["t"].as_u64()).await;
+    assert!(running.figures().repeats > 20, "{}", running.figures());
+    assert!(running.set_faults(Faults { repeats: 2.0, ..Faults::default() }).is_err());
+
+    let handshake = Handshake { status: Some(429), refusals: 1, ..Handshake::default() };
+    running.set_faults(Faults { handshake, ..Faults::default() }).unwrap();
+    assert!(matches!(Client::connect(&running, "/stream").await, Err(Error::Http(_))), "counted from the change on");
+    running.break_connections();
+    while !matches!(client.next().await, Some(Ok(Message::Close(_)))) {}
+
+    let mut client = Client::connect(&running, "/stream?streams=btcusdt@trade").await.unwrap();
+    client.gather(5, |frame| frame["data"]["t"].as_u64()).await;
+    let address = running.address();
+    running.kill().await;
+    loop {
+        match client.next().await {
+            Some(Ok(Message::Close(_))) => panic!("the dead say nothing"),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => break,
+        }
+    }
+    let again = SimulatorSettings { listen: address, ..fast(SimulatedDialect::Binance) };
+    Simulator::start(again).await.expect("its port is free at once").stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_muted_topic_is_silent_while_others_flow_until_it_is_subscribed_to_anew() {
+    let running = Simulator::start(fast(SimulatedDialect::Binance)).await.unwrap();
+    let target = "/stream?streams=btcusdt@trade/ethusdt@trade";
+    let mut client = Client::connect(&running, target).await.unwrap();
+    let stream = |frame: &Value| frame["stream"].as_str().map(str::to_owned);
+    client.gather(20, stream).await;
+    running.set_faults(Faults { mute: vec!["ethusdt@trade".to_owned()], ..Faults::default() }).unwrap();
+    while running.figures().silenced == 0 {
+        client.gather(1, stream).await;
+    }
+    running.set_faults(Faults::default()).unwrap();
+    // What was on its way is read first.
+    client.gather(500, stream).await;
+    assert!(client.gather(200, stream).await.iter().all(|stream| stream == "btcusdt@trade"));
+    client.say(&json!({"method": "SUBSCRIBE", "params": ["ethusdt@trade"], "id": 1})).await;
+    while client.gather(1, stream).await[0] != "ethusdt@trade" {}
     running.stop().await.unwrap();
 }

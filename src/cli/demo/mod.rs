@@ -20,7 +20,7 @@ use super::run::conclude;
 use super::{CliError, Context, Exit, PrintError, print_line};
 use crate::config::units::{parse_duration, show_duration};
 use crate::config::{LogFormat, require_smart_path};
-use crate::daemon::{self, Daemon, DaemonView, Ending};
+use crate::daemon::{self, Daemon, DaemonView, Ending, SettingsSource};
 use crate::journal::Offset;
 use crate::server::View as _;
 use crate::telemetry;
@@ -73,10 +73,14 @@ impl Args {
         let (settings_file, draft_file) = (in_folder("demo.toml"), in_folder("demo.toml.new"));
         let draft = providers.settings(&format!("127.0.0.1:{}", free_port()));
         std::fs::write(&draft_file, draft).map_err(|error| not_written(&draft_file, error))?;
-        let loaded = Context { file: Some(draft_file.clone()), ..context.clone() }.load();
+        let options = Context { file: Some(draft_file.clone()), ..context.clone() }.options()?;
+        let source = SettingsSource::read(options);
         // Nobody needs it any more; if it stays, the next demo overwrites it.
         std::fs::remove_file(&draft_file).ok();
-        let loaded = loaded?;
+        let mut source = source?;
+        // Where they will be, to be read again.
+        source.options.file = Some(settings_file.clone());
+        let loaded = source.loaded.clone();
         require_smart_path(&loaded)?;
 
         let log_file = in_folder("sluice.log");
@@ -95,7 +99,7 @@ impl Args {
             failed: Cell::new(None),
             begun: OnceCell::new(),
         };
-        let ending = daemon::run(&loaded.settings, metrics, |daemon| {
+        let ending = daemon::run(source, metrics, |daemon| {
             let address = daemon.summary.address();
             let written = std::fs::write(&settings_file, providers.settings(&address.to_string()));
             if let Err(error) = &written {

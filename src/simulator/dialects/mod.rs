@@ -33,6 +33,10 @@ impl Moment {
         Self { nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }
     }
 
+    pub(crate) fn nanos(self) -> i64 {
+        self.nanos
+    }
+
     pub(crate) fn millis(self) -> i64 {
         self.nanos / 1_000_000
     }

@@ -1,0 +1,443 @@
+//! The settings in force, and how they change while the daemon runs: one change at a time, checked as a start would check it, put on
+//! record where an operator made it, and only then applied.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::switches::{HeldBy, HeldMonitor, SettingRecord, SwitchLog};
+use super::upstreams::{Applied, ApplyError, Upstreams};
+use super::usable::usable;
+use super::watched::Watched;
+use super::works::Works;
+use crate::config::{
+    Base, ConfigError, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, Plan, RunTimeLayer, RunTimeValue,
+    Settings, ShownSetting, show, shown_table,
+};
+use crate::dialect::registry;
+use crate::monitor::roster::Pause;
+use crate::server::{ChangeRefusal, Changed, Control, Kind, MonitorState, ProposedFile, StateAnswer, StateRequest};
+use crate::telemetry;
+use crate::upstream;
+
+const RELOAD: &str = "reload";
+const SETTINGS: &str = "settings";
+
+/// What runs by the settings.
+pub(super) trait Pools: Send + Sync {
+    /// Makes it into what settings say, but for monitors that take nothing for now.
+    ///
+    /// # Errors
+    /// When settings cannot be used; nothing has changed then.
+    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError>;
+
+    /// How many links each upstream has, or is to have.
+    fn links(&self) -> BTreeMap<String, usize>;
+}
+
+impl Pools for Upstreams {
+    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError> {
+        Self::apply(self, settings, pauses)
+    }
+
+    fn links(&self) -> BTreeMap<String, usize> {
+        let links = |watched: Watched| (watched.roster.upstream.clone(), watched.status.wanted());
+        self.list().now().into_iter().map(links).collect()
+    }
+}
+
+/// Settings as they were loaded for a start, and what is needed to read them again.
+#[derive(Debug, Clone)]
+pub struct SettingsSource {
+    /// Where they are read from.
+    pub options: LoadOptions,
+    /// Every layer but what was set at run time.
+    pub base: Base,
+    /// What they say without it.
+    pub loaded: Loaded,
+}
+
+impl SettingsSource {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn read(options: LoadOptions) -> Result<Self, ConfigError> {
+        let base = Base::read(&options)?;
+        let loaded = base.with(&RunTimeLayer::default())?;
+        // The file that was found, and no other that comes to be found before it.
+        let options = LoadOptions { file: loaded.file.clone(), ..options };
+        Ok(Self { options, base, loaded })
+    }
+
+    /// These settings with what operators set at run time, as far as it fits.
+    pub(super) fn with_run_time(self, run_time: &RunTimeLayer) -> Origin {
+        let Self { options, base, loaded } = self;
+        match base.fit(run_time, usable) {
+            Ok(fitted) => {
+                for left in &fitted.left_out {
+                    tracing::warn!(
+                        "`{}` was set at run time and no longer fits; it is left out until it does, or is unset by `sluice config unset`: {}",
+                        left.key,
+                        left.reason
+                    );
+                }
+                Origin { options, base, loaded: fitted.loaded, run_time: fitted.run_time }
+            }
+            // Of settings that cannot be used by themselves the start says it where it meets them.
+            Err(_) => Origin { options, base, loaded, run_time: RunTimeLayer::default() },
+        }
+    }
+}
+
+/// Settings at a start.
+pub(super) struct Origin {
+    options: LoadOptions,
+    base: Base,
+    /// With as much of the run-time layer as fits.
+    pub(super) loaded: Loaded,
+    /// What of it fits.
+    pub(super) run_time: RunTimeLayer,
+}
+
+struct State {
+    base: Base,
+    /// Its settings are those in force: what needs a restart is as it was at the start.
+    loaded: Loaded,
+    run_time: RunTimeLayer,
+}
+
+/// The settings in force.
+pub(super) struct LiveSettings {
+    options: LoadOptions,
+    /// Held while a change is made.
+    state: Mutex<State>,
+    /// A copy for those who do not wait for that.
+    in_force: Mutex<Arc<Settings>>,
+    log: Arc<SwitchLog>,
+    pools: Arc<dyn Pools>,
+    works: Arc<Works>,
+}
+
+/// Settings that are checked and not in force yet.
+struct Candidate {
+    base: Base,
+    loaded: Loaded,
+    run_time: RunTimeLayer,
+    notes: Vec<String>,
+}
+
+impl LiveSettings {
+    pub(super) fn new(origin: Origin, log: Arc<SwitchLog>, pools: Arc<dyn Pools>, works: Arc<Works>) -> Self {
+        let Origin { options, base, loaded, run_time } = origin;
+        let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
+        Self { options, state: Mutex::new(State { base, loaded, run_time }), in_force, log, pools, works }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in force now. Waits for no change.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Files that settings are read from, whether they are there or not.
+    pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
+        self.lock().base.watched_files()
+    }
+
+    /// Monitors that are not to run, by name.
+    pub(super) fn held(&self) -> BTreeMap<String, HeldMonitor> {
+        self.log.switches.held()
+    }
+
+    fn plan_of(&self, state: &State, candidate: &Candidate) -> Plan {
+        let then = &candidate.loaded.settings;
+        let links = Links { now: self.pools.links(), then: links_of(then, &self.held()) };
+        Plan::between(&state.loaded.settings, then, &links)
+    }
+
+    /// Has what runs follow a candidate.
+    fn apply(&self, state: &mut State, candidate: Candidate) -> Result<(), ChangeRefusal> {
+        let Candidate { base, loaded, run_time, notes: _ } = candidate;
+        let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
+        let applied = self.pools.apply(&in_force, &self.log.switches.pauses());
+        applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
+        if in_force.log.level != state.loaded.settings.log.level {
+            telemetry::set_log_level(&in_force.log.level);
+        }
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force.clone());
+        *state = State { base, loaded: Loaded { settings: in_force, ..loaded }, run_time };
+        Ok(())
+    }
+
+    /// What all layers say now, the run-time layer as far as it fits.
+    fn read_again(&self, base: Base) -> Result<Candidate, ChangeRefusal> {
+        let fitted = base.fit(&self.log.switches.config(), usable).map_err(|error| refusal(&error))?;
+        let note =
+            |left: &crate::config::LeftOut| format!("set at run time and left out: `{}`: {}", left.key, left.reason);
+        let notes = fitted.left_out.iter().map(note).collect();
+        if fitted.loaded.settings.monitors.is_empty() {
+            let error = "there is no monitor left in the settings; to stop one, use `sluice monitors stop`";
+            return Err(ChangeRefusal::new(422, error));
+        }
+        Ok(Candidate { base, loaded: fitted.loaded, run_time: fitted.run_time, notes })
+    }
+
+    /// Settings with other things set at run time, on the layers as they were last read.
+    fn with_run_time(state: &State, run_time: RunTimeLayer) -> Result<Candidate, ChangeRefusal> {
+        let checked = state.base.with(&run_time).and_then(|loaded| usable(&loaded).map(|()| loaded));
+        let loaded = checked.map_err(|error| refusal(&error))?;
+        Ok(Candidate { base: state.base.clone(), loaded, run_time, notes: Vec::new() })
+    }
+
+    /// Makes one change of the run-time layer: checks it, puts it on record, applies it.
+    fn change(&self, key: &KeyPath, value: Option<RunTimeValue>, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        self.change_in(&mut state, key, value, dry_run)
+    }
+
+    fn change_in(
+        &self,
+        state: &mut State,
+        key: &KeyPath,
+        value: Option<RunTimeValue>,
+        dry_run: bool,
+    ) -> Result<Changed, ChangeRefusal> {
+        let mut run_time = state.run_time.clone();
+        match value.clone() {
+            Some(value) => run_time.set(key.clone(), value),
+            None => drop(run_time.unset(key)),
+        }
+        let candidate = Self::with_run_time(state, run_time)?;
+        let plan = self.plan_of(state, &candidate);
+        if dry_run {
+            return Ok(Changed { plan, dry_run, notes: candidate.notes });
+        }
+        self.works.operations.record(SETTINGS, &key.to_string(), || {
+            let before = self.log.switches.config();
+            if !self.log.remember(&SettingRecord::config(key, value)) {
+                return Err(not_recorded());
+            }
+            if let Err(error) = self.apply(state, candidate) {
+                self.take_back(key, &before);
+                return Err(error);
+            }
+            tracing::info!(%key, risk = plan.risk.as_str(), "set by an operator");
+            let outcome = json!({ "key": key.to_string(), "risk": plan.risk });
+            Ok((Changed { plan, dry_run, notes: Vec::new() }, outcome))
+        })
+    }
+
+    /// Puts what was on record of a key back, after a change of it could not be applied.
+    fn take_back(&self, key: &KeyPath, before: &RunTimeLayer) {
+        let known = before.iter().filter(|(known, _)| known.is_within(key));
+        let again = known.map(|(known, value)| SettingRecord::config(known, Some(value.clone())));
+        for record in std::iter::once(SettingRecord::config(key, None)).chain(again) {
+            if !self.log.remember(&record) {
+                tracing::error!(%key, "a change that was not applied stays on record: the journal takes nothing; unset it");
+                return;
+            }
+        }
+    }
+
+    /// Puts monitors into a state, and everything that runs with them.
+    pub(super) fn hold(&self, monitors: &[String], to: MonitorState, by: HeldBy) -> Result<(), ChangeRefusal> {
+        let state = self.lock();
+        self.hold_in(&state, monitors, to, by)
+    }
+
+    fn hold_in(&self, state: &State, monitors: &[String], to: MonitorState, by: HeldBy) -> Result<(), ChangeRefusal> {
+        if monitors.is_empty() {
+            return Ok(());
+        }
+        if !self.log.remember(&SettingRecord::monitors(monitors.to_vec(), to, by)) {
+            return Err(not_recorded());
+        }
+        // What is in force was checked, and a monitor that takes nothing needs nothing.
+        let applied = self.pools.apply(&state.loaded.settings, &self.log.switches.pauses());
+        applied.map_err(|error| ChangeRefusal::new(500, error.to_string()))?;
+        tracing::info!(monitors = %monitors.join(", "), by = ?by, "now {}", to.as_str());
+        Ok(())
+    }
+
+    fn in_state(state: &State, held: &BTreeMap<String, HeldMonitor>, name: &str) -> Option<MonitorState> {
+        state.loaded.settings.monitors.get(name)?;
+        Some(held.get(name).map_or(MonitorState::Running, |held| held.state))
+    }
+}
+
+impl Control for LiveSettings {
+    fn shown(&self) -> Vec<ShownSetting> {
+        show(&self.lock().loaded)
+    }
+
+    fn declared(&self, kind: Kind) -> BTreeMap<String, Value> {
+        shown_table(&self.lock().loaded, kind.section())
+    }
+
+    fn reload(&self, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        let read = || Base::read(&self.options).map_err(|error| refusal(&error));
+        if dry_run {
+            let candidate = self.read_again(read()?)?;
+            return Ok(Changed { plan: self.plan_of(&state, &candidate), dry_run, notes: candidate.notes });
+        }
+        self.works.operations.record(RELOAD, "", || {
+            let candidate = self.read_again(read()?)?;
+            let plan = self.plan_of(&state, &candidate);
+            let notes = candidate.notes.clone();
+            self.apply(&mut state, candidate)?;
+            let outcome = json!({ "risk": plan.risk, "restart_needed": plan.restart_needed });
+            Ok((Changed { plan, dry_run, notes }, outcome))
+        })
+    }
+
+    fn plan(&self, ProposedFile { file, text }: &ProposedFile) -> Result<Changed, ChangeRefusal> {
+        let state = self.lock();
+        let base = Base::proposed(&self.options, file.as_ref(), text).map_err(|error| refusal(&error))?;
+        let candidate = self.read_again(base)?;
+        Ok(Changed { plan: self.plan_of(&state, &candidate), dry_run: true, notes: candidate.notes })
+    }
+
+    fn set(&self, key: &str, value: Option<Value>, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let no_key = || ChangeRefusal::new(400, crate::config::RunTimeRefusal::NoKey(key.to_owned()).to_string());
+        let key = KeyPath::parse(key).ok_or_else(no_key)?;
+        let Some(value) = value else { return self.unset(&key, dry_run) };
+        RunTimeLayer::check(&key, &value).map_err(|refused| ChangeRefusal::new(422, refused.to_string()))?;
+        self.change(&key, Some(RunTimeValue::Set(value)), dry_run)
+    }
+
+    fn create(&self, kind: Kind, name: &str, settings: Value, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        if exists(&state, kind, name) {
+            return Err(ChangeRefusal::new(409, format!("there is a {} `{name}` already", kind.word())));
+        }
+        self.declare(&mut state, kind, name, settings, dry_run)
+    }
+
+    fn replace(&self, kind: Kind, name: &str, settings: Value, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        if !exists(&state, kind, name) {
+            return Err(missing(kind, name));
+        }
+        self.declare(&mut state, kind, name, settings, dry_run)
+    }
+
+    fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        if !exists(&state, kind, name) {
+            return Err(missing(kind, name));
+        }
+        if kind == Kind::Upstream {
+            let watch = |(_, monitor): &(&String, &MonitorSettings)| monitor.upstream == name;
+            let watchers: Vec<&str> =
+                state.loaded.settings.monitors.iter().filter(watch).map(|(name, _)| name.as_str()).collect();
+            if !watchers.is_empty() {
+                let error = format!("upstream `{name}` is watched by {}; delete these first", watchers.join(", "));
+                return Err(ChangeRefusal::new(409, error));
+            }
+        }
+        let key = KeyPath::from([kind.section(), name]);
+        // What only an operator made is gone with what was said of it; what another layer declares has to be taken away.
+        let value = state.base.origin_of(&key).map(|_| RunTimeValue::Removed);
+        let changed = self.change_in(&mut state, &key, value, dry_run)?;
+        if kind == Kind::Monitor && !dry_run && self.held().contains_key(name) {
+            // Another one of this name is another monitor.
+            self.hold_in(&state, &[name.to_owned()], MonitorState::Running, HeldBy::Operator)?;
+        }
+        Ok(changed)
+    }
+
+    fn set_states(&self, request: &StateRequest) -> Result<StateAnswer, ChangeRefusal> {
+        let StateRequest { state: to, names, priority, from, dry_run } = request;
+        let state = self.lock();
+        let held = self.held();
+        if names.is_empty() && priority.is_none() && from.is_none() {
+            return Err(ChangeRefusal::new(400, "name monitors, or say of which priority"));
+        }
+        for name in names {
+            if !state.loaded.settings.monitors.contains_key(name) {
+                return Err(missing(Kind::Monitor, name));
+            }
+        }
+        let wanted = |name: &String, monitor: &MonitorSettings| {
+            let now = Self::in_state(&state, &held, name);
+            (names.is_empty() || names.contains(name))
+                && priority.is_none_or(|least| monitor.priority >= least)
+                && from.is_none_or(|from| now == Some(from))
+                && now != Some(*to)
+        };
+        let all = state.loaded.settings.monitors.iter();
+        let monitors: Vec<String> =
+            all.filter(|(name, monitor)| wanted(name, monitor)).map(|(name, _)| name.clone()).collect();
+        if !dry_run {
+            self.hold_in(&state, &monitors, *to, HeldBy::Operator)?;
+        }
+        Ok(StateAnswer { state: *to, monitors, dry_run: *dry_run })
+    }
+}
+
+impl LiveSettings {
+    fn unset(&self, key: &KeyPath, dry_run: bool) -> Result<Changed, ChangeRefusal> {
+        let mut state = self.lock();
+        if !self.log.switches.config().unset(key) {
+            let set = match state.base.origin_of(key) {
+                Some(origin) => format!("; it is set by {origin}"),
+                None => String::new(),
+            };
+            return Err(ChangeRefusal::new(404, format!("nothing was set at run time at `{key}`{set}")));
+        }
+        self.change_in(&mut state, key, None, dry_run)
+    }
+
+    fn declare(
+        &self,
+        state: &mut State,
+        kind: Kind,
+        name: &str,
+        settings: Value,
+        dry_run: bool,
+    ) -> Result<Changed, ChangeRefusal> {
+        let key = KeyPath::from([kind.section(), name]);
+        RunTimeLayer::check(&key, &settings).map_err(|refused| ChangeRefusal::new(422, refused.to_string()))?;
+        self.change_in(state, &key, Some(RunTimeValue::Set(settings)), dry_run)
+    }
+}
+
+fn exists(state: &State, kind: Kind, name: &str) -> bool {
+    match kind {
+        Kind::Monitor => state.loaded.settings.monitors.contains_key(name),
+        Kind::Upstream => state.loaded.settings.upstreams.contains_key(name),
+    }
+}
+
+fn missing(kind: Kind, name: &str) -> ChangeRefusal {
+    ChangeRefusal::new(404, format!("there is no {} `{name}`", kind.word()))
+}
+
+fn not_recorded() -> ChangeRefusal {
+    let error = "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
+    ChangeRefusal::new(503, error)
+}
+
+fn refusal(error: &ConfigError) -> ChangeRefusal {
+    ChangeRefusal { status: 422, error: error.to_string(), problems: error.problems().to_vec() }
+}
+
+/// How many links each upstream would have with settings, but for monitors that are held.
+fn links_of(settings: &Settings, held: &BTreeMap<String, HeldMonitor>) -> BTreeMap<String, usize> {
+    let links = |name: &String| {
+        let upstream = settings.upstreams.get(name)?;
+        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.upstream == *name).peekable();
+        watching.peek()?;
+        let running = watching.filter(|(monitor, _)| !held.contains_key(*monitor));
+        let topics: std::collections::BTreeSet<&String> = running.flat_map(|(_, monitor)| &monitor.topics).collect();
+        let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
+        Some(upstream::links_for(upstream, &settings.pool, dialect.limits(), topics.len()))
+    };
+    settings.upstreams.keys().filter_map(|name| Some((name.clone(), links(name)?))).collect()
+}

@@ -1,0 +1,469 @@
+//! `/api/v1/settings`, `/api/v1/reload`, and changes of monitors and upstreams: what operators change while the daemon runs.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::monitors::MonitorRow;
+use super::serve::Shown;
+use crate::config::{Plan, Priority, Problem, ShownSetting};
+
+/// What can be made, changed and taken away by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `[monitors.NAME]`
+    Monitor,
+    /// `[upstreams.NAME]`
+    Upstream,
+}
+
+impl Kind {
+    /// Its section of the settings.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitors",
+            Self::Upstream => "upstreams",
+        }
+    }
+
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// What an operator wants of a monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MonitorState {
+    /// It takes what comes.
+    Running,
+    /// It takes nothing until it is started.
+    Stopped,
+    /// It takes nothing until it is woken.
+    Resting,
+}
+
+impl MonitorState {
+    /// For people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Resting => "resting",
+        }
+    }
+}
+
+/// Which monitors are to be in which state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateRequest {
+    /// The state.
+    pub state: MonitorState,
+    /// These.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Where no names are given: all of this priority and lower ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Of these only those that are in this state now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<MonitorState>,
+    /// Whether it is only asked what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What came of a [`StateRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAnswer {
+    /// The state.
+    pub state: MonitorState,
+    /// Monitors that were not in it before, and are now.
+    pub monitors: Vec<String>,
+    /// Whether it was only asked what would be.
+    pub dry_run: bool,
+}
+
+/// A settings file that is not in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedFile {
+    /// What it is called in messages.
+    pub file: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// What a change did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// In full.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Whether it was only asked what it would do.
+    pub dry_run: bool,
+    /// What an operator should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Why nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct ChangeRefusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// For people, with every problem.
+    pub error: String,
+    /// For programs, one by one.
+    pub problems: Vec<Problem>,
+}
+
+impl ChangeRefusal {
+    /// One without single problems.
+    pub fn new(status: u16, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), problems: Vec::new() }
+    }
+}
+
+/// How well a monitor is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MonitorVerdict {
+    /// Its name.
+    pub name: String,
+    /// Whether nothing is wrong with it, or it is held back by an operator.
+    pub well: bool,
+    /// In a sentence.
+    pub verdict: String,
+    /// Whether its settings can be used.
+    pub settings: bool,
+    /// Whether its upstream has an open link.
+    pub connected: bool,
+    /// Topics in force, of those asked for.
+    pub topics: String,
+    /// Seconds since the last message; none where none came since the start.
+    pub silent_seconds: Option<f64>,
+    /// Of the messages that should be events, how many could be read; none before the first.
+    pub parse_rate: Option<f64>,
+}
+
+/// What operators change while the daemon runs. Every method blocks.
+pub trait Control: Send + Sync {
+    /// Every setting in force, with the layer it came from; secrets are not shown.
+    fn shown(&self) -> Vec<ShownSetting>;
+
+    /// The settings of everything of a kind, by name; secrets are not shown.
+    fn declared(&self, kind: Kind) -> BTreeMap<String, Value>;
+
+    /// Reads all layers again, and makes what runs into what they say.
+    ///
+    /// # Errors
+    /// When they cannot be used; nothing has changed then.
+    fn reload(&self, dry_run: bool) -> Result<Changed, ChangeRefusal>;
+
+    /// What another settings file would do.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    fn plan(&self, file: &ProposedFile) -> Result<Changed, ChangeRefusal>;
+
+    /// Sets a key at run time, or, without a value, takes back what was set.
+    ///
+    /// # Errors
+    /// When that cannot be used, or not now; nothing has changed then.
+    fn set(&self, key: &str, value: Option<Value>, dry_run: bool) -> Result<Changed, ChangeRefusal>;
+
+    /// Makes a monitor or an upstream.
+    ///
+    /// # Errors
+    /// When there is one of this name, or it cannot be used; nothing has changed then.
+    fn create(&self, kind: Kind, name: &str, settings: Value, dry_run: bool) -> Result<Changed, ChangeRefusal>;
+
+    /// Gives a monitor or an upstream other settings.
+    ///
+    /// # Errors
+    /// When there is none of this name, or they cannot be used; nothing has changed then.
+    fn replace(&self, kind: Kind, name: &str, settings: Value, dry_run: bool) -> Result<Changed, ChangeRefusal>;
+
+    /// Takes a monitor or an upstream away.
+    ///
+    /// # Errors
+    /// When there is none of this name, or it is still needed; nothing has changed then.
+    fn delete(&self, kind: Kind, name: &str, dry_run: bool) -> Result<Changed, ChangeRefusal>;
+
+    /// Stops monitors, puts them to rest, or has them go on.
+    ///
+    /// # Errors
+    /// When there is none of a name, or the change cannot be remembered; nothing has changed then.
+    fn set_states(&self, request: &StateRequest) -> Result<StateAnswer, ChangeRefusal>;
+}
+
+#[derive(Deserialize)]
+pub(super) struct DryRun {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn settings(State(shown): State<Shown>) -> Response {
+    blocking(StatusCode::OK, move || Ok(shown.view.control().shown())).await
+}
+
+pub(super) async fn reload(State(shown): State<Shown>, Query(DryRun { dry_run }): Query<DryRun>) -> Response {
+    blocking(StatusCode::OK, move || shown.view.control().reload(dry_run)).await
+}
+
+pub(super) async fn plan(State(shown): State<Shown>, body: Bytes) -> Response {
+    let expected = r#"{"file": "name for messages", "text": "the file's text"}"#;
+    with_body(&body, expected, move |file: ProposedFile| async move {
+        blocking(StatusCode::OK, move || shown.view.control().plan(&file)).await
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewValue {
+    value: Value,
+}
+
+pub(super) async fn set(
+    State(shown): State<Shown>,
+    Path(key): Path<String>,
+    Query(DryRun { dry_run }): Query<DryRun>,
+    body: Bytes,
+) -> Response {
+    with_body(&body, r#"{"value": …}"#, move |NewValue { value }| async move {
+        blocking(StatusCode::OK, move || shown.view.control().set(&key, Some(value), dry_run)).await
+    })
+    .await
+}
+
+pub(super) async fn unset(
+    State(shown): State<Shown>,
+    Path(key): Path<String>,
+    Query(DryRun { dry_run }): Query<DryRun>,
+) -> Response {
+    blocking(StatusCode::OK, move || shown.view.control().set(&key, None, dry_run)).await
+}
+
+pub(super) async fn create_monitor(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
+    create(Kind::Monitor, shown, query, body).await
+}
+
+pub(super) async fn create_upstream(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
+    create(Kind::Upstream, shown, query, body).await
+}
+
+async fn create(
+    kind: Kind,
+    State(shown): State<Shown>,
+    Query(DryRun { dry_run }): Query<DryRun>,
+    body: Bytes,
+) -> Response {
+    let expected = r#"{"name": "…", and the fields of its table in the settings file}"#;
+    with_body(&body, expected, move |mut fields: serde_json::Map<String, Value>| async move {
+        let Some(Value::String(name)) = fields.remove("name") else {
+            return refused(&ChangeRefusal::new(400, format!("expected {expected}: `name` is missing, or no text")));
+        };
+        let status = if dry_run { StatusCode::OK } else { StatusCode::CREATED };
+        let work = move || shown.view.control().create(kind, &name, Value::Object(fields), dry_run);
+        blocking(status, work).await
+    })
+    .await
+}
+
+pub(super) async fn replace_monitor(
+    shown: State<Shown>,
+    name: Path<String>,
+    query: Query<DryRun>,
+    body: Bytes,
+) -> Response {
+    replace(Kind::Monitor, shown, name, query, body).await
+}
+
+pub(super) async fn replace_upstream(
+    shown: State<Shown>,
+    name: Path<String>,
+    query: Query<DryRun>,
+    body: Bytes,
+) -> Response {
+    replace(Kind::Upstream, shown, name, query, body).await
+}
+
+async fn replace(
+    kind: Kind,
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+    Query(DryRun { dry_run }): Query<DryRun>,
+    body: Bytes,
+) -> Response {
+    let expected = "the fields of its table in the settings file, as a JSON object";
+    with_body(&body, expected, move |fields: serde_json::Map<String, Value>| async move {
+        let work = move || shown.view.control().replace(kind, &name, Value::Object(fields), dry_run);
+        blocking(StatusCode::OK, work).await
+    })
+    .await
+}
+
+pub(super) async fn delete_monitor(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
+    delete(Kind::Monitor, shown, name, query).await
+}
+
+pub(super) async fn delete_upstream(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
+    delete(Kind::Upstream, shown, name, query).await
+}
+
+async fn delete(
+    kind: Kind,
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+    Query(DryRun { dry_run }): Query<DryRun>,
+) -> Response {
+    let done = blocking(StatusCode::OK, move || shown.view.control().delete(kind, &name, dry_run)).await;
+    // Whoever only asks wants to see what would be.
+    if done.status() == StatusCode::OK && !dry_run { StatusCode::NO_CONTENT.into_response() } else { done }
+}
+
+/// A monitor as it stands, with its settings.
+#[derive(Serialize)]
+struct MonitorInFull {
+    #[serde(flatten)]
+    row: Option<MonitorRow>,
+    settings: Value,
+}
+
+pub(super) async fn monitor(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
+    blocking(StatusCode::OK, move || {
+        let settings = declared(&shown, Kind::Monitor, &name)?;
+        let row = shown.view.monitors().into_iter().find(|row| row.name == name);
+        Ok(MonitorInFull { row, settings })
+    })
+    .await
+}
+
+/// An upstream as it stands, with its settings.
+#[derive(Serialize)]
+struct UpstreamRow {
+    name: String,
+    /// `connected`, `disconnected`, or `unused` where no monitor watches it.
+    state: &'static str,
+    monitors: Vec<String>,
+    settings: Value,
+}
+
+pub(super) async fn upstreams(State(shown): State<Shown>) -> Response {
+    blocking(StatusCode::OK, move || {
+        let declared = shown.view.control().declared(Kind::Upstream);
+        Ok(declared.into_iter().map(|(name, settings)| upstream_row(&shown, name, settings)).collect::<Vec<_>>())
+    })
+    .await
+}
+
+pub(super) async fn upstream(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
+    blocking(StatusCode::OK, move || {
+        let settings = declared(&shown, Kind::Upstream, &name)?;
+        Ok(upstream_row(&shown, name, settings))
+    })
+    .await
+}
+
+fn upstream_row(shown: &Shown, name: String, settings: Value) -> UpstreamRow {
+    let state = shown.view.health().upstreams.get(&name).copied().unwrap_or("unused");
+    let of_it = |(monitor, settings): (String, Value)| (settings["upstream"] == *name).then_some(monitor);
+    let monitors = shown.view.control().declared(Kind::Monitor).into_iter().filter_map(of_it).collect();
+    UpstreamRow { name, state, monitors, settings }
+}
+
+fn declared(shown: &Shown, kind: Kind, name: &str) -> Result<Value, ChangeRefusal> {
+    let found = shown.view.control().declared(kind).remove(name);
+    found.ok_or_else(|| ChangeRefusal::new(404, format!("there is no {} `{name}`", kind.word())))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneState {
+    state: MonitorState,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn monitor_state(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
+    with_body(&body, r#"{"state": "running", "stopped" or "resting"}"#, move |OneState { state, dry_run }| async move {
+        let request = StateRequest { state, names: vec![name], priority: None, from: None, dry_run };
+        blocking(StatusCode::OK, move || shown.view.control().set_states(&request)).await
+    })
+    .await
+}
+
+pub(super) async fn monitor_states(State(shown): State<Shown>, body: Bytes) -> Response {
+    let expected =
+        r#"{"state": "running", "stopped" or "resting", "names": […] or "priority": "high", "medium" or "low"}"#;
+    with_body(&body, expected, move |request: StateRequest| async move {
+        blocking(StatusCode::OK, move || shown.view.control().set_states(&request)).await
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    name: Option<String>,
+}
+
+pub(super) async fn verify(State(shown): State<Shown>, Query(Named { name }): Query<Named>) -> Response {
+    blocking(StatusCode::OK, move || {
+        let mut verdicts = shown.view.verify_monitors();
+        if let Some(name) = &name {
+            verdicts.retain(|verdict| verdict.name == *name);
+            if verdicts.is_empty() {
+                return Err(ChangeRefusal::new(404, format!("there is no monitor `{name}`")));
+            }
+        }
+        Ok(verdicts)
+    })
+    .await
+}
+
+async fn with_body<T: DeserializeOwned, F: Future<Output = Response>>(
+    body: &Bytes,
+    expected: &str,
+    work: impl FnOnce(T) -> F,
+) -> Response {
+    match serde_json::from_slice(body) {
+        Ok(read) => work(read).await,
+        Err(error) => refused(&ChangeRefusal::new(400, format!("expected {expected}: {error}"))),
+    }
+}
+
+/// Off the thread that serves everybody.
+async fn blocking<T: Serialize + Send + 'static>(
+    status: StatusCode,
+    work: impl FnOnce() -> Result<T, ChangeRefusal> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => (status, Json(done)).into_response(),
+        Ok(Err(refusal)) => refused(&refusal),
+        Err(error) => refused(&ChangeRefusal::new(500, format!("a bug of Sluice: {error}"))),
+    }
+}
+
+fn refused(refusal: &ChangeRefusal) -> Response {
+    let ChangeRefusal { status, error, problems } = refusal;
+    let mut body = json!({ "error": error });
+    if !problems.is_empty() {
+        let row = |Problem { origin, key, value, message }: &Problem| json!({ "origin": origin, "key": key.to_string(), "value": value, "message": message });
+        body["problems"] = problems.iter().map(row).collect();
+    }
+    (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(body)).into_response()
+}
