@@ -288,15 +288,7 @@ impl Checker<'_> {
         let path = KeyPath::from(["monitors", name]);
         self.name(&path, name, "a monitor's name");
         self.name(&path.key("domain"), &monitor.domain, "a domain");
-        if !settings.upstreams.contains_key(&monitor.upstream) {
-            let known = settings.upstreams.keys().map(String::as_str);
-            let hint = if settings.upstreams.is_empty() {
-                format!("; declare it as `[upstreams.{}]`", monitor.upstream)
-            } else {
-                suggestion(&monitor.upstream, known)
-            };
-            self.refuse(&path.key("upstream"), format!("{:?}", monitor.upstream), format!("no such upstream{hint}"));
-        }
+        self.upstreams_of(&path, monitor, settings);
         let topics = path.key("topics");
         if monitor.topics.is_empty() {
             self.refuse(&topics, "[]", "must have at least one topic");
@@ -314,6 +306,32 @@ impl Checker<'_> {
             let event = path.key("event");
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
+        }
+    }
+
+    fn upstreams_of(&mut self, path: &KeyPath, monitor: &MonitorSettings, settings: &Settings) {
+        let key = path.key("upstream");
+        if monitor.upstream.is_empty() {
+            self.refuse(&key, "[]", "must name at least one upstream");
+        } else if monitor.upstream.len() > MonitorSettings::UPSTREAMS_MAX {
+            let limit = MonitorSettings::UPSTREAMS_MAX;
+            self.refuse(&key, monitor.upstream.len(), format!("must name at most {limit} upstreams"));
+        }
+        for (index, name) in monitor.upstream.iter().enumerate() {
+            let listed = self.origins.is_set(&key.index(index));
+            let key = if listed { key.index(index) } else { key.clone() };
+            if monitor.upstream[..index].contains(name) {
+                self.refuse(&key, format!("{name:?}"), "is listed twice");
+            }
+            if !settings.upstreams.contains_key(name) {
+                let known = settings.upstreams.keys().map(String::as_str);
+                let hint = if settings.upstreams.is_empty() {
+                    format!("; declare it as `[upstreams.{name}]`")
+                } else {
+                    suggestion(name, known)
+                };
+                self.refuse(&key, format!("{name:?}"), format!("no such upstream{hint}"));
+            }
         }
     }
 

@@ -363,8 +363,9 @@ pub struct PoolOverrides {
 pub struct MonitorSettings {
     /// The family the monitor belongs to.
     pub domain: String,
-    /// Name under `[upstreams]`.
-    pub upstream: String,
+    /// Name under `[upstreams]`. Of several each brings the same topics, and what comes first counts.
+    #[serde(deserialize_with = "units::one_or_many", serialize_with = "units::one_as_itself")]
+    pub upstream: Vec<String>,
     /// Who is subscribed first and who stays when slots are short.
     #[serde(default)]
     pub priority: Priority,
@@ -546,6 +547,21 @@ pub enum TimeUnit {
     Rfc3339,
     /// Seconds since 1970 as a hexadecimal string, `0x6553f100`.
     HexS,
+}
+
+impl MonitorSettings {
+    /// The most upstreams of a monitor: so many can be told apart in the dedupe window.
+    pub const UPSTREAMS_MAX: usize = 15;
+
+    /// Whether an upstream is one of its own.
+    pub fn watches(&self, upstream: &str) -> bool {
+        self.upstream.iter().any(|name| name == upstream)
+    }
+
+    /// Whether several upstreams bring the same.
+    pub fn is_redundant(&self) -> bool {
+        self.upstream.len() > 1
+    }
 }
 
 impl Default for DaemonSettings {

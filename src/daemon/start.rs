@@ -540,7 +540,11 @@ fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: Uni
     let mut remembered = 0;
     for recent in journal.recent_hashes(ttl)? {
         let (hash, received) = recent?;
-        window.remember(now, newest.since(received), DedupeKey { hash: hash.hash, payload_check: hash.payload_check });
+        window.remember(
+            now,
+            newest.since(received),
+            DedupeKey { hash: hash.hash, payload_check: hash.payload_check, source: 0 },
+        );
         remembered += 1;
     }
     Ok(remembered)

@@ -33,7 +33,8 @@ use crate::server::{
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
+    GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
+    WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
@@ -201,6 +202,11 @@ impl DaemonView {
                 let totals = totals.now();
                 followed.metrics.set(&totals);
                 followed.troubles.look(&identity.name, &totals, now);
+            }
+            for monitor in &roster.monitors {
+                if let Some(race) = &monitor.race {
+                    RaceMetrics::set(&monitor.identity.name, &roster.upstream, &race.now());
+                }
             }
             let links = status.links();
             for state in STATES {
@@ -500,10 +506,11 @@ impl View for DaemonView {
                     conflicts: totals.conflicts,
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
+                    race: monitor.race.as_ref().map(|race| race.now().into()),
                 });
             }
         }
-        rows.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
+        rows.sort_by(|a, b| (&a.domain, &a.name, &a.upstream).cmp(&(&b.domain, &b.name, &b.upstream)));
         rows
     }
 }

@@ -9,6 +9,8 @@ pub struct DedupeKey {
     pub hash: u128,
     /// Checksum of the payload.
     pub payload_check: u32,
+    /// Which of the monitor's upstreams brings it, from 1; 0 where there is but one, or nobody knows.
+    pub source: u8,
 }
 
 /// Hashes ids. The key is secret and belongs to the journal, so that nobody who can choose ids can make two of them

@@ -10,6 +10,7 @@ mod event_time;
 pub mod gap;
 pub mod ledger;
 pub mod quarantine;
+pub mod races;
 pub mod reading;
 pub mod retry;
 pub mod roster;

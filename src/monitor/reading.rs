@@ -426,7 +426,14 @@ impl State {
             IdRule::PayloadHash => {
                 let payload = scanned.text(payload_span);
                 let hash = roster.hasher.hash_payload(route.scope, payload);
-                Ok((CandidateId::PayloadHash, Some(DedupeKey { hash, payload_check: check(payload) })))
+                Ok((
+                    CandidateId::PayloadHash,
+                    Some(DedupeKey {
+                        hash,
+                        payload_check: check(payload),
+                        source: roster.monitors[route.monitor as usize].source,
+                    }),
+                ))
             }
             IdRule::Parts(parts) => {
                 let start = self.burst.pieces.len();
@@ -446,7 +453,8 @@ impl State {
                 let hash = roster.hasher.hash(&self.id_text);
                 let payload_check = check(scanned.text(payload_span));
                 let id = CandidateId::Pieces { start: small(start), len: small(parts.len()) };
-                Ok((id, Some(DedupeKey { hash, payload_check })))
+                let source = roster.monitors[route.monitor as usize].source;
+                Ok((id, Some(DedupeKey { hash, payload_check, source })))
             }
         }
     }

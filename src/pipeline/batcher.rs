@@ -236,6 +236,13 @@ impl Batcher {
             let route = &roster.routes[candidate.route as usize];
             let monitor = &roster.monitors[route.monitor as usize];
             let verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
+            if let Some(race) = &monitor.race {
+                match (verdict, candidate.dedupe_index().and_then(|index| self.order.lost_by(index))) {
+                    (Verdict::New, _) => race.won(),
+                    (Verdict::Repeat, Some(lag)) => race.lost(lag),
+                    _ => {}
+                }
+            }
             let conflict = verdict == Verdict::Conflict;
             if conflict {
                 absorbed.conflicts += 1;

@@ -18,7 +18,7 @@ mod views;
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use journal::{JournalRow, RetentionRow};
-pub use monitors::MonitorRow;
+pub use monitors::{MonitorRow, RaceRow};
 pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use sequences::{CountedSequence, TopicSequence};

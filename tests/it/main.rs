@@ -36,6 +36,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod redundancy;
 mod refusals;
 mod reload;
 mod replay;
