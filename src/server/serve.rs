@@ -156,7 +156,6 @@ pub async fn serve(
         .route("/v1/health/ready", get(health::ready));
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
-        .route("/api/v1/monitors", get(monitors::monitors))
         .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
