@@ -239,7 +239,7 @@ impl Batcher {
             if let Some(race) = &monitor.race {
                 match (verdict, candidate.dedupe_index().and_then(|index| self.order.lost_by(index))) {
                     (Verdict::New, _) => race.won(),
-                    (Verdict::Repeat, Some(lag)) => race.lost(lag),
+                    (_, Some(lag)) => race.lost(lag),
                     _ => {}
                 }
             }

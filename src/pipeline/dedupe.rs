@@ -86,7 +86,8 @@ impl DedupeWindow {
                 let key = keys[index as usize];
                 let verdict = judge_one(&mut shard, key, now_ms);
                 verdicts[index as usize] = verdict;
-                if key.source != 0 && verdict == Verdict::Repeat {
+                // Upstreams may stamp what they send, so one that comes later may have another text.
+                if key.source != 0 && verdict != Verdict::New {
                     let Found { payload_check, age_ms } = shard.found();
                     let first = source_of(payload_check);
                     if first != 0 && first != key.source {
