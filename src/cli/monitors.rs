@@ -187,6 +187,7 @@ fn list(context: &Context, output: OutputArgs) -> Result<Exit, CliError> {
 fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
     let errors: Vec<(String, String)> =
         monitors.iter().filter_map(|row| Some((row.name.clone(), row.error.clone()?))).collect();
+    let races: Vec<String> = monitors.iter().filter_map(race).collect();
     let header = [
         "NAME",
         "DOMAIN",
@@ -217,10 +218,21 @@ fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
     });
     print_table(header, rows)?;
     // Below, where they have room.
+    for race in races {
+        super::print_line(race)?;
+    }
     for (name, error) in errors {
         super::print_line(format!("{name}: {error}"))?;
     }
     Ok(())
+}
+
+/// How one of several upstreams of a monitor does, for people.
+fn race(row: &MonitorRow) -> Option<String> {
+    let race = row.race.as_ref()?;
+    let rate = race.win_rate.map_or_else(String::new, |rate| format!(" ({})", percent(rate)));
+    let lag = race.lag_median_ms.map_or_else(String::new, |lag| format!(", else mostly within {lag:.1} ms of it"));
+    Some(format!("{}: {} brought {} of {} first{rate}{lag}", row.name, row.upstream, race.wins, race.deliveries))
 }
 
 /// Never 100 % when something was not read.

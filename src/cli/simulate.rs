@@ -110,6 +110,9 @@ struct FaultArgs {
     /// Send this fraction of messages a second time, a little later
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     repeats: f64,
+    /// Do not send this fraction of messages, only say in the ledger that they were
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
+    drop: f64,
     /// Send this fraction of messages after the next one of their topic
     #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     disorder: f64,
@@ -217,6 +220,7 @@ impl FaultArgs {
     fn faults(self) -> Faults {
         Faults {
             repeats: self.repeats,
+            drop: self.drop,
             disorder: self.disorder,
             bad_frames: self.bad_frames,
             conflicts: self.conflicts,

@@ -12,7 +12,9 @@ use super::key::KeyPath;
 use super::limits::LimitOverrides;
 use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
-use super::settings::{EventRuleSettings, MonitorSettings, PoolSettings, Settings};
+use super::settings::{
+    EventRuleSettings, MonitorSettings, PoolSettings, SequencePer, SequenceSettings, SequenceTable, Settings,
+};
 use super::units::{ByteSize, show_duration};
 
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
@@ -287,15 +289,7 @@ impl Checker<'_> {
         let path = KeyPath::from(["monitors", name]);
         self.name(&path, name, "a monitor's name");
         self.name(&path.key("domain"), &monitor.domain, "a domain");
-        if !settings.upstreams.contains_key(&monitor.upstream) {
-            let known = settings.upstreams.keys().map(String::as_str);
-            let hint = if settings.upstreams.is_empty() {
-                format!("; declare it as `[upstreams.{}]`", monitor.upstream)
-            } else {
-                suggestion(&monitor.upstream, known)
-            };
-            self.refuse(&path.key("upstream"), format!("{:?}", monitor.upstream), format!("no such upstream{hint}"));
-        }
+        self.upstreams_of(&path, monitor, settings);
         let topics = path.key("topics");
         if monitor.topics.is_empty() {
             self.refuse(&topics, "[]", "must have at least one topic");
@@ -313,6 +307,32 @@ impl Checker<'_> {
             let event = path.key("event");
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
+        }
+    }
+
+    fn upstreams_of(&mut self, path: &KeyPath, monitor: &MonitorSettings, settings: &Settings) {
+        let key = path.key("upstream");
+        if monitor.upstream.is_empty() {
+            self.refuse(&key, "[]", "must name at least one upstream");
+        } else if monitor.upstream.len() > MonitorSettings::UPSTREAMS_MAX {
+            let limit = MonitorSettings::UPSTREAMS_MAX;
+            self.refuse(&key, monitor.upstream.len(), format!("must name at most {limit} upstreams"));
+        }
+        for (index, name) in monitor.upstream.iter().enumerate() {
+            let listed = self.origins.is_set(&key.index(index));
+            let key = if listed { key.index(index) } else { key.clone() };
+            if monitor.upstream[..index].contains(name) {
+                self.refuse(&key, format!("{name:?}"), "is listed twice");
+            }
+            if !settings.upstreams.contains_key(name) {
+                let known = settings.upstreams.keys().map(String::as_str);
+                let hint = if settings.upstreams.is_empty() {
+                    format!("; declare it as `[upstreams.{name}]`")
+                } else {
+                    suggestion(name, known)
+                };
+                self.refuse(&key, format!("{name:?}"), format!("no such upstream{hint}"));
+            }
         }
     }
 
@@ -351,8 +371,33 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&id.index(index));
             self.pointer(&if listed { id.index(index) } else { id.clone() }, part, Reach::Frame);
         }
+        if let Some(sequence) = &rule.sequence {
+            self.sequence(&path.key("sequence"), sequence, rule);
+        }
         if rule.time_optional && rule.time.is_none() && !rule.ignore {
             self.refuse(&path.key("time_optional"), true, "says nothing without `time`");
+        }
+    }
+
+    fn sequence(&mut self, path: &KeyPath, sequence: &SequenceSettings, rule: &EventRuleSettings) {
+        let table = match sequence {
+            SequenceSettings::Value(pointer) => return self.pointer(path, pointer, Reach::Frame),
+            SequenceSettings::Table(table) => table,
+        };
+        let SequenceTable { value, previous, first, last, per } = table;
+        let pointers = [("value", value), ("previous", previous), ("first", first), ("last", last)];
+        for (key, pointer) in pointers {
+            if let Some(pointer) = pointer {
+                self.pointer(&path.key(key), pointer, Reach::Frame);
+            }
+        }
+        let given: Vec<&str> = pointers.iter().filter(|(_, pointer)| pointer.is_some()).map(|(key, _)| *key).collect();
+        if !matches!(given.as_slice(), ["value"] | ["value", "previous"] | ["first", "last"]) {
+            let shown = if given.is_empty() { String::from("none of them") } else { given.join(", ") };
+            self.refuse(path, shown, "must have `value`, or `value` and `previous`, or `first` and `last`");
+        }
+        if *per == SequencePer::Key && rule.key.is_none() {
+            self.refuse(&path.key("per"), "\"key\"", "says nothing without `key`");
         }
     }
 

@@ -351,8 +351,11 @@ fn names<'s, T>(one: &'s BTreeMap<String, T>, other: &'s BTreeMap<String, T>) ->
 
 fn topics_of(settings: &Settings) -> BTreeSet<PlannedTopic> {
     let of = |monitor: &MonitorSettings| {
-        let upstream = monitor.upstream.clone();
-        monitor.topics.clone().into_iter().map(move |topic| PlannedTopic { upstream: upstream.clone(), topic })
+        let topics = |upstream: &String| {
+            let upstream = upstream.clone();
+            monitor.topics.clone().into_iter().map(move |topic| PlannedTopic { upstream: upstream.clone(), topic })
+        };
+        monitor.upstream.iter().flat_map(topics).collect::<Vec<_>>()
     };
     settings.monitors.values().flat_map(of).collect()
 }

@@ -369,8 +369,9 @@ pub struct PoolOverrides {
 pub struct MonitorSettings {
     /// The family the monitor belongs to.
     pub domain: String,
-    /// Name under `[upstreams]`.
-    pub upstream: String,
+    /// Name under `[upstreams]`. Of several each brings the same topics, and what comes first counts.
+    #[serde(deserialize_with = "units::one_or_many", serialize_with = "units::one_as_itself")]
+    pub upstream: Vec<String>,
     /// Who is subscribed first and who stays when slots are short.
     #[serde(default)]
     pub priority: Priority,
@@ -470,6 +471,55 @@ pub struct EventRuleSettings {
     /// A message without its event time is taken all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub time_optional: bool,
+    /// Where the feed numbers its messages; absent: nobody can tell what did not come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceSettings>,
+}
+
+/// Where a message says which numbers of a sequence it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a pointer, or a table with `value`, with `first` and `last`, or with `value` and `previous`"
+)]
+pub enum SequenceSettings {
+    /// Pointer of a number that counts up by one.
+    Value(String),
+    /// More than that.
+    Table(SequenceTable),
+}
+
+/// A sequence that is more than one number that counts up by one for each topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SequenceTable {
+    /// Pointer of the message's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Pointer of the number of the message before it, where they do not count up by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// Pointer of the first of several numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Pointer of the last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// What has a sequence of its own.
+    pub per: SequencePer,
+}
+
+/// What has a sequence of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequencePer {
+    /// A topic.
+    #[default]
+    Topic,
+    /// A key within a topic.
+    Key,
+    /// A connection, over all topics.
+    Link,
 }
 
 /// What a pointer of `when` must find.
@@ -503,6 +553,21 @@ pub enum TimeUnit {
     Rfc3339,
     /// Seconds since 1970 as a hexadecimal string, `0x6553f100`.
     HexS,
+}
+
+impl MonitorSettings {
+    /// The most upstreams of a monitor: so many can be told apart in the dedupe window.
+    pub const UPSTREAMS_MAX: usize = 15;
+
+    /// Whether an upstream is one of its own.
+    pub fn watches(&self, upstream: &str) -> bool {
+        self.upstream.iter().any(|name| name == upstream)
+    }
+
+    /// Whether several upstreams bring the same.
+    pub fn is_redundant(&self) -> bool {
+        self.upstream.len() > 1
+    }
 }
 
 impl Default for DaemonSettings {

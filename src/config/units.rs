@@ -169,6 +169,17 @@ pub mod optional_duration {
     }
 }
 
+/// Writes a list of one as that one: as [`one_or_many`] reads it.
+///
+/// # Errors
+/// As the serializer has them.
+pub fn one_as_itself<T: Serialize, S: Serializer>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    match list {
+        [one] => one.serialize(serializer),
+        list => list.serialize(serializer),
+    }
+}
+
 /// Reads a list, or one value that stands for a list of one.
 ///
 /// # Errors

@@ -75,6 +75,7 @@ impl AssemblyError {
             Self::Roster(RosterError::Rule { monitor, rule, source }) => {
                 KeyPath::from(["monitors", monitor, "event"]).index(rule - 1).key(source.key)
             }
+            Self::Roster(RosterError::Redundant { monitor, .. }) => KeyPath::from(["monitors", monitor, "upstream"]),
             Self::Roster(RosterError::NoRule { monitor, .. }) => KeyPath::from(["monitors", monitor]),
             Self::Topic { monitor, index, .. } => KeyPath::from(["monitors", monitor, "topics"]).index(*index),
         }
@@ -132,7 +133,7 @@ pub(super) fn assemble(
         {
             return Err(AssemblyError::Overlap { upstream: name.clone(), overlap, window: dedupe_ttl(settings) });
         }
-        for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.upstream == *name) {
+        for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)) {
             for (index, topic) in watched.topics.iter().enumerate() {
                 dialect.check_topic(topic).map_err(|reason| AssemblyError::Topic {
                     monitor: monitor.clone(),

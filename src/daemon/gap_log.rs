@@ -15,6 +15,7 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{Journal, JournalState, MonitorIdentity};
 use crate::monitor::gap::LedgerRecord;
 use crate::monitor::ledger::GapLedger;
+use crate::monitor::sequence::book::{Leap, SequenceBook};
 
 /// The most records of a block, and the most topics of them together: a block then fits the queue of the daemon's own.
 /// Source: a guess; 4,096 names of 100 bytes are 400 KiB before they are compressed.
@@ -35,6 +36,7 @@ pub(super) struct LedgerIdentities {
 /// Journals what the ledger left to be journaled.
 pub(super) struct GapLog {
     ledger: Arc<GapLedger>,
+    sequences: Arc<SequenceBook>,
     journal: Arc<Journal>,
     clock: Arc<ReceivedClock>,
     identities: LedgerIdentities,
@@ -45,11 +47,12 @@ impl GapLog {
     /// Of this ledger.
     pub(super) fn new(
         ledger: Arc<GapLedger>,
+        sequences: Arc<SequenceBook>,
         journal: Arc<Journal>,
         clock: Arc<ReceivedClock>,
         identities: LedgerIdentities,
     ) -> Self {
-        Self { ledger, journal, clock, identities, waiting: Mutex::default() }
+        Self { ledger, sequences, journal, clock, identities, waiting: Mutex::default() }
     }
 
     /// The daemon stops: whatever is lost from now on is lost to downtime. This moment, as the ledger counts.
@@ -73,9 +76,26 @@ impl GapLog {
         true
     }
 
+    /// Hands over what waits, and then what sequences have lost for good: not before that, so that no more than one leap a topic
+    /// waits while the journal is full.
+    pub(super) fn tend(&self) {
+        if self.flush() {
+            self.tell(self.sequences.take_settled(Instant::now()));
+            self.flush();
+        }
+    }
+
+    fn tell(&self, leaps: Vec<Leap>) {
+        for Leap { upstream, monitor, topic, missed } in leaps {
+            self.ledger.later(self.ledger.missed(&upstream, &monitor, &topic, missed));
+        }
+    }
+
     /// The daemon has stopped reading at `start`: whatever was in force is down from then on. Blocking, at most until `deadline`;
     /// what was handed over is durable when the journal has been closed.
     pub(super) fn down(&self, start: UnixNanos, deadline: Instant) {
+        // Nothing more comes of what is still waited for.
+        self.tell(self.sequences.take_all());
         self.ledger.later(self.ledger.down(|_, _| start));
         while !self.flush() {
             let over = matches!(self.journal.state(), JournalState::Failed(_) | JournalState::Closed);
@@ -128,7 +148,8 @@ mod tests {
             coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
         };
         let ledger = Arc::new(GapLedger::default());
-        let log = GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), identities);
+        let log =
+            GapLog::new(Arc::clone(&ledger), Arc::default(), Arc::clone(&journal), Arc::clone(&clock), identities);
         let give = || journal.try_submit_own(event_block(&own, "t", &1, clock.stamp()));
         give().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -333,7 +333,7 @@ impl Control for LiveSettings {
             return Err(missing(kind, name));
         }
         if kind == Kind::Upstream {
-            let watch = |(_, monitor): &(&String, &MonitorSettings)| monitor.upstream == name;
+            let watch = |(_, monitor): &(&String, &MonitorSettings)| monitor.watches(name);
             let watchers: Vec<&str> =
                 state.loaded.settings.monitors.iter().filter(watch).map(|(name, _)| name.as_str()).collect();
             if !watchers.is_empty() {
@@ -432,7 +432,7 @@ fn refusal(error: &ConfigError) -> ChangeRefusal {
 fn links_of(settings: &Settings, held: &BTreeMap<String, HeldMonitor>) -> BTreeMap<String, usize> {
     let links = |name: &String| {
         let upstream = settings.upstreams.get(name)?;
-        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.upstream == *name).peekable();
+        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)).peekable();
         watching.peek()?;
         let running = watching.filter(|(monitor, _)| !held.contains_key(*monitor));
         let topics: std::collections::BTreeSet<&String> = running.flat_map(|(_, monitor)| &monitor.topics).collect();

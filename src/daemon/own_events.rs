@@ -6,6 +6,7 @@
 //! breakers held open, a rollout), to [`super::history::MetricsRecord`] figures. What happens at a moment is an event under a
 //! monitor of its own, made by [`event_block`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -41,7 +42,18 @@ impl CountsRecord {
             let counts = monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]);
             counts.map(|(identity, totals)| Self::new(identity, &roster.upstream, totals.now())).collect::<Vec<_>>()
         };
-        watched.iter().flat_map(of).collect()
+        // Once a monitor, however many upstreams bring it the same.
+        let mut places: HashMap<(Arc<str>, Arc<str>), usize> = HashMap::new();
+        let mut records: Vec<Self> = Vec::new();
+        for record in watched.iter().flat_map(of) {
+            let place =
+                *places.entry((Arc::clone(&record.domain), Arc::clone(&record.monitor))).or_insert(records.len());
+            match records.get_mut(place) {
+                Some(known) => known.upstream = format!("{}, {}", known.upstream, record.upstream),
+                None => records.push(record),
+            }
+        }
+        records
     }
 
     fn new(identity: &MonitorIdentity, upstream: &str, totals: TotalsNow) -> Self {

@@ -38,6 +38,7 @@ use crate::journal::{
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
+use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{crash_grace, read_standing};
@@ -228,8 +229,14 @@ impl Daemon {
         };
         let ledger = Arc::new(ledger);
         let ledger_identities = LedgerIdentities { gaps: Arc::clone(&own.gaps), coverage: Arc::clone(&own.coverage) };
-        let gap_log =
-            Arc::new(GapLog::new(Arc::clone(&ledger), Arc::clone(&journal), Arc::clone(&clock), ledger_identities));
+        let sequences = Arc::<SequenceBook>::default();
+        let gap_log = Arc::new(GapLog::new(
+            Arc::clone(&ledger),
+            Arc::clone(&sequences),
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            ledger_identities,
+        ));
         let wiring = Wiring {
             journal: Arc::clone(&journal),
             window: Arc::clone(&window),
@@ -239,6 +246,7 @@ impl Daemon {
             circuits: Arc::clone(&circuits),
             paces: Arc::default(),
             ledger: Arc::clone(&ledger),
+            sequences: Arc::clone(&sequences),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -335,6 +343,7 @@ impl Daemon {
             live: Arc::clone(&live),
             works: Arc::clone(&works),
             ledger,
+            sequences,
         }));
 
         let stop_http = CancellationToken::new();
@@ -531,7 +540,11 @@ fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: Uni
     let mut remembered = 0;
     for recent in journal.recent_hashes(ttl)? {
         let (hash, received) = recent?;
-        window.remember(now, newest.since(received), DedupeKey { hash: hash.hash, payload_check: hash.payload_check });
+        window.remember(
+            now,
+            newest.since(received),
+            DedupeKey { hash: hash.hash, payload_check: hash.payload_check, source: 0 },
+        );
         remembered += 1;
     }
     Ok(remembered)
@@ -585,7 +598,7 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
         ticks.tick().await;
         view.tend();
         attending.history.tend(Instant::now());
-        attending.gap_log.flush();
+        attending.gap_log.tend();
         attending.attendant.look(view.pressure());
         metrics.tend();
     }

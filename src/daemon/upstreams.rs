@@ -226,8 +226,11 @@ impl Faults {
 /// Whether settings have a topic of a monitor, by upstream, monitor and topic.
 pub(super) fn wanted_topics(settings: &Settings) -> impl Fn(&str, &str, &str) -> bool + use<> {
     let of = |(name, monitor): (&String, &MonitorSettings)| {
-        let upstream = monitor.upstream.clone();
-        monitor.topics.iter().map(|topic| (upstream.clone(), name.clone(), topic.clone())).collect::<Vec<_>>()
+        let topics = |upstream: &String| {
+            let upstream = upstream.clone();
+            monitor.topics.iter().map(move |topic| (upstream.clone(), name.clone(), topic.clone()))
+        };
+        monitor.upstream.iter().flat_map(topics).collect::<Vec<_>>()
     };
     let wanted: HashSet<(String, String, String)> = settings.monitors.iter().flat_map(of).collect();
     move |upstream, monitor, topic| wanted.contains(&(upstream.to_owned(), monitor.to_owned(), topic.to_owned()))

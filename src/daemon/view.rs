@@ -24,16 +24,18 @@ use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::monitor::roster::Pause;
+use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
     Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, View,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
+    GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
+    WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
@@ -61,6 +63,7 @@ pub(super) struct Shown {
     pub(super) live: Arc<LiveSettings>,
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
+    pub(super) sequences: Arc<SequenceBook>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -75,6 +78,7 @@ pub struct DaemonView {
     circuits: Arc<Circuits>,
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
+    sequences: Arc<SequenceBook>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -103,6 +107,7 @@ impl DaemonView {
             live,
             works,
             ledger,
+            sequences,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -121,6 +126,7 @@ impl DaemonView {
             sink_metrics,
             works,
             ledger,
+            sequences,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -196,6 +202,11 @@ impl DaemonView {
                 followed.metrics.set(&totals);
                 followed.troubles.look(&identity.name, &totals, now);
             }
+            for monitor in &roster.monitors {
+                if let Some(race) = &monitor.race {
+                    RaceMetrics::set(&monitor.identity.name, &roster.upstream, &race.now());
+                }
+            }
             let links = status.links();
             for state in LinkState::ALL {
                 let count = links.iter().filter(|link| link.state == state).count();
@@ -212,6 +223,13 @@ impl DaemonView {
         }
         for (upstream, figures) in self.ledger.figures() {
             GapMetrics::set(&upstream, &figures);
+        }
+        let mut sequences: BTreeMap<Arc<str>, SequenceCounts> = BTreeMap::new();
+        for row in self.sequences.rows() {
+            sequences.entry(row.monitor).or_default().add(&row.counts);
+        }
+        for (monitor, counts) in &sequences {
+            SequenceMetrics::set(monitor, counts);
         }
         self.look_at_recency(now);
         JournalMetrics::set_queue(self.journal.queued().0);
@@ -454,6 +472,10 @@ impl View for DaemonView {
             .map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
+    fn sequences(&self) -> Vec<TopicSequence> {
+        self.sequences.rows().into_iter().map(TopicSequence::from).collect()
+    }
+
     fn monitors(&self) -> Vec<MonitorRow> {
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
@@ -496,10 +518,11 @@ impl View for DaemonView {
                     conflicts: totals.conflicts,
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
+                    race: monitor.race.as_ref().map(|race| race.now().into()),
                 });
             }
         }
-        rows.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
+        rows.sort_by(|a, b| (&a.domain, &a.name, &a.upstream).cmp(&(&b.domain, &b.name, &b.upstream)));
         rows
     }
 }

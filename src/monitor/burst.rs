@@ -4,6 +4,7 @@
 //! is reused from burst to burst.
 
 use super::event_id::DedupeKey;
+use super::sequence::numbers::{Counting, Numbers};
 use crate::clock::UnixNanos;
 
 /// No dedupe key: the event has no id.
@@ -59,6 +60,21 @@ impl Candidate {
     }
 }
 
+/// A message that has numbers of a sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// Its place in [`Burst::candidates`]; none where a rule ignores it.
+    pub candidate: Option<u32>,
+    /// Which monitor and topic: an index of `Roster::routes`.
+    pub route: u32,
+    /// The series they are of; none: that of the link.
+    pub series: Option<u64>,
+    /// What they count.
+    pub counting: Counting,
+    /// Which they are.
+    pub numbers: Numbers,
+}
+
 /// A frame for the quarantine.
 #[derive(Debug, Clone)]
 pub struct QuarantinedFrame {
@@ -90,6 +106,8 @@ pub struct Burst {
     pub pieces: Vec<Piece>,
     /// One for each candidate with an id, in order.
     pub keys: Vec<DedupeKey>,
+    /// The numbers of those that have some, and of ignored ones, in order of arrival.
+    pub numbered: Vec<Numbered>,
     /// Frames that were not.
     pub quarantined: Vec<QuarantinedFrame>,
     counts: Vec<Counts>,
@@ -112,6 +130,7 @@ impl Burst {
     /// Whether nothing at all was read.
     pub fn is_empty(&self) -> bool {
         self.candidates.is_empty()
+            && self.numbered.is_empty()
             && self.quarantined.is_empty()
             && self.touched.is_empty()
             && self.upstream_counts.messages == 0
@@ -185,6 +204,7 @@ impl Burst {
         self.candidates.clear();
         self.pieces.clear();
         self.keys.clear();
+        self.numbered.clear();
         self.quarantined.clear();
         let counts = &mut self.counts;
         self.touched.drain(..).for_each(|monitor| counts[monitor as usize] = Counts::default());

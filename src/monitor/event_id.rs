@@ -9,6 +9,8 @@ pub struct DedupeKey {
     pub hash: u128,
     /// Checksum of the payload.
     pub payload_check: u32,
+    /// Which of the monitor's upstreams brings it, from 1; 0 where there is but one, or nobody knows.
+    pub source: u8,
 }
 
 /// Hashes ids. The key is secret and belongs to the journal, so that nobody who can choose ids can make two of them
@@ -44,6 +46,11 @@ impl IdHasher {
         id[..8].copy_from_slice(&scope.to_le_bytes());
         id[8..].copy_from_slice(&self.payload_hash.hash(payload).as_bytes());
         self.payload_hash.hash(&id).as_u128()
+    }
+
+    /// Hash of what has a sequence of its own, put together by [`IdText`].
+    pub fn series(&self, name: &IdText) -> u64 {
+        self.sip.hash(&name.bytes).h1
     }
 
     /// A number for a monitor (and topic, where ids are unique only within one) that stays the same across restarts.

@@ -49,8 +49,8 @@ pub struct Missed {
     pub start: UnixNanos,
     /// When the first event behind it was.
     pub end: UnixNanos,
-    /// How many are between; 0 where a break of another kind turns out to have cost nothing.
-    pub missing: u64,
+    /// How many are between, where it counts messages; 0 where a break of another kind turns out to have cost nothing.
+    pub missing: Option<u64>,
 }
 
 /// A gap that goes on.
@@ -150,6 +150,10 @@ struct Closed {
     start: UnixNanos,
     end: UnixNanos,
     by_other_upstream: bool,
+    /// It was filled in one way or another.
+    filled: bool,
+    /// How many messages it missed, as far as a sequence has told.
+    missing: Option<u64>,
 }
 
 impl GapLedger {
@@ -450,7 +454,14 @@ impl State {
                 let entry = &mut entries[place];
                 entry.covered = entry.covered.max(end);
                 let by_other_upstream = filled == Some(Filled::OtherUpstream);
-                entry.last = Some(Closed { id: gap.id, start: gap.start, end, by_other_upstream });
+                entry.last = Some(Closed {
+                    id: gap.id,
+                    start: gap.start,
+                    end,
+                    by_other_upstream,
+                    filled: filled.is_some(),
+                    missing: None,
+                });
                 let total = self.closed.entry((Arc::clone(&upstream), gap.cause)).or_default();
                 *total = total.saturating_add(end.since(gap.start));
                 records.push(LedgerRecord::Gap(GapRecord {
@@ -602,9 +613,19 @@ impl State {
     fn miss(&mut self, upstream: &str, monitor: &Arc<str>, topic: &Arc<str>, missed: Missed) -> Vec<LedgerRecord> {
         let Missed { start, end, missing } = missed;
         let subject = Subject { monitor: Arc::clone(monitor), topic: Arc::clone(topic) };
-        let entry = self.subjects.get(&subject).and_then(|all| all.iter().find(|entry| *entry.upstream == *upstream));
-        let within = entry.and_then(|entry| entry.last).filter(|last| last.start < end && last.end > start);
-        if let Some(last) = within {
+        let entries = self.subjects.get_mut(&subject);
+        let last = entries
+            .and_then(|all| all.iter_mut().find(|entry| *entry.upstream == *upstream))
+            .and_then(|entry| entry.last.as_mut())
+            .filter(|last| last.start < end && last.end > start);
+        if let Some(last) = last {
+            // That something is missing the gap says itself.
+            let Some(missing) = missing else { return Vec::new() };
+            let missing = last.missing.unwrap_or_default() + missing;
+            last.missing = Some(missing);
+            // Who was taken to have filled it had not all of it.
+            let unfilled = missing > 0 && std::mem::take(&mut last.filled);
+            last.by_other_upstream &= !unfilled;
             return vec![LedgerRecord::Coverage(CoverageRecord::Amended(AmendedRecord {
                 id: last.id,
                 monitor: monitor.to_string(),
@@ -612,10 +633,10 @@ impl State {
                 topic: topic.to_string(),
                 missing: Some(missing),
                 filled: None,
-                unfilled: false,
+                unfilled,
             }))];
         }
-        if missing == 0 {
+        if missing == Some(0) {
             return Vec::new();
         }
         let id = self.next_id;
@@ -632,7 +653,7 @@ impl State {
             end: end.to_string(),
             resumed_from: None,
             id: Some(id),
-            missing: Some(missing),
+            missing,
             filled: None,
         })]
     }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::burst::{Burst, CandidateId, Piece, QuarantinedFrame};
+use super::burst::{Burst, CandidateId, Numbered, Piece, QuarantinedFrame};
 use super::event_id::{DedupeKey, IdText};
 use super::event_time;
 use super::quarantine::Quarantined;
 use super::roster::{Roster, Route};
-use super::rule::{EachRule, IdRule, Reference, Rule, Scanned, TimeRule, excerpt};
+use super::rule::{EachRule, IdRule, Reference, Rule, Scanned, SequenceRule, TimeRule, excerpt};
 use crate::clock::UnixNanos;
+use crate::config::SequencePer;
 use crate::dialect::{Intake, Message, TopicId};
 use crate::scanner::{Fields, Pointer, PointerSet, Span, Token, TokenKind, Utf8, elements};
 
@@ -318,6 +319,7 @@ impl State {
                 counts.messages += 1;
                 if rule.ignore {
                     counts.control += 1;
+                    self.number_ignored(roster, route_index, rule, &scanned);
                 } else if let Err(reason) = self.read_one(roster, route_index, rule, scanned) {
                     self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
                 }
@@ -384,6 +386,7 @@ impl State {
             }
             if rule.ignore {
                 self.burst.counts(roster.routes[route as usize].monitor).control += 1;
+                self.number_ignored(roster, route, rule, &scanned);
                 return Ok(());
             }
             return self.read_one(roster, route, rule, scanned);
@@ -416,7 +419,41 @@ impl State {
             self.ids[by.topic.0 as usize].note(id.0);
         }
         self.burst.add(route, payload, event_time, id, key);
+        if let Some(sequence) = &rule.sequence {
+            let candidate = Some(small(self.burst.candidates.len() - 1));
+            self.number(roster, (route, candidate), (rule, sequence), &scanned);
+        }
         Ok(())
+    }
+
+    /// What a rule ignores has its place in the feed's counting all the same.
+    fn number_ignored(&mut self, roster: &Roster, route: u32, rule: &Rule, scanned: &Scanned<'_>) {
+        if let Some(sequence) = &rule.sequence {
+            self.number(roster, (route, None), (rule, sequence), scanned);
+        }
+    }
+
+    /// Notes a message's numbers, if it has some.
+    fn number(
+        &mut self,
+        roster: &Roster,
+        (route, candidate): (u32, Option<u32>),
+        (rule, sequence): (&Rule, &SequenceRule),
+        scanned: &Scanned<'_>,
+    ) {
+        let Some(numbers) = sequence.read(scanned) else { return };
+        let of_topic = roster.routes[route as usize].series;
+        let series = match sequence.per {
+            SequencePer::Topic => Some(of_topic),
+            SequencePer::Key => {
+                self.id_text.start(of_topic);
+                let key = rule.key.as_ref().and_then(|key| scanned.find(key));
+                self.id_text.part(key.map_or(&[][..], |span| scanned.text(span)));
+                Some(roster.hasher.series(&self.id_text))
+            }
+            SequencePer::Link => None,
+        };
+        self.burst.numbered.push(Numbered { candidate, route, series, counting: sequence.counting, numbers });
     }
 
     #[inline]
@@ -433,7 +470,14 @@ impl State {
             IdRule::PayloadHash => {
                 let payload = scanned.text(payload_span);
                 let hash = roster.hasher.hash_payload(route.scope, payload);
-                Ok((CandidateId::PayloadHash, Some(DedupeKey { hash, payload_check: check(payload) })))
+                Ok((
+                    CandidateId::PayloadHash,
+                    Some(DedupeKey {
+                        hash,
+                        payload_check: check(payload),
+                        source: roster.monitors[route.monitor as usize].source,
+                    }),
+                ))
             }
             IdRule::Parts(parts) => {
                 let start = self.burst.pieces.len();
@@ -453,7 +497,8 @@ impl State {
                 let hash = roster.hasher.hash(&self.id_text);
                 let payload_check = check(scanned.text(payload_span));
                 let id = CandidateId::Pieces { start: small(start), len: small(parts.len()) };
-                Ok((id, Some(DedupeKey { hash, payload_check })))
+                let source = roster.monitors[route.monitor as usize].source;
+                Ok((id, Some(DedupeKey { hash, payload_check, source })))
             }
         }
     }

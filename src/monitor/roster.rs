@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::burst::QuarantinedFrame;
 use super::event_id::IdHasher;
 use super::quarantine::QuarantineBudget;
+use super::races::{Race, Races};
 use super::rule::{FramePointers, Rule, RuleError};
 use super::totals::Totals;
 use crate::config::{
@@ -33,6 +34,10 @@ pub struct Monitor {
     /// What was counted since the start, over all upstreams and generations.
     pub totals: Arc<Totals>,
     pub(super) quarantine: Arc<QuarantineBudget>,
+    /// Which of its upstreams this is, from 1; 0 where there is but one.
+    pub(super) source: u8,
+    /// How this upstream does against its others.
+    pub race: Option<Arc<Race>>,
 }
 
 /// Why a monitor takes nothing for now.
@@ -54,6 +59,8 @@ pub struct Route {
     pub topic: TopicId,
     /// What its ids are unique over.
     pub(super) scope: u64,
+    /// The series of the topic's numbers.
+    pub(super) series: u64,
 }
 
 /// The monitors of an upstream. It never changes: where monitors come, go or pause, the next generation takes its place, in
@@ -100,6 +107,20 @@ pub enum RosterError {
         /// What is wrong.
         source: RuleError,
     },
+    /// Several upstreams bring it the same, and nobody could tell.
+    #[error(
+        "monitor `{monitor}` has several upstreams, and event rule {rule}{} has no `id`, so what all of them bring would be \
+         journaled more than once; give each rule an `id`, or name one upstream",
+        if *own { "" } else { " of the dialect" }
+    )]
+    Redundant {
+        /// The monitor.
+        monitor: String,
+        /// Which rule, from 1.
+        rule: usize,
+        /// Whether it is the monitor's own, and not its dialect's.
+        own: bool,
+    },
     /// It has no rule, and the dialect brings none.
     #[error(
         "monitor `{monitor}` has no `event` and the dialect of `{upstream}` brings none; add one such as \
@@ -119,6 +140,7 @@ struct Account {
     identity: Arc<MonitorIdentity>,
     totals: Arc<Totals>,
     quarantine: Arc<QuarantineBudget>,
+    races: Races,
 }
 
 /// Numbers monitors for the life of the daemon, and keeps their counts.
@@ -139,6 +161,7 @@ impl Identities {
             identity: Arc::new(MonitorIdentity { index, name: name.into(), domain: domain.into() }),
             totals: Arc::default(),
             quarantine: Arc::new(QuarantineBudget::new(quarantine)),
+            races: Races::default(),
         })
     }
 }
@@ -190,7 +213,7 @@ impl Roster {
         let mut topic_priorities = vec![None; topics.len()];
         let mut routes = Vec::new();
         let mut made_of = Vec::new();
-        for (name, settings) in monitors.iter().filter(|(_, settings)| settings.upstream == upstream) {
+        for (name, settings) in monitors.iter().filter(|(_, settings)| settings.watches(upstream)) {
             let own_rules = if settings.event.is_empty() { default_rules } else { &settings.event };
             if own_rules.is_empty() {
                 return Err(RosterError::NoRule { monitor: name.clone(), upstream: upstream.to_owned() });
@@ -218,11 +241,22 @@ impl Roster {
                 let priority: &mut Option<Priority> = &mut topic_priorities[topic.0 as usize];
                 *priority = Some(priority.map_or(settings.priority, |other| other.min(settings.priority)));
                 let scoped_by = (settings.dedupe == DedupeScope::Topic).then_some(topic_name.as_str());
-                routes.push(Route { monitor, topic, scope: hasher.scope(name, scoped_by) });
+                let (scope, series) = (hasher.scope(name, scoped_by), hasher.scope(name, Some(topic_name)));
+                routes.push(Route { monitor, topic, scope, series });
             }
             let account = identities.account(name, &settings.domain, quarantine);
             let has_ids = own_rules.iter().all(|rule| rule.ignore || !rule.id.is_empty());
+            if settings.is_redundant()
+                && let Some(rule) = own_rules.iter().position(|rule| !rule.ignore && rule.id.is_empty())
+            {
+                let (monitor, own) = (name.clone(), !settings.event.is_empty());
+                return Err(RosterError::Redundant { monitor, rule: rule + 1, own });
+            }
+            let place = settings.upstream.iter().position(|name| name == upstream).unwrap_or_default();
+            let source = if settings.is_redundant() { u8::try_from(place + 1).unwrap_or(0) } else { 0 };
             ready.push(Monitor {
+                source,
+                race: settings.is_redundant().then(|| account.races.of(upstream)),
                 identity: Arc::clone(&account.identity),
                 priority: settings.priority,
                 on_conflict: settings.on_conflict,

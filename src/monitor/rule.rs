@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::config::{Condition, EventRuleSettings, TimeUnit};
+use super::sequence::numbers::{self, Counting, Number, Numbers};
+use crate::config::{Condition, EventRuleSettings, SequencePer, SequenceSettings, SequenceTable, TimeUnit};
 use crate::scanner::{Fields, Pointer, PointerSet, Span, Token};
 
 /// The prefix of a pointer that reaches the whole message from within an element.
@@ -75,6 +76,16 @@ pub(super) struct TimeRule {
     pub(super) optional: bool,
 }
 
+/// Where a message's numbers are.
+#[derive(Debug, Clone)]
+pub(super) struct SequenceRule {
+    pub(super) counting: Counting,
+    pub(super) per: SequencePer,
+    /// Of its first number, or of the one before it.
+    from: Option<Reference>,
+    last: Reference,
+}
+
 /// The array whose elements are events.
 #[derive(Debug, Clone)]
 pub(super) struct EachRule {
@@ -93,6 +104,7 @@ pub(super) struct Rule {
     pub(super) id: IdRule,
     pub(super) key: Option<Reference>,
     pub(super) time: Option<TimeRule>,
+    pub(super) sequence: Option<SequenceRule>,
 }
 
 /// One scanned text, and for an element the message around it.
@@ -150,6 +162,14 @@ impl Rule {
             unit: settings.time_unit,
             optional: settings.time_optional,
         });
+        let sequence = match &settings.sequence {
+            None => None,
+            Some(SequenceSettings::Value(value)) => {
+                let table = SequenceTable { value: Some(value.clone()), ..SequenceTable::default() };
+                Some(SequenceRule::new(&table, &mut reference)?)
+            }
+            Some(SequenceSettings::Table(table)) => Some(SequenceRule::new(table, &mut reference)?),
+        };
         let each = match (&settings.each, element) {
             (Some(array), Some(texts)) => {
                 let pointers: Vec<Pointer> =
@@ -162,7 +182,7 @@ impl Rule {
             }
             _ => None,
         };
-        Ok(Self { when, ignore: settings.ignore, each, payload, id, key, time })
+        Ok(Self { when, ignore: settings.ignore, each, payload, id, key, time, sequence })
     }
 
     /// Whether the conditions on the whole message hold.
@@ -180,6 +200,41 @@ impl Rule {
             Place::Frame(_) => true,
             Place::Element(_) => holds(condition, scanned, scanned.find(reference)),
         })
+    }
+}
+
+impl SequenceRule {
+    fn new(
+        table: &SequenceTable,
+        reference: &mut dyn FnMut(&'static str, &str) -> Result<Reference, RuleError>,
+    ) -> Result<Self, RuleError> {
+        let SequenceTable { value, previous, first, last, per } = table;
+        let (counting, from, last) = match (value, previous, first, last) {
+            (Some(value), None, None, None) => (Counting::Messages, None, value),
+            (Some(value), Some(previous), None, None) => (Counting::Chain, Some(previous), value),
+            (None, None, Some(first), Some(last)) => (Counting::Ranges, Some(first), last),
+            _ => {
+                let what = "it needs `value`, or `value` and `previous`, or `first` and `last`".to_owned();
+                return Err(RuleError { key: "sequence", what });
+            }
+        };
+        let from = from.map(|from| reference("sequence", from)).transpose()?;
+        Ok(Self { counting, per: *per, from, last: reference("sequence", last)? })
+    }
+
+    /// A message's numbers; none where it has none, such as a snapshot: it is an event all the same.
+    pub(super) fn read(&self, scanned: &Scanned<'_>) -> Option<Numbers> {
+        let number = |reference: &Reference| -> Option<Number> {
+            scanned.find(reference).and_then(|span| numbers::read(scanned.text(span)))
+        };
+        let last = number(&self.last)?;
+        let behind = match (&self.from, self.counting) {
+            (None, _) => last - 1,
+            (Some(previous), Counting::Chain) => number(previous)?,
+            (Some(first), _) => number(first)? - 1,
+        };
+        // One that ends before it begins has no number. A chain may step back.
+        (self.counting == Counting::Chain || behind < last).then_some(Numbers { behind, last })
     }
 }
 

@@ -18,11 +18,12 @@ use crate::journal::{
     AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
     ResumeToken, SourceSlot,
 };
-use crate::monitor::burst::{Burst, Candidate, CandidateId, Piece};
+use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
 use crate::monitor::roster::{Monitor, Roster};
+use crate::monitor::sequence::book::{Arrived, Origin, SequenceBook};
 
 /// The longest a count (of heartbeats, of repeats) waits to be journaled when no event comes to carry it.
 /// Source: a guess; it bounds what a crash can leave uncounted.
@@ -83,6 +84,43 @@ pub struct Batcher {
     /// Routes whose events may come over another link as well, and have no ids to tell. Empty where there is none, which is
     /// nearly always.
     handed_over: HashSet<u32>,
+    sequences: Option<Sequences>,
+}
+
+/// Where a link's batch notes its messages' numbers.
+struct Sequences {
+    book: Arc<SequenceBook>,
+    connection: u64,
+    /// Series that are the connection's own, and end with it: one a monitor that has such a rule.
+    own: HashSet<u64>,
+}
+
+impl Sequences {
+    fn note(&mut self, roster: &Roster, burst: &Burst, verdicts: &[Verdict], received: UnixNanos, now: Instant) {
+        let mut noting = self.book.begin(received, now);
+        for Numbered { candidate, route, series, counting, numbers } in burst.numbered.iter().copied() {
+            let verdict = candidate.and_then(|index| Some(verdicts[burst.candidates[index as usize].dedupe_index()?]));
+            let route = &roster.routes[route as usize];
+            let identity = &roster.monitors[route.monitor as usize].identity;
+            let series = series.unwrap_or_else(|| {
+                // Neither number is anybody's to choose; any mixture will do.
+                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(identity.index) << 40;
+                self.own.insert(series);
+                series
+            });
+            let (monitor, topic) = (&identity.name, roster.topic_name(route.topic));
+            noting.note(
+                Origin { series, monitor, topic, upstream: &roster.upstream },
+                Arrived { counting, numbers, repeat: verdict == Some(Verdict::Repeat) },
+            );
+        }
+    }
+}
+
+impl Drop for Sequences {
+    fn drop(&mut self) {
+        self.own.iter().for_each(|series| self.book.end(*series));
+    }
 }
 
 impl Batcher {
@@ -105,7 +143,15 @@ impl Batcher {
             tokens: Vec::new(),
             link_topics: Vec::new(),
             handed_over: HashSet::new(),
+            sequences: None,
         }
+    }
+
+    /// Has the numbers of its messages noted, as those of a connection of its own.
+    #[must_use]
+    pub fn with_sequences(mut self, book: Arc<SequenceBook>) -> Self {
+        self.sequences = Some(Sequences { connection: book.connection(), book, own: HashSet::new() });
+        self
     }
 
     /// The topics of the link, which its resume tokens are good for. What was read before is closed first: its tokens are good
@@ -183,10 +229,20 @@ impl Batcher {
         self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
         let roster = Arc::clone(&self.roster);
+        if let Some(sequences) = self.sequences.as_mut().filter(|_| !burst.numbered.is_empty()) {
+            sequences.note(&roster, burst, &verdicts, received, now);
+        }
         for candidate in &burst.candidates {
             let route = &roster.routes[candidate.route as usize];
             let monitor = &roster.monitors[route.monitor as usize];
             let verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
+            if let Some(race) = &monitor.race {
+                match (verdict, candidate.dedupe_index().and_then(|index| self.order.lost_by(index))) {
+                    (Verdict::New, _) => race.won(),
+                    (_, Some(lag)) => race.lost(lag),
+                    _ => {}
+                }
+            }
             let conflict = verdict == Verdict::Conflict;
             if conflict {
                 absorbed.conflicts += 1;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::window::{Known, Shard};
+use super::window::{Found, Known, Shard};
 use crate::monitor::event_id::DedupeKey;
 
 /// A power of two. Source: two cores contend little over eight locks held for microseconds; not measured further.
@@ -72,6 +72,8 @@ impl DedupeWindow {
         verdicts.resize(keys.len(), Verdict::New);
         let now_ms = self.milliseconds(now);
         order.sort(keys);
+        let mut lost = std::mem::take(&mut order.lost);
+        lost.clear();
         for shard_index in 0..SHARDS {
             let indexes = order.of_shard(shard_index);
             if indexes.is_empty() {
@@ -82,9 +84,20 @@ impl DedupeWindow {
             shard.touch(indexes.iter().map(|index| keys[*index as usize].hash));
             for &index in indexes {
                 let key = keys[index as usize];
-                verdicts[index as usize] = judge_one(&mut shard, key, now_ms);
+                let verdict = judge_one(&mut shard, key, now_ms);
+                verdicts[index as usize] = verdict;
+                // Upstreams may stamp what they send, so one that comes later may have another text.
+                if key.source != 0 && verdict != Verdict::New {
+                    let Found { payload_check, age_ms } = shard.found();
+                    let first = source_of(payload_check);
+                    if first != 0 && first != key.source {
+                        lost.push((index, age_ms));
+                    }
+                }
             }
         }
+        lost.sort_unstable();
+        order.lost = lost;
     }
 
     /// Remembers an id that the journal holds: for rebuilding after a restart, oldest first. `age` is its age in journal time,
@@ -141,16 +154,34 @@ fn judge_one(shard: &mut Shard, key: DedupeKey, now_ms: u32) -> Verdict {
     judge_by(shard, key, |shard, hash, check| shard.admit(hash, check, now_ms))
 }
 
+/// Bits of an entry's check that are the payload's; those above say which of the monitor's upstreams brought it first, so that
+/// this takes no memory. Two payloads then agree by accident once in 2²⁸.
+const CHECK_BITS: u32 = 28;
+
+fn pack(key: DedupeKey) -> u32 {
+    check_of(key.payload_check) | u32::from(key.source) << CHECK_BITS
+}
+
+fn check_of(packed: u32) -> u32 {
+    packed & ((1 << CHECK_BITS) - 1)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "four bits are left")]
+fn source_of(packed: u32) -> u8 {
+    (packed >> CHECK_BITS) as u8
+}
+
 #[inline]
 fn judge_by(shard: &mut Shard, key: DedupeKey, mut look: impl FnMut(&mut Shard, u128, u32) -> Known) -> Verdict {
-    match look(shard, key.hash, key.payload_check) {
+    let packed = pack(key);
+    match look(shard, key.hash, packed) {
         Known::New => Verdict::New,
-        Known::Seen(payload_check) if payload_check == key.payload_check => Verdict::Repeat,
+        Known::Seen(first) if check_of(first) == check_of(packed) => Verdict::Repeat,
         // The pair of id and payload is remembered too, so that a conflicting payload sent twice is one conflict. The
         // upper bits choose the shard: only lower ones are changed.
         Known::Seen(_) => {
             let pair = key.hash ^ (u128::from(key.payload_check) << 16 | 1);
-            match look(shard, pair, key.payload_check) {
+            match look(shard, pair, packed) {
                 Known::New => Verdict::Conflict,
                 Known::Seen(_) => Verdict::Repeat,
             }
@@ -163,9 +194,18 @@ fn judge_by(shard: &mut Shard, key: DedupeKey, mut look: impl FnMut(&mut Shard, 
 pub struct BurstOrder {
     indexes: Vec<u32>,
     starts: [usize; SHARDS + 1],
+    /// Repeats of what another upstream of the same monitor had brought: place of the key, milliseconds since; sorted.
+    lost: Vec<(u32, u32)>,
 }
 
 impl BurstOrder {
+    /// How long before another upstream of the monitor brought what the key at this place is a repeat of; none where it was
+    /// no other, or nobody knows.
+    pub fn lost_by(&self, index: usize) -> Option<Duration> {
+        let place = self.lost.binary_search_by_key(&index, |(key, _)| *key as usize).ok()?;
+        Some(Duration::from_millis(self.lost[place].1.into()))
+    }
+
     /// A counting sort: arrival order is kept within a shard, so that of two equal ids the first is the original.
     fn sort(&mut self, keys: &[DedupeKey]) {
         let mut counts = [0_usize; SHARDS];
@@ -227,7 +267,7 @@ mod tests {
         for part in parts {
             text.part(part.as_bytes());
         }
-        DedupeKey { hash: hasher.hash(&text), payload_check }
+        DedupeKey { hash: hasher.hash(&text), payload_check, source: 0 }
     }
 
     #[test]
@@ -265,6 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn a_repeat_from_another_upstream_lost_by_its_age_and_one_from_the_same_or_from_before_the_start_did_not() {
+        let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
+        let hasher = IdHasher::new(7);
+        let from = |id: &str, source| DedupeKey { source, ..key(&hasher, 1, &[id], u32::MAX) };
+        let (mut verdicts, mut order) = (Vec::new(), BurstOrder::default());
+        window.remember(at(&window, 0), Duration::ZERO, from("journaled", 0));
+        window.judge(at(&window, 1), &[from("a", 1), from("b", 2)], &mut verdicts, &mut order);
+        assert_eq!((order.lost_by(0), order.lost_by(1)), (None, None));
+        let again = ["a", "a", "b", "journaled"].map(|id| from(id, 2));
+        window.judge(at(&window, 4), &again, &mut verdicts, &mut order);
+        assert_eq!(verdicts, [Verdict::Repeat; 4]);
+        let lag = Some(Duration::from_secs(3));
+        assert_eq!([0, 1, 2, 3].map(|index| order.lost_by(index)), [lag, lag, None, None]);
+    }
+
+    #[test]
     fn ids_are_compared_as_raw_tokens_part_by_part_and_monitor_by_monitor() {
         let hasher = IdHasher::new(7);
         let ids = [
@@ -275,7 +331,7 @@ mod tests {
             key(&hasher, hasher.scope("b", None), &["1"], 0),
             key(&hasher, hasher.scope("a", Some("")), &["1"], 0),
             key(&hasher, hasher.scope("a", Some("x")), &["1"], 0),
-            DedupeKey { hash: hasher.hash_payload(hasher.scope("a", None), b"1"), payload_check: 0 },
+            DedupeKey { hash: hasher.hash_payload(hasher.scope("a", None), b"1"), payload_check: 0, source: 0 },
         ];
         let window = DedupeWindow::new(Duration::from_mins(5), 1 << 20);
         assert_eq!(judge(&window, 0, &ids), [Verdict::New; 8]);

@@ -37,6 +37,15 @@ pub(super) enum Known {
     Seen(u32),
 }
 
+/// The entry that was seen last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Its payload check.
+    pub(super) payload_check: u32,
+    /// How long before.
+    pub(super) age_ms: u32,
+}
+
 /// Ids of one shard, oldest first.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -50,6 +59,7 @@ pub(super) struct Shard {
     entries_max: usize,
     /// Ids forgotten for want of room since last asked.
     crowded_out: u64,
+    found: Found,
 }
 
 impl Shard {
@@ -62,6 +72,7 @@ impl Shard {
             slots: vec![0; SLOTS_MIN],
             entries_max: entries_in(bytes),
             crowded_out: 0,
+            found: Found::default(),
         }
     }
 
@@ -73,6 +84,11 @@ impl Shard {
     /// Bytes taken.
     pub(super) fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK_ENTRIES * ENTRY_BYTES + self.slots.len() * SLOT_BYTES
+    }
+
+    /// What `admit` has seen last.
+    pub(super) fn found(&self) -> Found {
+        self.found
     }
 
     /// Ids forgotten before their time, for want of room, since the last call.
@@ -129,7 +145,12 @@ impl Shard {
             if slot & TAG_MASK == tag {
                 let entry = self.entry(number(slot));
                 if entry.hash == hash {
-                    return Known::Seen(entry.payload_check);
+                    let Entry { payload_check, stamp_ms, .. } = *entry;
+                    let age_ms = now_ms.wrapping_sub(stamp_ms);
+                    // As in `expire`: another link's burst was stamped later.
+                    let age_ms = if age_ms > u32::MAX / 2 { 0 } else { age_ms };
+                    self.found = Found { payload_check, age_ms };
+                    return Known::Seen(payload_check);
                 }
             }
             at = (at + 1) & (self.slots.len() - 1);

@@ -10,6 +10,7 @@ mod monitors;
 mod operations;
 mod pool;
 mod quarantine;
+mod sequences;
 mod serve;
 mod settings;
 mod sinks;
@@ -18,10 +19,11 @@ mod views;
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use journal::{JournalRow, RetentionRow};
-pub use monitors::MonitorRow;
+pub use monitors::{MonitorRow, RaceRow};
 pub use operations::{OperationRow, OperationState, Refusal, ReplayAnswer};
 pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
+pub use sequences::{CountedSequence, TopicSequence};
 pub use serve::{ServerError, View, listen, serve};
 pub use settings::{
     ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,

@@ -18,6 +18,7 @@ use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
+use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
 use super::views::{self, Running};
@@ -114,6 +115,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal>;
+    /// What the feeds' own numbers tell, by monitor and topic.
+    fn sequences(&self) -> Vec<TopicSequence>;
     /// What changes while the daemon runs.
     fn control(&self) -> Arc<dyn Control>;
     /// How well each monitor is.
@@ -157,6 +160,7 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/v1/journal", get(journal::journal))
         .route("/api/v1/pool", get(pool::pool))
+        .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))

@@ -506,6 +506,9 @@ impl Conversation<'_> {
                 counters.note_fault(fault);
             }
             self.connection.enter(&event.topic, &event.draft.ids, &payload, *fault);
+            if *fault == Some(Fault::Dropped) {
+                continue;
+            }
             self.connection.push(if binary { Opcode::Binary } else { Opcode::Text }, &payload);
             self.sent += 1;
             if self.asked.silent_after.is_some_and(|after| self.sent >= after) {

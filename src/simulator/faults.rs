@@ -24,6 +24,7 @@ pub(crate) struct Sending {
 #[derive(Debug)]
 pub(crate) struct FaultMaker {
     repeats: f64,
+    drop: f64,
     disorder: f64,
     bad_frames: f64,
     conflicts: f64,
@@ -40,9 +41,10 @@ pub(crate) struct FaultMaker {
 
 impl FaultMaker {
     pub(crate) fn new(faults: &Faults, seed: u64) -> Self {
-        let Faults { repeats, disorder, bad_frames, conflicts, .. } = *faults;
+        let Faults { repeats, drop, disorder, bad_frames, conflicts, .. } = *faults;
         Self {
             repeats,
+            drop,
             disorder,
             bad_frames,
             conflicts,
@@ -52,16 +54,17 @@ impl FaultMaker {
             passed: 0,
             passed_at_beat: 0,
             bad_made: 0,
-            any: repeats > 0.0 || disorder > 0.0 || bad_frames > 0.0 || conflicts > 0.0,
+            any: repeats > 0.0 || drop > 0.0 || disorder > 0.0 || bad_frames > 0.0 || conflicts > 0.0,
         }
     }
 
     /// Makes other faults from now on. What is held back is to be sent first.
     pub(crate) fn change(&mut self, faults: &Faults, out: &mut Vec<Sending>) {
         self.flush(out);
-        let Faults { repeats, disorder, bad_frames, conflicts, .. } = *faults;
-        (self.repeats, self.disorder, self.bad_frames, self.conflicts) = (repeats, disorder, bad_frames, conflicts);
-        self.any = repeats > 0.0 || disorder > 0.0 || bad_frames > 0.0 || conflicts > 0.0;
+        let Faults { repeats, drop, disorder, bad_frames, conflicts, .. } = *faults;
+        (self.repeats, self.drop, self.disorder) = (repeats, drop, disorder);
+        (self.bad_frames, self.conflicts) = (bad_frames, conflicts);
+        self.any = repeats > 0.0 || drop > 0.0 || disorder > 0.0 || bad_frames > 0.0 || conflicts > 0.0;
     }
 
     /// Whether any fault is asked for.
@@ -78,6 +81,10 @@ impl FaultMaker {
         self.passed += 1;
         if !self.any {
             out.push(Sending { event, fault: None });
+            return;
+        }
+        if self.chance(self.drop) {
+            out.push(Sending { event, fault: Some(Fault::Dropped) });
             return;
         }
         let waiting = self.held.iter().position(|held| held.topic_index == event.topic_index);
@@ -143,7 +150,7 @@ impl FaultMaker {
     pub(crate) fn spoil(&mut self, fault: Fault, event: &Event, token: usize, text: &mut Vec<u8>) -> bool {
         let moved = |at: usize| if event.draft.splice.is_some_and(|splice| splice <= at) { at + token } else { at };
         match fault {
-            Fault::Repeat | Fault::Disorder => false,
+            Fault::Repeat | Fault::Disorder | Fault::Dropped => false,
             Fault::Conflict => {
                 if let Some(digit) = event.draft.twist.and_then(|at| text.get_mut(moved(at))) {
                     *digit = if digit.is_ascii_digit() { b'0' + (*digit - b'0' + 1) % 10 } else { *digit };

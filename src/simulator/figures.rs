@@ -16,6 +16,8 @@ use super::settings::LedgerSettings;
 pub enum Fault {
     /// The same text a second time.
     Repeat,
+    /// Not sent at all.
+    Dropped,
     /// After a later message of its topic.
     Disorder,
     /// The id of an earlier message with another payload.
@@ -45,7 +47,7 @@ pub struct Made {
     pub at: i64,
 }
 
-/// One event that was handed to a socket. Where a connection broke, the last ones may not have arrived.
+/// One event that was handed to a socket, or dropped on request. Where a connection broke, the last ones may not have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LedgerEntry {
     /// The connection's number, from 1.
@@ -99,6 +101,8 @@ figures! {
     refused,
     /// Messages sent a second time.
     repeats,
+    /// Messages not sent on request.
+    dropped,
     /// Messages sent after a later one of their topic.
     disorder,
     /// Messages sent with an earlier one's id and another payload.
@@ -138,6 +142,7 @@ impl fmt::Display for Figures {
             ("handshakes refused", self.handshakes_refused),
             ("subscriptions refused", self.refused),
             ("repeats", self.repeats),
+            ("dropped", self.dropped),
             ("out of order", self.disorder),
             ("conflicts", self.conflicts),
             ("bad frames", self.bad_frames),
@@ -164,6 +169,7 @@ impl Counters {
     pub(crate) fn note_fault(&self, fault: Fault) {
         let counter = match fault {
             Fault::Repeat => &self.repeats,
+            Fault::Dropped => &self.dropped,
             Fault::Disorder => &self.disorder,
             Fault::Conflict => &self.conflicts,
             Fault::Truncated | Fault::InvalidUtf8 | Fault::Junk | Fault::Nested | Fault::ChangedId => &self.bad_frames,

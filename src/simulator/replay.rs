@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, End, at};
 use super::dialects::{Desk, Draft, Speaker};
 use super::faults::{FaultMaker, Sending};
+use super::figures::Fault;
 use super::figures::{add, sub};
 use super::frames::Opcode;
 use super::hub::Event;
@@ -212,6 +213,9 @@ impl Replay<'_> {
                 self.faults.spoil(fault, &event, 0, &mut payload)
             });
             self.connection.enter(&event.topic, &event.draft.ids, &payload, fault);
+            if fault == Some(Fault::Dropped) {
+                continue;
+            }
             self.connection.push(if binary { Opcode::Binary } else { Opcode::Text }, &payload);
         }
     }

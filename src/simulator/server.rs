@@ -166,6 +166,7 @@ fn check(settings: &SimulatorSettings) -> Result<(), SimulatorError> {
 fn check_faults(faults: &Faults) -> Result<(), SimulatorError> {
     for (name, fraction) in [
         ("repeats", faults.repeats),
+        ("drop", faults.drop),
         ("disorder", faults.disorder),
         ("bad-frames", faults.bad_frames),
         ("conflicts", faults.conflicts),

@@ -182,12 +182,14 @@ pub struct Handshake {
 ///
 /// Those of a synthetic feed may change while it runs, see [`super::Running::set_faults`].
 ///
-/// Synthetic feeds make all of them. Recordings make those of the handshake, pongs, disconnects, repeats, disorder and bad
+/// Synthetic feeds make all of them. Recordings make those of the handshake, pongs, disconnects, losses, repeats, disorder and bad
 /// frames; floods those of the handshake, pongs and disconnects.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// The fraction of messages that are sent a second time, up to 64 messages later.
     pub repeats: f64,
+    /// The fraction of messages that are not sent at all.
+    pub drop: f64,
     /// The fraction of messages that are sent after the next one of their topic.
     pub disorder: f64,
     /// Bad frames sent in addition, as a fraction of messages.

@@ -12,6 +12,8 @@ use super::latency::LatencyHistogram;
 use crate::breaker::BreakerState;
 use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
 use crate::monitor::ledger::GapFigures;
+use crate::monitor::races::RaceNow;
+use crate::monitor::sequence::book::SequenceCounts;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{SinkRow, SinkState};
@@ -24,6 +26,11 @@ const CONTROL: &str = "sluice_control_total";
 const QUARANTINED: &str = "sluice_quarantined_total";
 const PARSE_RATIO: &str = "sluice_parse_ratio";
 const CONFLICTS: &str = "sluice_conflicts_total";
+const SEQUENCE_MISSING: &str = "sluice_sequence_missing_total";
+const SEQUENCE_BREAKS: &str = "sluice_sequence_breaks_total";
+const RACE_WINS: &str = "sluice_upstream_wins_total";
+const RACE_LOSSES: &str = "sluice_upstream_losses_total";
+const RACE_LAG: &str = "sluice_upstream_lag_seconds";
 const FRAMES: &str = "sluice_frames_received_total";
 const FRAME_BYTES: &str = "sluice_received_bytes_total";
 const LINKS: &str = "sluice_links";
@@ -139,6 +146,15 @@ fn describe() {
     describe_counter!(QUARANTINED, "Messages that could not be read");
     describe_gauge!(PARSE_RATIO, "Of the messages that should be events, how many could be read, since the start");
     describe_counter!(CONFLICTS, "Ids that came back with another payload");
+    describe_counter!(SEQUENCE_MISSING, "Numbers of a feed's own sequence that did not come");
+    describe_counter!(SEQUENCE_BREAKS, "Spans in which a feed's own sequence leapt");
+    describe_counter!(RACE_WINS, "Events that one of a monitor's upstreams brought first");
+    describe_counter!(RACE_LOSSES, "Events that another of a monitor's upstreams had brought before");
+    describe_gauge!(
+        RACE_LAG,
+        Unit::Seconds,
+        "By how much an upstream came later where it was not the first: the median"
+    );
     describe_counter!(FRAMES, "Data frames that came over an upstream's links");
     describe_counter!(FRAME_BYTES, Unit::Bytes, "Bytes of data frames that came over an upstream's links");
     describe_gauge!(LINKS, "Links by what they are doing");
@@ -256,6 +272,35 @@ impl MonitorMetrics {
         if let (Some(rate), Some(parse_ratio)) = (totals.parse_rate(), &self.parse_ratio) {
             parse_ratio.set(rate);
         }
+    }
+}
+
+/// How a monitor's upstreams do against each other.
+#[derive(Debug)]
+pub struct RaceMetrics;
+
+impl RaceMetrics {
+    /// Brings the metrics of an upstream of `monitor` up to what was counted since the start.
+    pub fn set(monitor: &str, upstream: &str, race: &RaceNow) {
+        let labels = [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())];
+        counter!(RACE_WINS, &labels).absolute(race.wins);
+        counter!(RACE_LOSSES, &labels).absolute(race.losses);
+        if let Some(lag) = race.lag_median {
+            gauge!(RACE_LAG, &labels).set(lag.as_secs_f64());
+        }
+    }
+}
+
+/// What a monitor's sequences tell.
+#[derive(Debug)]
+pub struct SequenceMetrics;
+
+impl SequenceMetrics {
+    /// Brings the metrics of `monitor` up to what was counted since the start.
+    pub fn set(monitor: &str, counts: &SequenceCounts) {
+        let labels = [("monitor", monitor.to_owned())];
+        counter!(SEQUENCE_MISSING, &labels).absolute(counts.missing);
+        counter!(SEQUENCE_BREAKS, &labels).absolute(counts.breaks);
     }
 }
 

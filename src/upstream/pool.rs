@@ -24,6 +24,7 @@ use crate::dialect::{Dialect, Limits};
 use crate::journal::Journal;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
+use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
@@ -48,6 +49,8 @@ pub struct Wiring {
     pub paces: Arc<Paces>,
     /// What was not seen.
     pub ledger: Arc<GapLedger>,
+    /// What the feeds' own numbers tell of that.
+    pub sequences: Arc<SequenceBook>,
 }
 
 /// Why an upstream cannot be set up.
@@ -92,8 +95,8 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn batcher(&self, roster: &Arc<Roster>) -> Batcher {
-        let Wiring { batch, own, window, .. } = self.wiring.clone();
-        Batcher::new(batch, Arc::clone(roster), own, window)
+        let Wiring { batch, own, window, sequences, .. } = self.wiring.clone();
+        Batcher::new(batch, Arc::clone(roster), own, window).with_sequences(sequences)
     }
 
     pub(super) fn roster(&self) -> Arc<Roster> {

@@ -108,7 +108,7 @@ fn remember_from(shared: &Shared, from: UnixNanos) -> Result<u64, JournalError> 
     while let Some(block) = reader.next_block(&filter)? {
         for event in block.events().filter(|event| filter.admits(event)) {
             if let Some(hash) = event.hash() {
-                let key = DedupeKey { hash: hash.hash, payload_check: hash.payload_check };
+                let key = DedupeKey { hash: hash.hash, payload_check: hash.payload_check, source: 0 };
                 shared.window().remember_anew(now, key);
                 ids += 1;
             }

@@ -258,6 +258,7 @@ mod tests {
             repeats: 1_234,
             quarantined: 0,
             error: None,
+            race: None,
         }
     }
 

@@ -291,7 +291,8 @@ fn a_leap_of_a_sequence_is_a_gap_or_says_how_much_another_gap_cost() {
     let (ledger, roster) = (GapLedger::default(), roster("u"));
     let (b, topic): (Arc<str>, Arc<str>) = ("b".into(), "of-b".into());
     drop(ledger.covered(&roster, [OF_B], second(1), None));
-    let missed = |start, end, missing| {
+    let missed = |start, end, missing: u64| {
+        let missing = Some(missing);
         ledger.missed("u", &b, &topic, Missed { start: second(start), end: second(end), missing })
     };
     let records = missed(3, 4, 7);
@@ -301,9 +302,27 @@ fn a_leap_of_a_sequence_is_a_gap_or_says_how_much_another_gap_cost() {
 
     drop(ledger.lost(&roster, [OF_B], second(10), GapCause::Disconnect));
     let closed = ledger.covered(&roster, [OF_B], second(20), None);
-    for missing in [12, 0] {
+    for (missing, so_far) in [(0, 0), (12, 12), (3, 15)] {
         let records = missed(9, 21, missing);
         let [CoverageRecord::Amended(amended)] = coverage(&records)[..] else { panic!("{records:?}") };
-        assert_eq!((Some(amended.id), amended.missing), (gaps(&closed)[0].id, Some(missing)));
+        assert_eq!((Some(amended.id), amended.missing), (gaps(&closed)[0].id, Some(so_far)), "all of it together");
+    }
+    let uncounted = Missed { start: second(9), end: second(21), missing: None };
+    assert!(ledger.missed("u", &b, &topic, uncounted).is_empty(), "the gap says so itself");
+}
+
+#[test]
+fn a_gap_that_another_upstream_was_taken_to_have_filled_is_not_where_a_sequence_says_that_something_is_missing() {
+    let (ledger, one, other) = (GapLedger::default(), roster("one"), roster("other"));
+    let (b, topic): (Arc<str>, Arc<str>) = ("b".into(), "of-b".into());
+    drop(ledger.covered(&one, [OF_B], second(1), None));
+    drop(ledger.covered(&other, [OF_B], second(1), None));
+    drop(ledger.lost(&one, [OF_B], second(10), GapCause::Disconnect));
+    assert_eq!(spans(&ledger.covered(&one, [OF_B], second(20), None))[0].4, Some(Filled::OtherUpstream));
+    let missed = Missed { start: second(12), end: second(13), missing: Some(2) };
+    for unfilled in [true, false] {
+        let records = ledger.missed("one", &b, &topic, missed);
+        let [CoverageRecord::Amended(amended)] = coverage(&records)[..] else { panic!("{records:?}") };
+        assert_eq!(amended.unfilled, unfilled, "it is told once: {records:?}");
     }
 }
