@@ -230,9 +230,9 @@ fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
 /// How one of several upstreams of a monitor does, for people.
 fn race(row: &MonitorRow) -> Option<String> {
     let race = row.race.as_ref()?;
-    let rate = race.win_rate.map_or_else(String::new, |rate| format!(" ({})", percent(rate)));
+    let share = race.win_rate.map_or_else(String::new, |rate| format!(" ({})", percent(rate)));
     let lag = race.lag_median_ms.map_or_else(String::new, |lag| format!(", else mostly within {lag:.1} ms of it"));
-    Some(format!("{}: {} brought {} of {} first{rate}{lag}", row.name, row.upstream, race.wins, race.deliveries))
+    Some(format!("{}: {} brought {} of {} first{share}{lag}", row.name, row.upstream, race.wins, race.deliveries))
 }
 
 /// Never 100 % when something was not read.

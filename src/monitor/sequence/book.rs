@@ -244,7 +244,9 @@ impl State {
                 leaps.push(known.give_up(&mut given_up));
             }
         }
-        leaps.into_iter().for_each(|leap| self.leap(leap));
+        for leap in leaps {
+            self.leap(leap);
+        }
     }
 
     fn leap(&mut self, leap: Leap) {

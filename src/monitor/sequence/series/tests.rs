@@ -95,7 +95,9 @@ fn in_every_order_of_arrival_exactly_what_did_not_come_is_missing() {
             (0..6).filter(|bit| came >> bit & 1 == 1).map(|bit| 10 + Number::from(bit)).collect();
         for order in orders(&numbers) {
             let mut bench = Bench::new();
-            order.iter().for_each(|number| bench.message(*number));
+            for number in &order {
+                bench.message(*number);
+            }
             assert_eq!(bench.missing(), expected(&order), "{order:?}");
             let seen = order.iter().filter(|number| **number >= order[0]).count() as u64;
             assert_eq!(bench.seen, seen, "{order:?}");
@@ -199,7 +201,9 @@ fn counting_begins_anew_at_its_beginning_but_not_for_a_repeat_nor_for_a_link_tha
     assert_eq!(bench.missing(), BTreeSet::from([5001, 3]), "what was missing before is missing still");
 
     let mut young = Bench::new();
-    [0, 1, 2, 3, 0, 1, 2, 3, 4].into_iter().for_each(|number| young.message(number));
+    for number in [0, 1, 2, 3, 0, 1, 2, 3, 4] {
+        young.message(number);
+    }
     assert_eq!((young.anew, young.missing().len()), (0, 0), "another link may bring the beginning once more");
 }
 
