@@ -156,7 +156,7 @@ pub(super) struct Link<'a> {
     /// Of those, what has been read to its end in the burst under way.
     drained: Vec<TopicId>,
     next_beat: Instant,
-    last_beat: Instant,
+    last_beat: (Instant, UnixNanos),
     messages: u64,
     session: Box<dyn Session>,
     reading: Reading,
@@ -253,7 +253,7 @@ impl<'a> Link<'a> {
             draining: Vec::new(),
             drained: Vec::new(),
             next_beat: now + BEAT,
-            last_beat: now,
+            last_beat: (now, shared.clock.stamp()),
             messages: 0,
         }
     }
@@ -753,8 +753,9 @@ impl<'a> Link<'a> {
         let Self { reading, subscriptions, shared, .. } = self;
         let beat = Beat {
             link: self.number,
+            since: self.last_beat.1,
             messages: self.messages,
-            seconds: (now - self.last_beat).as_secs_f64(),
+            seconds: (now - self.last_beat.0).as_secs_f64(),
             now: shared.clock.stamp(),
             bounds: (!held).then(|| QuietBounds::new(&shared.pool)),
         };
@@ -764,7 +765,7 @@ impl<'a> Link<'a> {
         let silent = shared.status.beat(&beat, counts);
         self.health.frames(now, beat.messages, self.reading.take_unreadable());
         self.messages = 0;
-        self.last_beat = now;
+        self.last_beat = (now, beat.now);
         self.next_beat = now + BEAT;
         if let Some(sick) = self.health.judge(now) {
             self.tell_sick(sick.to_string(), sick.cause());
@@ -776,6 +777,9 @@ impl<'a> Link<'a> {
     fn silent(&mut self, silent: &Silent) -> Option<LinkEnd> {
         self.shared.metrics.silent(silent.topics.len());
         let all = silent.topics.first().filter(|_| silent.topics.len() == silent.judged).map(|first| first.silence);
+        for SilentTopic { topic, whole_until, .. } in &silent.topics {
+            self.lose(&[*topic], *whole_until, GapCause::Silence);
+        }
         if let Some(silence) = silent.link.or(all) {
             let (quiet, usual) = (silence.quiet.as_secs(), silence.threshold.as_secs());
             let reason = format!("nothing came for {quiet} s, and usual are at most {usual} s");
@@ -787,9 +791,6 @@ impl<'a> Link<'a> {
             topics = silent.topics.len(), "nothing came for {} s, and usual are at most {} s; asking for it anew",
             first.silence.quiet.as_secs(), first.silence.threshold.as_secs()
         );
-        for SilentTopic { topic, last, .. } in &silent.topics {
-            self.lose(&[*topic], *last, GapCause::Silence);
-        }
         let topics = silent.topics.iter().map(|silent| silent.topic).collect();
         self.report(Report::Silent { slot: self.number, topics });
         None

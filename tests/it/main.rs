@@ -19,6 +19,7 @@ mod failing_disk;
 mod fault_proxy;
 mod faulty_network;
 mod file_sinks;
+mod gap_causes;
 mod gaps;
 mod half_open;
 mod journal;
