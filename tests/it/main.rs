@@ -22,6 +22,7 @@ mod file_sinks;
 mod gap_causes;
 mod gaps;
 mod half_open;
+mod hand_over;
 mod journal;
 mod journal_tools;
 mod ledger;
