@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod anvil_node;
 mod backpressure;
 mod bad_input;
 mod changing;
@@ -29,6 +30,7 @@ mod ledger;
 mod losses;
 mod nats;
 mod nats_server;
+mod node_under_load;
 mod older_files;
 mod placement;
 mod pool;
