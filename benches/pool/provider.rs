@@ -163,6 +163,8 @@ async fn serve(stream: TcpStream, rate: u32, state: Shared) {
                 let named = request.channels.iter().map(|name| name[2..].parse().expect("`c.` and a number"));
                 let named: BTreeSet<u32> = named.collect();
                 if request.op == "sub" {
+                    // What is new is sent next: how soon it could come is what is asked.
+                    next = topics.len().saturating_sub(1);
                     topics.extend(&named);
                 } else {
                     topics.retain(|topic| !named.contains(topic));

@@ -3,47 +3,34 @@
 //! One task an upstream. It decides, and waits for nothing but what may happen next; connecting and everything about messages is
 //! done by a task for each link, which takes [`Order`]s and sends [`Report`]s.
 
+mod connecting;
+mod load;
+mod replacing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{Object, Pool, PoolError};
+use deadpool::managed::Pool;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::connecting::{Connecting, SlotEnd};
 use super::connect::Connector;
-use super::link::{Begin, Link, LinkEnd};
-use super::orders::{Keeping, ORDERS_MAX, Order, REPORTS_MAX, Report};
+use super::orders::{ORDERS_MAX, Order, REPORTS_MAX, Report};
 use super::placement::{Placement, SlotNumber, Step, Steps, links_wanted};
 use super::pool::Shared;
-use super::resume::{QUERY, ResumePoint};
 use super::status::{LinkState, TopicState};
 use crate::backoff::Backoff;
-use crate::breaker::{Forced, Permit, Refusal};
+use crate::breaker::{Forced, Refusal};
 use crate::dialect::TopicId;
 use crate::monitor::gap::GapCause;
 use crate::monitor::roster::Roster;
 
 /// How often loads are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How far loads of links may differ, as a part of their mean, before topics are moved. Source: a guess.
-const TOLERANCE: f64 = 0.4;
-
-/// So many looks in a row must find links uneven, so that a burst moves nothing. Source: a guess.
-const UNEVEN_LOOKS: u32 = 10;
-
-/// So many looks in a row must find a pool too small. Source: a guess; opening is cheap, and closing what is wanted again soon is
-/// not, so that a pool that is too large is looked at for longer: `pool.shrink_after`.
-const CROWDED_LOOKS: u32 = 3;
-
-/// A link that is to be replaced is closed after this, though there may be topics for which nobody has room. Source: a guess.
-const REPLACE_WITHIN: Duration = Duration::from_mins(1);
-
-/// A pool shrinks only where the links that remain would be loaded up to here. Source: a guess.
-const SHRINK_TO: f64 = 0.5;
 
 /// What a slot is doing.
 enum Doing {
@@ -69,23 +56,6 @@ struct Slot {
     replacing: Option<Instant>,
     /// Whether it is there only while another one is replaced.
     spare: bool,
-}
-
-/// How a link's task ended.
-enum SlotEnd {
-    Stopped,
-    /// The connection was lost.
-    Lost {
-        reason: String,
-        cause: &'static str,
-        lasted: Duration,
-    },
-    /// There was none.
-    Refused {
-        reason: String,
-        cause: &'static str,
-        refuses_us: bool,
-    },
 }
 
 /// The task of an upstream.
@@ -395,74 +365,6 @@ impl Keeper {
         }
     }
 
-    /// A link is replaced before it fails: its topics go to others, and it is closed when the last one has gone.
-    fn replace(&mut self, number: SlotNumber, reason: &str, cause: &'static str) {
-        if self.slots[number].replacing.is_some() || self.slots[number].closing {
-            return;
-        }
-        tracing::info!(upstream = %self.shared.name, link = number, cause, "link is replaced: {reason}");
-        self.shared.metrics.replaced(cause);
-        self.slots[number].replacing = Some(Instant::now());
-        self.placement.set_usable(number, false);
-        self.empty_replaced();
-    }
-
-    /// Moves topics from links that are replaced to others; where there are none, a spare one is opened.
-    fn empty_replaced(&mut self) {
-        let replaced: Vec<SlotNumber> =
-            (0..self.slots.len()).filter(|slot| self.slots[*slot].replacing.is_some()).collect();
-        for number in &replaced {
-            let steps = self.placement.empty(*number);
-            self.order(steps);
-        }
-        let stuck = replaced.iter().any(|slot| self.placement.has_resting(*slot));
-        let free =
-            |(number, slot): &(usize, &Slot)| *number >= self.links && !slot.spare && matches!(slot.doing, Doing::Idle);
-        let spare = self.slots.iter().enumerate().find(free).map(|(number, _)| number);
-        let has_spare = self.slots.iter().any(|slot| slot.spare);
-        match spare {
-            Some(spare) if stuck && !has_spare => {
-                self.slots[spare].spare = true;
-                self.slots[spare].closing = false;
-                self.placement.set_usable(spare, true);
-            }
-            _ => {}
-        }
-        for number in &replaced {
-            let waited = self.slots[*number].replacing.is_some_and(|since| since.elapsed() > REPLACE_WITHIN);
-            if waited && matches!(self.slots[*number].doing, Doing::Busy { open: true, .. }) {
-                // Nobody has room. It is opened anew at once, and what that costs is on record.
-                self.slots[*number].pending.push_back(Order::Close(GapCause::Disconnect));
-                self.slots[*number].replacing = Some(Instant::now());
-            }
-        }
-        if replaced.is_empty() && has_spare {
-            for number in 0..self.slots.len() {
-                if self.slots[number].spare {
-                    self.slots[number].spare = false;
-                    self.slots[number].closing = true;
-                    let steps = self.placement.empty(number);
-                    self.order(steps);
-                }
-            }
-        }
-    }
-
-    /// Topics of which nothing comes are asked for on another link, or anew on this one where there is no other.
-    fn renew(&mut self, number: SlotNumber, topics: &[TopicId]) {
-        let mut here = Vec::new();
-        for topic in topics {
-            let steps = self.placement.elsewhere(number, *topic);
-            if steps.is_empty() {
-                here.push(*topic);
-            }
-            self.order(steps);
-        }
-        if !here.is_empty() {
-            self.slots[number].pending.push_back(Order::Renew(here));
-        }
-    }
-
     fn link_opened(&mut self, number: SlotNumber) {
         if let Doing::Busy { open, .. } = &mut self.slots[number].doing {
             *open = true;
@@ -543,131 +445,6 @@ impl Keeper {
             if let Order::Step(step) = order {
                 self.let_go_without_link(number, &step);
             }
-        }
-    }
-
-    /// Looks at loads: grows and shrinks the pool, and evens links out.
-    fn look(&mut self) {
-        let rates = self.shared.status.topic_rates();
-        self.placement.know_ids(self.shared.status.topics_with_ids());
-        self.grow_or_shrink();
-        self.empty_replaced();
-        // What was on its way to a link when that was to be emptied has arrived there, and what found no room may find it now.
-        for number in 0..self.slots.len() {
-            if self.slots[number].closing && self.placement.count(number) > 0 {
-                let steps = self.placement.empty(number);
-                self.order(steps);
-            }
-        }
-        let (mut open, mut bare) = (0, false);
-        for number in 0..self.links {
-            if matches!(self.slots[number].doing, Doing::Busy { open: true, .. }) {
-                open += 1;
-                bare |= self.placement.count(number) == 0;
-            }
-        }
-        bare |= !self.shared.limits.idle_links && open > 0 && open < self.links;
-        self.uneven += 1;
-        // A link that carries nothing protects nobody from the loss of the others.
-        if bare || (open > 1 && self.uneven >= UNEVEN_LOOKS) {
-            self.uneven = 0;
-            let steps = self.placement.rebalance(&rates, TOLERANCE);
-            if !steps.is_empty() {
-                tracing::debug!(upstream = %self.shared.name, "links are evened out");
-            }
-            self.order(steps);
-        }
-    }
-
-    fn grow_or_shrink(&mut self) {
-        let wanted = self.placement.wanted();
-        if wanted == 0 {
-            return;
-        }
-        let rate_max = f64::from(self.shared.pool.link_rate_max);
-        let rate: f64 = self.shared.status.links().iter().map(|link| link.rate).sum();
-        let needed = self.needed(wanted);
-        #[expect(clippy::cast_precision_loss, reason = "links are few")]
-        let (links, fewer) = (self.links as f64, self.links.saturating_sub(1) as f64);
-        let all_open = (0..self.links).all(|slot| {
-            matches!(self.slots[slot].doing, Doing::Busy { open: true, .. }) || self.placement.count(slot) == 0
-        });
-        let max = if self.shared.limits.idle_links { self.slots.len() } else { self.slots.len().min(wanted) };
-        self.crowded = if rate > rate_max * links && all_open { self.crowded + 1 } else { 0 };
-        let now = Instant::now();
-        let roomy = self.links > needed && rate < rate_max * fewer * SHRINK_TO;
-        self.roomy = roomy.then(|| self.roomy.unwrap_or(now));
-        if self.crowded >= CROWDED_LOOKS && self.links < max {
-            self.crowded = 0;
-            tracing::info!(upstream = %self.shared.name, links = self.links + 1, rate = rate.round(), "the pool grows");
-            self.set_links(self.links + 1);
-        } else if self.roomy.is_some_and(|since| now - since >= self.shared.pool.shrink_after) {
-            self.roomy = None;
-            tracing::info!(upstream = %self.shared.name, links = self.links - 1, rate = rate.round(), "the pool shrinks");
-            self.set_links(self.links - 1);
-        }
-    }
-}
-
-/// A link's task: connects, works, and ends.
-struct Connecting {
-    shared: Arc<Shared>,
-    connections: Pool<Connector>,
-    number: SlotNumber,
-    topics: Vec<TopicId>,
-    overlapping: Vec<TopicId>,
-    orders: mpsc::Receiver<Order>,
-    reports: mpsc::Sender<Report>,
-    permit: Permit,
-}
-
-impl Connecting {
-    async fn run(self, stop: CancellationToken) -> SlotEnd {
-        let Self { shared, connections, number, topics, overlapping, orders, reports, permit } = self;
-        shared.status.set_link(number, LinkState::Connecting);
-        let resume = ResumePoint::of(&shared, &shared.roster(), &topics);
-        if let Some(resume) = &resume {
-            resume.remember_ids(&shared).await;
-        }
-        let query = resume.as_ref().and_then(|resume| resume.query(&shared));
-        let connection = tokio::select! {
-            biased;
-            () = stop.cancelled() => return SlotEnd::Stopped,
-            connection = QUERY.scope(query, connections.get()) => connection,
-        };
-        let mut connection = match connection {
-            Ok(connection) => connection,
-            Err(PoolError::Backend(error)) => {
-                let reason = error.to_string();
-                permit.failed(&reason);
-                let now = Instant::now();
-                if let Some(wait) = error.asks_to_wait(shared.pool.backoff_max) {
-                    shared.pace.hold_until(now, now + wait);
-                }
-                return SlotEnd::Refused { reason, cause: error.cause(), refuses_us: error.refuses_us() };
-            }
-            Err(PoolError::Closed) => return SlotEnd::Stopped,
-            Err(error) => {
-                return SlotEnd::Refused { reason: error.to_string(), cause: "pool", refuses_us: false };
-            }
-        };
-        permit.succeeded();
-        shared.status.set_link(number, LinkState::Open);
-        shared.metrics.connected(number);
-        tracing::info!(upstream = %shared.name, link = number, topics = topics.len(), "link open");
-        if let Some(ResumePoint { point, .. }) = &resume {
-            tracing::info!(upstream = %shared.name, link = number, point, "asked to go on from there");
-        }
-        // The keeper always listens, but for when all is being stopped.
-        reports.send(Report::Opened { slot: number }).await.ok();
-        let begin = Begin { slot: number, topics, overlapping, resume };
-        let end = Link::new(&shared, begin).run(&mut connection, Keeping { orders, reports }, &stop).await;
-        let lasted = connection.opened.elapsed();
-        // A connection is never shared or handed on: what it was subscribed to would come to another.
-        drop(Object::take(connection));
-        match end {
-            LinkEnd::Stopped | LinkEnd::Closed { .. } => SlotEnd::Stopped,
-            LinkEnd::Lost { reason, cause } => SlotEnd::Lost { reason, cause, lasted },
         }
     }
 }

@@ -6,6 +6,11 @@
 //! Which topics it carries the pool's keeper says, by [`Order`]s between two bursts; what becomes of them it is told by
 //! [`Report`]s.
 
+mod ending;
+mod sending;
+mod timing;
+mod topics;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -13,27 +18,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Sink, Stream};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use futures_util::Stream;
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::ending::LinkEnd;
+use self::sending::Ping;
 use super::connect::{Connection, Socket};
 use super::health::LinkHealth;
 use super::orders::{Keeping, Order, Report};
 use super::pace::{SendPace, Sending};
-use super::placement::{DropReason, SlotNumber, Step};
+use super::placement::SlotNumber;
 use super::pool::Shared;
-use super::quietness::QuietBounds;
 use super::resume::ResumePoint;
-use super::status::{Beat, LinkState, Silent, SilentTopic, TopicState};
+use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, OutFrame, Outbox, Session, TopicId};
+use crate::dialect::{Frame, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
-use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::monitor::roster::Roster;
@@ -78,31 +82,10 @@ fn goodbye(frame: Option<&CloseFrame>) -> String {
     }
 }
 
-fn message_of(frame: OutFrame) -> Message {
-    match frame {
-        OutFrame::Text(text) => Message::text(text),
-        OutFrame::Binary(bytes) => Message::binary(bytes),
-    }
-}
-
 /// Whether the journal will never take anything again.
 fn is_over(journal: &Journal) -> bool {
     matches!(journal.state(), JournalState::Failed(_) | JournalState::Closed)
 }
-
-/// How a link ended.
-#[derive(Debug)]
-pub(super) enum LinkEnd {
-    /// It was asked to stop.
-    Stopped,
-    /// It was asked to close, and what it misses from now on has this cause.
-    Closed { cause: GapCause },
-    /// The connection is gone, or of no use; the reason for people, and a short name for metrics.
-    Lost { reason: String, cause: &'static str },
-}
-
-/// The cause of a link that is lost because nothing comes.
-const SILENCE: &str = "silence";
 
 /// What a link begins with.
 pub(super) struct Begin {
@@ -123,22 +106,6 @@ fn resumed(
 ) -> impl Iterator<Item = (TopicId, Arc<ResumedFrom>)> + use<'_> {
     let from = resume.map(|ResumePoint { point, oldest }| Arc::new(ResumedFrom { point, oldest }));
     topics.iter().filter_map(move |topic| Some((*topic, Arc::clone(from.as_ref()?))))
-}
-
-/// A ping that is not answered.
-#[derive(Debug)]
-struct Ping {
-    token: u64,
-    queued: Instant,
-    /// None: the pace of sending holds it up.
-    sent: Option<Instant>,
-}
-
-impl Ping {
-    /// When it should have been answered. A peer that does not even take it in three times that is not reading.
-    fn deadline(&self, limit: Duration) -> Instant {
-        self.sent.map_or(self.queued + limit * 3, |sent| sent + limit)
-    }
 }
 
 /// A link at work.
@@ -325,151 +292,6 @@ impl<'a> Link<'a> {
         end
     }
 
-    /// Asks for topics, and waits for each to be in force.
-    fn ask(&mut self, topics: &[TopicId]) {
-        self.queue_outgoing();
-        self.session.subscribe(topics, &mut self.outbox);
-        self.queue_requests();
-        self.subscriptions.asked(topics, Instant::now());
-        self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
-        self.shared.status.set_on_link(self.number, topics.iter().copied(), &TopicState::Asked);
-    }
-
-    /// Does what the keeper says.
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Adopt(roster) => {
-                self.batcher.adopt(Arc::clone(&roster), &mut self.closed);
-                self.reading.adopt(Arc::clone(&roster));
-                self.session.adopt(&roster.topics, &roster.plan);
-                self.roster = roster;
-                self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
-                // For monitors that are new, or awake again, and want what is in force already.
-                let at = self.shared.clock.stamp();
-                self.cover(self.subscriptions.in_force().collect(), at, Instant::now());
-            }
-            Order::Step(Step::Take { mut topics, overlapping }) => {
-                topics.retain(|topic| !self.subscriptions.carries(*topic));
-                if overlapping {
-                    for topic in &topics {
-                        self.batcher.mark_handover(*topic, true);
-                        self.joining.insert(*topic);
-                    }
-                }
-                self.go_on_from(&topics);
-                self.ask(&topics);
-            }
-            Order::Step(Step::Overlap { topics }) => {
-                for topic in topics {
-                    self.batcher.mark_handover(topic, true);
-                }
-            }
-            Order::Step(Step::Alone { topics }) => {
-                for topic in &topics {
-                    self.batcher.mark_handover(*topic, false);
-                    self.joining.remove(topic);
-                }
-            }
-            Order::Step(Step::Drain { topics }) => {
-                // One that is sent from now on: an answer to an earlier one says nothing of what came behind it.
-                self.draining.push((self.pings + 1, topics));
-                self.next_ping = Instant::now();
-            }
-            Order::Step(Step::Drop { topics, why }) => self.drop_at_once(topics, why),
-            Order::Renew(topics) => {
-                self.queue_outgoing();
-                self.session.unsubscribe(&topics, &mut self.outbox);
-                self.queue_requests();
-                self.reading.forget(&topics);
-                self.ask(&topics);
-            }
-            // Heard where the link can end.
-            Order::Close(_) => {}
-            Order::Step(Step::Seen { topics }) => {
-                let at = self.shared.clock.stamp();
-                self.cover(topics, at, Instant::now());
-            }
-        }
-    }
-
-    /// Topics that were lost elsewhere are asked for from where they were durable last, where the upstream can do that within
-    /// a connection, and where what comes twice will be told.
-    fn go_on_from(&mut self, topics: &[TopicId]) {
-        let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
-        if point.query(self.shared).is_none() && point.is_remembered(self.shared) {
-            self.session.resume_from(&point.point);
-            self.resumed.extend(resumed(topics, Some(point)));
-        }
-    }
-
-    fn drop_at_once(&mut self, mut topics: Vec<TopicId>, why: DropReason) {
-        topics.retain(|topic| self.subscriptions.carries(*topic));
-        let cause = match why {
-            DropReason::Moved => Some(GapCause::Handover),
-            DropReason::LeftOut => Some(GapCause::LeftOut),
-            DropReason::Unwanted => None,
-        };
-        if let Some(cause) = cause {
-            let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
-            // Of a topic that comes over another link as well nothing is missed.
-            let lost = topics.iter().copied().filter(|topic| live.contains(topic) && !self.joining.contains(topic));
-            let lost: Vec<TopicId> = lost.collect();
-            let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
-            self.lose(&lost, start, cause);
-        }
-        self.let_go(topics);
-    }
-
-    /// Ends topics here and says so.
-    fn let_go(&mut self, topics: Vec<TopicId>) {
-        self.queue_outgoing();
-        self.session.unsubscribe(&topics, &mut self.outbox);
-        self.queue_requests();
-        self.reading.forget(&topics);
-        self.subscriptions.left(&topics);
-        self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
-        for topic in &topics {
-            self.batcher.mark_handover(*topic, false);
-            self.joining.remove(topic);
-        }
-        self.shared.status.leave_link(self.number, &topics);
-        self.report(Report::Left { slot: self.number, topics });
-    }
-
-    fn report(&mut self, report: Report) {
-        self.unsent.push_back(report);
-    }
-
-    /// Topics that were to come over from another link have, or have been waited for long enough.
-    fn joined(&mut self, topics: impl Iterator<Item = TopicId>) {
-        let joined: Vec<TopicId> = topics.filter(|topic| self.joining.remove(topic)).collect();
-        if !joined.is_empty() {
-            self.report(Report::Up { slot: self.number, topics: joined });
-        }
-    }
-
-    /// Topics are in force since `at`: records what they missed before, or that they are watched from now on.
-    fn cover(&mut self, topics: Vec<TopicId>, at: UnixNanos, now: Instant) {
-        let mut together: Vec<(Option<Arc<ResumedFrom>>, Vec<TopicId>)> = Vec::new();
-        for topic in topics {
-            let resumed = self.resumed.remove(&topic);
-            match together.iter_mut().find(|(known, _)| *known == resumed) {
-                Some((_, topics)) => topics.push(topic),
-                None => together.push((resumed, vec![topic])),
-            }
-        }
-        for (resumed, topics) in together {
-            let records = self.shared.ledger().covered(&self.roster, topics, at, resumed.as_deref());
-            self.batcher.record_ledger(&records, at, now, &mut self.closed);
-        }
-    }
-
-    /// Topics are not in force any more since `start`.
-    fn lose(&mut self, topics: &[TopicId], start: UnixNanos, cause: GapCause) {
-        let records = self.shared.ledger().lost(&self.roster, topics.iter().copied(), start, cause);
-        self.batcher.record_ledger(&records, self.shared.clock.stamp(), Instant::now(), &mut self.closed);
-    }
-
     /// Sends what may be sent, and reads a burst. Ready when something happened.
     fn poll_io(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Io> {
         let sent = match self.poll_send(socket, cx) {
@@ -521,50 +343,6 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn poll_send(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
-        let mut sent = false;
-        while let Some((sending, None)) = self.next_sending(Instant::now()) {
-            match Pin::new(&mut *socket).poll_ready(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => break,
-            }
-            let queue = if sending == Sending::Other { &mut self.outgoing } else { &mut self.requests };
-            let Some(message) = queue.pop_front() else { break };
-            let now = Instant::now();
-            if let (Message::Ping(_), Some(ping)) = (&message, &mut self.ping) {
-                ping.sent = Some(now);
-            }
-            Pin::new(&mut *socket).start_send(message)?;
-            self.pace.sent(sending, now);
-            self.last_sent = sending;
-            self.unflushed = true;
-            sent = true;
-        }
-        if self.unflushed {
-            match Pin::new(&mut *socket).poll_flush(cx) {
-                Poll::Ready(flushed) => {
-                    flushed?;
-                    self.unflushed = false;
-                }
-                Poll::Pending => {}
-            }
-        }
-        Ok(sent)
-    }
-
-    /// What is to be sent next, and when where that is not now.
-    fn next_sending(&self, now: Instant) -> Option<(Sending, Option<Instant>)> {
-        let due = |queue: &VecDeque<Message>, sending| {
-            (!queue.is_empty()).then(|| (sending, self.pace.next_at(sending, now)))
-        };
-        match (due(&self.outgoing, Sending::Other), due(&self.requests, Sending::Subscription)) {
-            // Both at once take turns, so that neither has to wait for an end of the other.
-            (Some((_, None)), Some(request @ (_, None))) if self.last_sent == Sending::Other => Some(request),
-            (Some(other), Some(request)) => Some(if other.1 <= request.1 { other } else { request }),
-            (other, request) => other.or(request),
-        }
-    }
-
     #[inline]
     fn take(&mut self, message: &Message) {
         let frame = match message {
@@ -582,21 +360,6 @@ impl<'a> Link<'a> {
         self.frames += 1;
         self.frame_bytes += frame.bytes().len() as u64;
         self.session.receive(frame, &mut self.reading, &mut self.outbox);
-    }
-
-    fn pong(&mut self, payload: &[u8]) {
-        // Any other pong answers no ping of ours and proves nothing about this moment.
-        if let Some(Ping { token, sent: Some(at), .. }) = self.ping
-            && payload == token.to_le_bytes()
-        {
-            self.ping = None;
-            let latency = at.elapsed();
-            self.shared.metrics.ping_answered(latency);
-            self.health.pong(latency);
-            self.shared.status.update_link(self.number, |link| link.latency = Some(latency));
-            self.drained
-                .extend(self.draining.extract_if(.., |(wanted, _)| *wanted <= token).flat_map(|(_, topics)| topics));
-        }
     }
 
     fn absorb(&mut self, now: Instant) {
@@ -626,37 +389,6 @@ impl<'a> Link<'a> {
             self.let_go(drained);
         }
         self.close_if_due(now);
-    }
-
-    fn note(&mut self, news: SubscriptionNews) {
-        match news {
-            SubscriptionNews::Live(topic) => {
-                if self.subscriptions.live(topic) {
-                    self.shared.status.set_on_link(self.number, [topic], &TopicState::Live);
-                }
-            }
-            SubscriptionNews::Refused(topics, reason) => {
-                for topic in &topics {
-                    self.subscriptions.refused(*topic);
-                }
-                let refused = TopicState::Refused(reason.clone());
-                self.shared.status.set_on_link(self.number, topics.iter().copied(), &refused);
-                let joining: Vec<TopicId> = topics.iter().copied().filter(|topic| self.joining.remove(topic)).collect();
-                // One that comes over another link goes on there.
-                let lost: Vec<TopicId> = topics.iter().copied().filter(|topic| !joining.contains(topic)).collect();
-                self.lose(&lost, self.received, GapCause::Refused);
-                if !joining.is_empty() {
-                    self.report(Report::Refused { slot: self.number, topics: joining });
-                }
-                self.shared.metrics.subscriptions_refused(topics.len().max(1));
-                let names: Vec<&str> = topics.iter().map(|topic| &**self.roster.topic_name(*topic)).collect();
-                tracing::error!(
-                    upstream = %self.shared.name, link = self.number, topics = %names.join(", "), reason,
-                    "the upstream refused a subscription; check the topic's wording and your rights there"
-                );
-                self.shared.status.update_link(self.number, |link| link.last_error = Some(reason));
-            }
-        }
     }
 
     fn close_if_due(&mut self, now: Instant) {
@@ -698,215 +430,5 @@ impl<'a> Link<'a> {
     /// Whether so much waits for the journal that reading stops.
     fn is_held(&self) -> bool {
         !self.waiting.is_empty() && self.waiting_bytes + self.batcher.bytes() >= self.shared.buffer_bytes_max
-    }
-
-    fn queue_outgoing(&mut self) {
-        self.outgoing.extend(self.outbox.drain(..).map(message_of));
-    }
-
-    fn queue_requests(&mut self) {
-        self.requests.extend(self.outbox.drain(..).map(message_of));
-    }
-
-    /// Whatever time has brought.
-    fn tick(&mut self, now: Instant) -> Option<LinkEnd> {
-        self.close_if_due(now);
-        if let Some(ping) = &self.ping {
-            if now >= ping.deadline(self.shared.pool.pong_timeout) {
-                let limit = self.shared.pool.pong_timeout;
-                return Some(LinkEnd::Lost {
-                    reason: format!("it did not answer a ping within {limit:?}"),
-                    cause: "pong",
-                });
-            }
-        } else if now >= self.next_ping {
-            self.pings += 1;
-            self.next_ping = now + self.shared.pool.health_check_interval;
-            if self.is_held() {
-                // Its pings lie unread; an unasked pong tells it that we are still here.
-                self.outgoing.push_back(Message::Pong(Vec::new().into()));
-            } else {
-                self.ping = Some(Ping { token: self.pings, queued: now, sent: None });
-                self.outgoing.push_back(Message::Ping(self.pings.to_le_bytes().to_vec().into()));
-            }
-        }
-        if let (Some(at), Some(interval)) = (self.next_keep_alive, self.shared.dialect.keep_alive_interval())
-            && now >= at
-        {
-            self.session.keep_alive(&mut self.outbox);
-            self.next_keep_alive = Some(now + interval);
-        }
-        if self.subscriptions.next_check().is_some_and(|at| now >= at) {
-            self.check_subscriptions(now);
-        }
-        if now >= self.next_beat
-            && let Some(end) = self.beat(now)
-        {
-            return Some(end);
-        }
-        None
-    }
-
-    /// Tells what came of each topic lately, and judges whether the link is of use still.
-    fn beat(&mut self, now: Instant) -> Option<LinkEnd> {
-        let held = self.is_held();
-        let Self { reading, subscriptions, shared, .. } = self;
-        let beat = Beat {
-            link: self.number,
-            since: self.last_beat.1,
-            messages: self.messages,
-            seconds: (now - self.last_beat.0).as_secs_f64(),
-            now: shared.clock.stamp(),
-            bounds: (!held).then(|| QuietBounds::new(&shared.pool)),
-        };
-        shared.status.note_ids(subscriptions.carried().map(|topic| (topic, reading.ids_seen(topic))));
-        shared.metrics.link_messages(beat.link, beat.messages);
-        let counts = subscriptions.carried().map(|topic| (topic, reading.take_messages(topic)));
-        let silent = shared.status.beat(&beat, counts);
-        self.health.frames(now, beat.messages, self.reading.take_unreadable());
-        self.messages = 0;
-        self.last_beat = (now, beat.now);
-        self.next_beat = now + BEAT;
-        if let Some(sick) = self.health.judge(now) {
-            self.tell_sick(sick.to_string(), sick.cause());
-        }
-        self.silent(&silent)
-    }
-
-    /// A link that brings nothing is given up at once. Topics of which nothing comes, while others flow, are asked for anew.
-    fn silent(&mut self, silent: &Silent) -> Option<LinkEnd> {
-        self.shared.metrics.silent(silent.topics.len());
-        let all = silent.topics.first().filter(|_| silent.topics.len() == silent.judged).map(|first| first.silence);
-        for SilentTopic { topic, whole_until, .. } in &silent.topics {
-            self.lose(&[*topic], *whole_until, GapCause::Silence);
-        }
-        if let Some(silence) = silent.link.or(all) {
-            let (quiet, usual) = (silence.quiet.as_secs(), silence.threshold.as_secs());
-            let reason = format!("nothing came for {quiet} s, and usual are at most {usual} s");
-            return Some(LinkEnd::Lost { reason, cause: SILENCE });
-        }
-        let first = silent.topics.first()?;
-        tracing::warn!(
-            upstream = %self.shared.name, link = self.number, topic = %self.roster.topic_name(first.topic),
-            topics = silent.topics.len(), "nothing came for {} s, and usual are at most {} s; asking for it anew",
-            first.silence.quiet.as_secs(), first.silence.threshold.as_secs()
-        );
-        let topics = silent.topics.iter().map(|silent| silent.topic).collect();
-        self.report(Report::Silent { slot: self.number, topics });
-        None
-    }
-
-    fn tell_sick(&mut self, reason: String, cause: &'static str) {
-        if !std::mem::replace(&mut self.told_sick, true) {
-            self.report(Report::Sick { slot: self.number, reason, cause });
-        }
-    }
-
-    fn check_subscriptions(&mut self, now: Instant) {
-        let overdue = self.subscriptions.check(now);
-        if !overdue.again.is_empty() {
-            tracing::warn!(
-                upstream = %self.shared.name, link = self.number, topics = overdue.again.len(),
-                "subscriptions unanswered for {:?}; asking once more", self.shared.pool.confirm_timeout
-            );
-            self.queue_outgoing();
-            self.session.subscribe(&overdue.again, &mut self.outbox);
-            self.queue_requests();
-        }
-        if !overdue.given_up.is_empty() {
-            let names: Vec<&str> =
-                overdue.given_up.iter().take(10).map(|topic| &**self.roster.topic_name(*topic)).collect();
-            tracing::warn!(
-                upstream = %self.shared.name, link = self.number, topics = %names.join(", "), count = overdue.given_up.len(),
-                "subscriptions neither acknowledged nor refused, and no data came; the feed may be quiet, or the topic unknown"
-            );
-            let given_up = overdue.given_up;
-            self.shared.status.set_on_link(self.number, given_up.iter().copied(), &TopicState::Unconfirmed);
-            self.joined(given_up.into_iter());
-        }
-    }
-
-    fn set_timer(&mut self, timer: Pin<&mut Sleep>) {
-        let next_check = self.subscriptions.next_check();
-        let mut next = self.next_ping;
-        if let Some(ping) = &self.ping {
-            next = ping.deadline(self.shared.pool.pong_timeout);
-        }
-        let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
-        sooner(Some(self.next_beat));
-        sooner(self.next_keep_alive);
-        sooner(next_check);
-        if self.waiting.is_empty() {
-            sooner(self.batcher.due(takes_at(&self.shared.journal, Instant::now())));
-        }
-        // Sending belongs to `poll_io`, which comes after the timer: a moment that has passed would keep it from its turn.
-        sooner(self.next_sending(Instant::now()).and_then(|(_, at)| at));
-        if timer.deadline() != next {
-            timer.reset(next);
-        }
-    }
-
-    fn gone(&mut self, error: Option<&tungstenite::Error>, now: Instant) -> LinkEnd {
-        let (reason, cause) = match error {
-            None | Some(tungstenite::Error::ConnectionClosed) => {
-                (self.closed_by.take().unwrap_or_else(|| "the upstream closed it".to_owned()), "closed")
-            }
-            Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
-                let reason = format!(
-                    "a message of {size} bytes is above the limit of {max_size}; raise `upstreams.{}.max_message` if it is meant",
-                    self.shared.name
-                );
-                self.reading.unreadable_frame(&reason, &[]);
-                (reason, "too_large")
-            }
-            Some(tungstenite::Error::Utf8(detail)) => {
-                let reason = format!("a text frame is not UTF-8: {detail}");
-                self.reading.unreadable_frame(&reason, &[]);
-                (reason, "protocol")
-            }
-            Some(
-                error @ tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
-            ) => (error.to_string(), "reset"),
-            Some(error @ tungstenite::Error::Protocol(_)) => {
-                let reason = format!("it broke the WebSocket protocol: {error}");
-                self.reading.unreadable_frame(&reason, &[]);
-                (reason, "protocol")
-            }
-            Some(tungstenite::Error::Io(error)) => (format!("the connection broke: {error}"), "reset"),
-            Some(error) => (error.to_string(), "other"),
-        };
-        self.absorb(now);
-        LinkEnd::Lost { reason, cause }
-    }
-
-    /// Hands everything to the journal, however long it takes, and says goodbye if there is still someone to hear it.
-    async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
-        let cause = match end {
-            LinkEnd::Closed { cause } => *cause,
-            LinkEnd::Lost { .. } if self.is_held() => GapCause::Backpressure,
-            LinkEnd::Lost { cause: SILENCE, .. } => GapCause::Silence,
-            LinkEnd::Lost { .. } => GapCause::Disconnect,
-            // To be opened anew with other settings; where the daemon stops, the ledger knows.
-            LinkEnd::Stopped => GapCause::Handover,
-        };
-        // Whatever the moment of a loss was, nothing came after the last burst. A link that is stopped has read until now.
-        let until_now = matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.is_held();
-        let start = self.last_seen.filter(|_| !until_now).unwrap_or_else(|| self.shared.clock.stamp());
-        let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
-        self.lose(&in_force, start, cause);
-        self.beat(Instant::now());
-        self.shared.status.leave_link(self.number, &self.subscriptions.carried().collect::<Vec<_>>());
-        self.closed.extend(self.batcher.close());
-        self.submit_waiting();
-        while let Some(bytes) = self.waiting.front().map(EncodedBlock::bytes)
-            && !is_over(&self.shared.journal)
-        {
-            self.shared.journal.room(bytes).await;
-            self.submit_waiting();
-        }
-        if matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. } | LinkEnd::Lost { cause: "closed", .. }) {
-            // A peer that does not answer has been told all the same when the socket closes.
-            timeout(CLOSE_TIMEOUT, socket.close(None)).await.ok();
-        }
     }
 }

@@ -182,7 +182,7 @@ fn batch<'a>(address: &str, calls: impl Iterator<Item = (&'a str, Value)>) -> st
     let calls = (0..).zip(calls);
     let calls =
         calls.map(|(id, (method, params))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
-    let (_, answer) = request(address, &post(address, &Value::from_iter(calls).to_string()))?;
+    let (_, answer) = request(address, &post(address, &calls.collect::<Value>().to_string()))?;
     let mut answers: Vec<Value> = serde_json::from_str(&answer)?;
     answers.sort_by_key(|answer| answer["id"].as_u64());
     Ok(answers.into_iter().map(|mut answer| answer["result"].take()).collect())

@@ -123,7 +123,7 @@ fn an_upstream_whose_address_changes_is_opened_anew_and_what_that_costs_is_a_gap
 #[test]
 fn a_link_that_is_wholly_silent_is_given_up_and_the_gap_of_each_topic_begins_with_what_came_last() {
     const LEARNED: Duration = Duration::from_secs(50);
-    const SILENT: Duration = Duration::from_secs(60);
+    const SILENT: Duration = Duration::from_mins(1);
     let runtime = Runtime::new().unwrap();
     let settings = SimulatorSettings { rate: 100, ..SimulatorSettings::synthetic(SimulatedDialect::Binance) };
     let feed = runtime.block_on(Simulator::start(settings)).unwrap();

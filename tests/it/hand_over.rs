@@ -70,7 +70,7 @@ fn links_that_grow_too_old_are_replaced_and_every_event_that_was_made_is_journal
     ends_without_a_loss(&place, daemon);
     let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for Made { topic, id, .. } in feed.made() {
-        made.entry(topic.to_string()).or_default().push(id.to_string());
+        made.entry(topic.to_string()).or_default().push(id);
     }
     let journaled = ids(&place, "m");
     assert_eq!(journaled.keys().collect::<Vec<_>>(), TOPICS);
