@@ -123,7 +123,7 @@ pub(super) struct Link<'a> {
     /// Of those, what has been read to its end in the burst under way.
     drained: Vec<TopicId>,
     next_beat: Instant,
-    last_beat: Instant,
+    last_beat: (Instant, UnixNanos),
     messages: u64,
     session: Box<dyn Session>,
     reading: Reading,
@@ -220,7 +220,7 @@ impl<'a> Link<'a> {
             draining: Vec::new(),
             drained: Vec::new(),
             next_beat: now + BEAT,
-            last_beat: now,
+            last_beat: (now, shared.clock.stamp()),
             messages: 0,
         }
     }

@@ -115,6 +115,8 @@ pub struct TopicStatus {
     pub last: Option<UnixNanos>,
     /// Whether its events had ids.
     pub ids: IdsSeen,
+    /// The beat before that: nothing was missed so far.
+    pub(super) whole_until: Option<UnixNanos>,
     /// What is usual for it.
     pub(super) quietness: Quietness,
 }
@@ -122,6 +124,8 @@ pub struct TopicStatus {
 /// What came over a link between two beats.
 pub(super) struct Beat {
     pub(super) link: usize,
+    /// When the beat before was.
+    pub(super) since: UnixNanos,
     /// Messages of any kind.
     pub(super) messages: u64,
     pub(super) seconds: f64,
@@ -146,8 +150,8 @@ pub(super) struct Silent {
 pub(super) struct SilentTopic {
     pub(super) topic: TopicId,
     pub(super) silence: Silence,
-    /// When the last message came.
-    pub(super) last: UnixNanos,
+    /// The last message came behind this, and less than a beat later.
+    pub(super) whole_until: UnixNanos,
 }
 
 /// All of an upstream.
@@ -299,15 +303,16 @@ impl UpstreamStatus {
             status.rate = smoothed(status.rate, f64::from(messages), beat.seconds);
             if messages > 0 {
                 status.last = Some(beat.now);
+                status.whole_until = Some(beat.since);
                 status.quietness.seen(second);
             } else if beat.bounds.is_none() {
                 status.quietness.interrupted(second);
             }
             let Some(bounds) = beat.bounds.filter(|_| status.state == TopicState::Live) else { continue };
             silent.judged += usize::from(status.quietness.threshold(second, bounds).is_some());
-            if let (Some(silence), Some(last)) = (status.quietness.silence(second, bounds), status.last) {
+            if let (Some(silence), Some(whole_until)) = (status.quietness.silence(second, bounds), status.whole_until) {
                 status.quietness.said(second);
-                silent.topics.push(SilentTopic { topic, silence, last });
+                silent.topics.push(SilentTopic { topic, silence, whole_until });
             }
         }
         drop(topics);

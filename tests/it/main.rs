@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod anvil_node;
 mod backpressure;
 mod bad_input;
 mod changing;
@@ -19,14 +20,17 @@ mod failing_disk;
 mod fault_proxy;
 mod faulty_network;
 mod file_sinks;
+mod gap_causes;
 mod gaps;
 mod half_open;
+mod hand_over;
 mod journal;
 mod journal_tools;
 mod ledger;
 mod losses;
 mod nats;
 mod nats_server;
+mod node_under_load;
 mod older_files;
 mod placement;
 mod pool;

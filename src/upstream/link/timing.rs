@@ -65,8 +65,9 @@ impl Link<'_> {
         let Self { reading, subscriptions, shared, .. } = self;
         let beat = Beat {
             link: self.number,
+            since: self.last_beat.1,
             messages: self.messages,
-            seconds: (now - self.last_beat).as_secs_f64(),
+            seconds: (now - self.last_beat.0).as_secs_f64(),
             now: shared.clock.stamp(),
             bounds: (!held).then(|| QuietBounds::new(&shared.pool)),
         };
@@ -76,7 +77,7 @@ impl Link<'_> {
         let silent = shared.status.beat(&beat, counts);
         self.health.frames(now, beat.messages, self.reading.take_unreadable());
         self.messages = 0;
-        self.last_beat = now;
+        self.last_beat = (now, beat.now);
         self.next_beat = now + BEAT;
         if let Some(sick) = self.health.judge(now) {
             self.tell_sick(sick.to_string(), sick.cause());
@@ -88,6 +89,9 @@ impl Link<'_> {
     pub(super) fn silent(&mut self, silent: &Silent) -> Option<LinkEnd> {
         self.shared.metrics.silent(silent.topics.len());
         let all = silent.topics.first().filter(|_| silent.topics.len() == silent.judged).map(|first| first.silence);
+        for SilentTopic { topic, whole_until, .. } in &silent.topics {
+            self.lose(&[*topic], *whole_until, GapCause::Silence);
+        }
         if let Some(silence) = silent.link.or(all) {
             let (quiet, usual) = (silence.quiet.as_secs(), silence.threshold.as_secs());
             let reason = format!("nothing came for {quiet} s, and usual are at most {usual} s");
@@ -99,9 +103,6 @@ impl Link<'_> {
             topics = silent.topics.len(), "nothing came for {} s, and usual are at most {} s; asking for it anew",
             first.silence.quiet.as_secs(), first.silence.threshold.as_secs()
         );
-        for SilentTopic { topic, last, .. } in &silent.topics {
-            self.lose(&[*topic], *last, GapCause::Silence);
-        }
         let topics = silent.topics.iter().map(|silent| silent.topic).collect();
         self.report(Report::Silent { slot: self.number, topics });
         None
