@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::switches::{HeldBy, HeldMonitor, SettingRecord, SwitchLog};
 use super::upstreams::{Applied, ApplyError, Upstreams};
 use super::usable::usable;
+use super::watch::in_words;
 use super::watched::Watched;
 use super::works::Works;
 use crate::config::{
@@ -292,7 +293,12 @@ impl Control for LiveSettings {
             let notes = candidate.notes.clone();
             self.apply(&mut state, candidate)?;
             let outcome = json!({ "risk": plan.risk, "restart_needed": plan.restart_needed });
-            Ok((Changed { plan, dry_run, notes }, outcome))
+            for note in &notes {
+                tracing::warn!("settings read again: {note}");
+            }
+            let changed = Changed { plan, dry_run, notes };
+            tracing::info!("settings read again: {}", in_words(&changed));
+            Ok((changed, outcome))
         })
     }
 

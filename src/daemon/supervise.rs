@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use super::live_settings::SettingsSource;
 use super::start::{Daemon, Fault, StartError, Stopped};
 use super::view::DaemonView;
-use super::watch::in_words;
 use crate::journal::JournalError;
 use crate::server::View as _;
 use crate::telemetry::MetricsHandle;
@@ -99,9 +98,8 @@ where
 /// What SIGHUP asks for.
 fn reload(view: &DaemonView) {
     tracing::info!("SIGHUP: reading the settings again");
-    match view.control().reload(false) {
-        Ok(changed) => tracing::info!("settings read again: {}", in_words(&changed)),
-        Err(error) => tracing::error!("the settings cannot be used, so nothing is changed: {error}"),
+    if let Err(error) = view.control().reload(false) {
+        tracing::error!("the settings cannot be used, so nothing is changed: {error}");
     }
 }
 

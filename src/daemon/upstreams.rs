@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::assembly::{Assembled, AssemblyError, Before, assemble};
 use super::watched::WatchedList;
+use crate::breaker::CircuitKind;
 use crate::config::{MonitorSettings, PoolSettings, Settings, UpstreamSettings};
 use crate::dialect::registry;
 use crate::monitor::event_id::IdHasher;
@@ -140,13 +141,18 @@ impl Upstreams {
         if held.is_none() {
             // At the start the ledger is not settled yet.
             let ledger = &self.wiring.ledger;
-            ledger.later(ledger.unwatch(wanted_topics(settings), self.wiring.clock.stamp()));
+            let at = self.wiring.clock.stamp();
+            ledger.later(ledger.moved(wanted_topics(settings), settings.upstreams.keys().map(String::as_str), at));
+            ledger.later(ledger.unwatch(wanted_topics(settings), at));
         }
         running.retain(|name, known| {
             let goes = !names.contains(name);
             if goes {
                 known.stop.cancel();
                 self.list.remove(name);
+                if !settings.upstreams.contains_key(name) {
+                    self.wiring.circuits.remove(CircuitKind::Upstream, name);
+                }
                 applied.stopped.push(name.clone());
             }
             !goes

@@ -477,11 +477,15 @@ impl View for DaemonView {
     }
 
     fn monitors(&self) -> Vec<MonitorRow> {
+        let circuits = self.circuits.rows();
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
-            let link_error = status.links().iter().find_map(|link| {
-                (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?
+            let circuit = circuits.iter().find(|row| row.kind == CircuitKind::Upstream && row.name == roster.upstream);
+            let link_error = circuit.and_then(CircuitRow::complaint).or_else(|| {
+                status.links().iter().find_map(|link| {
+                    (!matches!(link.state, LinkState::Open | LinkState::Held)).then(|| link.last_error.clone())?
+                })
             });
             for (index, monitor) in roster.monitors.iter().enumerate() {
                 let states: Vec<&TopicState> = roster

@@ -232,6 +232,25 @@ impl GapLedger {
         }
     }
 
+    /// Topics of monitors that change upstreams: what is watched over one that is not wanted any more, and wanted over another, is
+    /// missed from now on until it is in force there. To be asked before [`GapLedger::unwatch`], with the names of all upstreams.
+    #[must_use = "it must get into the journal"]
+    pub fn moved<'a>(
+        &self,
+        wanted: impl Fn(&str, &str, &str) -> bool,
+        upstreams: impl Iterator<Item = &'a str>,
+        at: UnixNanos,
+    ) -> Vec<LedgerRecord> {
+        let mut state = self.lock();
+        let mut records = Vec::new();
+        for upstream in upstreams {
+            for (subject, cause) in state.move_to(upstream, &wanted, at) {
+                records.extend(state.lose(upstream, std::iter::once(subject), |_| at, cause));
+            }
+        }
+        records
+    }
+
     /// Topics that `wanted` does not know are not watched any more: what is open of them ends here.
     #[must_use = "it must get into the journal"]
     pub fn unwatch(&self, wanted: impl Fn(&str, &str, &str) -> bool, at: UnixNanos) -> Vec<LedgerRecord> {
@@ -487,6 +506,29 @@ impl State {
             }))
         }));
         records
+    }
+
+    /// Begins to watch over `upstream` what another one had that is not wanted any more. Gives it with why it is missed.
+    fn move_to(
+        &mut self,
+        upstream: &str,
+        wanted: &impl Fn(&str, &str, &str) -> bool,
+        at: UnixNanos,
+    ) -> Vec<(Subject, GapCause)> {
+        let to = self.upstream(upstream);
+        let mut moved = Vec::new();
+        for (subject, entries) in &mut self.subjects {
+            let (monitor, topic) = (&subject.monitor, &subject.topic);
+            if entries.iter().any(|entry| entry.upstream == to) || !wanted(&to, monitor, topic) {
+                continue;
+            }
+            let Some(from) = entries.iter().find(|entry| !wanted(&entry.upstream, monitor, topic)) else { continue };
+            let chosen = from.open.iter().map(|gap| gap.cause).find(|cause| cause.is_chosen());
+            moved.push((subject.clone(), chosen.unwrap_or(GapCause::Handover)));
+            let upstream = Arc::clone(&to);
+            entries.push(Entry { upstream, watched: at, covered: at, open: Vec::new(), last: None, resting: false });
+        }
+        moved
     }
 
     fn lose(

@@ -166,7 +166,6 @@ fn check_of(packed: u32) -> u32 {
     packed & ((1 << CHECK_BITS) - 1)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "four bits are left")]
 fn source_of(packed: u32) -> u8 {
     (packed >> CHECK_BITS) as u8
 }

@@ -32,6 +32,9 @@ use crate::monitor::roster::Roster;
 /// How often loads are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A wait for the pace of connecting that is at least so long is told of.
+const PACE_SAID_FROM: Duration = Duration::from_secs(2);
+
 /// What a slot is doing.
 enum Doing {
     /// Nothing: it is not needed.
@@ -316,6 +319,7 @@ impl Keeper {
             }
         };
         if let Err(until) = self.shared.pace.take(now) {
+            self.tell_of_pace(number, now, until);
             self.wait_until(number, until);
             return;
         }
@@ -337,6 +341,20 @@ impl Keeper {
         };
         // A link's state is large, and would be part of each task that waits for it.
         self.tasks.spawn(async move { (number, Box::pin(slot.run(stop)).await) });
+    }
+
+    /// A wait that a person would wonder about is said.
+    fn tell_of_pace(&self, number: SlotNumber, now: Instant, until: Instant) {
+        let wait = (until - now).as_secs();
+        if wait < PACE_SAID_FROM.as_secs() {
+            return;
+        }
+        let reason = match self.shared.pace.held_until(now) {
+            Some(_) => format!("the upstream asked to be left alone: connecting in {wait} s"),
+            None => format!("`limits.connects` let it connect in {wait} s"),
+        };
+        tracing::info!(upstream = %self.shared.name, link = number, "{reason}");
+        self.shared.status.update_link(number, |link| link.last_error = Some(reason));
     }
 
     fn wait_until(&mut self, number: SlotNumber, until: Instant) {

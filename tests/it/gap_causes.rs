@@ -158,3 +158,27 @@ fn a_link_that_is_wholly_silent_is_given_up_and_the_gap_of_each_topic_begins_wit
     assert_eq!(failures, 1);
     daemon.stop();
 }
+
+#[test]
+fn a_monitor_that_changes_upstreams_has_a_gap_until_it_is_in_force_there() {
+    let place = Workplace::new();
+    let (_feed, settings) = one_monitor(&place);
+    let elsewhere = Feed::start(&place, &["--dialect", "binance", "--rate", "100"]);
+    let settings = settings.upstream("elsewhere", "binance", elsewhere.url()).monitor(
+        "other",
+        "spot",
+        "elsewhere",
+        &["ethusdt@trade"],
+        "",
+    );
+    let daemon = Daemon::start(&place, &settings);
+    takes(&daemon, "one");
+    let before = jiff::Timestamp::now();
+    succeeds(&place, &daemon, &["config", "set", "monitors.one.upstream", "elsewhere"]);
+    takes(&daemon, "one");
+    let gap = until("the span between is in the ledger", || gaps(&place, &["--monitor", "one"]).pop());
+    let gap = over(&place, &gap);
+    assert_eq!((&gap["cause"], &gap["upstream"]), (&"handover".into(), &"elsewhere".into()), "{gap}");
+    assert!(before <= time(&gap, "start") && time(&gap, "start") <= time(&gap, "end"), "{gap}");
+    daemon.stop();
+}

@@ -326,3 +326,17 @@ fn a_gap_that_another_upstream_was_taken_to_have_filled_is_not_where_a_sequence_
         assert_eq!(amended.unfilled, unfilled, "it is told once: {records:?}");
     }
 }
+
+#[test]
+fn a_monitor_that_changes_upstreams_misses_its_topics_until_they_are_in_force_there() {
+    let ledger = GapLedger::default();
+    drop(ledger.covered(&roster("u"), [BOTH, OF_B], second(1), None));
+    let wanted = |upstream: &str, monitor: &str, _: &str| upstream == if monitor == "b" { "v" } else { "u" };
+    drop(ledger.moved(wanted, ["u", "v"].into_iter(), second(20)));
+    drop(ledger.unwatch(wanted, second(20)));
+    let lost = |topic: &str| ("b".to_owned(), topic.to_owned(), 20, GapCause::Handover);
+    assert_eq!(open(&ledger), [lost("both"), lost("of-b")]);
+    let records = ledger.covered(&roster("v"), [OF_B], second(25), None);
+    assert_eq!(spans(&records), [("b".into(), "of-b".into(), 20, 25, None)]);
+    assert_eq!(open(&ledger), [lost("both")]);
+}
