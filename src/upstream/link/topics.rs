@@ -80,7 +80,10 @@ impl Link<'_> {
             }
             // Heard where the link can end.
             Order::Close(_) => {}
-            Order::Step(Step::Seen { topics }) => {
+            Order::Step(Step::Seen { mut topics }) => {
+                // One that is still asked for here ends its gap when it is acknowledged.
+                let in_force: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
+                topics.retain(|topic| in_force.contains(topic));
                 let at = self.shared.clock.stamp();
                 self.cover(topics, at, Instant::now());
             }
