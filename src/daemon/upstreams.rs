@@ -64,13 +64,24 @@ impl Ground {
 struct Running {
     ground: Ground,
     stop: CancellationToken,
+    /// Given when its links have ended, and told the ledger.
+    ended: CancellationToken,
+}
+
+/// An upstream that is to connect.
+struct Beginning {
+    upstream: Upstream,
+    stop: CancellationToken,
+    ended: CancellationToken,
+    /// The one whose place it takes: what that one gives up last must not come behind what this one has in force.
+    behind: Option<CancellationToken>,
 }
 
 struct State {
     identities: Identities,
     running: BTreeMap<String, Running>,
     /// Those that are ready and wait for the rest of the daemon; none once it is there.
-    held: Option<Vec<(Upstream, CancellationToken)>>,
+    held: Option<Vec<Beginning>>,
 }
 
 /// All upstreams at work.
@@ -166,18 +177,19 @@ impl Upstreams {
         for (ground, upstream) in fresh {
             let name = upstream.control().roster().upstream.clone();
             let stop = self.stop.child_token();
-            let known = running.insert(name.clone(), Running { ground, stop: stop.clone() });
-            match known {
-                Some(known) => {
-                    known.stop.cancel();
-                    applied.restarted.push(name);
-                }
-                None => applied.started.push(name),
-            }
+            let ended = CancellationToken::new();
+            let known = running.insert(name.clone(), Running { ground, stop: stop.clone(), ended: ended.clone() });
+            let behind = known.map(|known| {
+                known.stop.cancel();
+                known.ended
+            });
+            let list = if behind.is_some() { &mut applied.restarted } else { &mut applied.started };
+            list.push(name);
             self.list.insert(upstream.control());
+            let beginning = Beginning { upstream, stop, ended, behind };
             match held {
-                Some(held) => held.push((upstream, stop)),
-                None => self.spawn(upstream, stop),
+                Some(held) => held.push(beginning),
+                None => self.spawn(beginning),
             }
         }
         Ok(applied)
@@ -186,14 +198,22 @@ impl Upstreams {
     /// Lets those connect that are ready, and later ones as soon as they are.
     pub(super) fn begin(&self) {
         let held = self.state.lock().unwrap_or_else(PoisonError::into_inner).held.take();
-        for (upstream, stop) in held.into_iter().flatten() {
-            self.spawn(upstream, stop);
+        for beginning in held.into_iter().flatten() {
+            self.spawn(beginning);
         }
     }
 
-    fn spawn(&self, upstream: Upstream, stop: CancellationToken) {
+    fn spawn(&self, Beginning { upstream, stop, ended, behind }: Beginning) {
         let faults = self.faults.clone();
-        let work = self.handle.spawn(upstream.run(stop.clone()));
+        let stopping = stop.clone();
+        let work = self.handle.spawn(async move {
+            if let Some(before) = behind {
+                before.cancelled().await;
+            }
+            // Given also where the task breaks.
+            let _ended = ended.drop_guard();
+            upstream.run(stopping).await;
+        });
         self.tasks.spawn_on(
             async move {
                 let fault = match work.await {

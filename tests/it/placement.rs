@@ -63,7 +63,8 @@ impl Relay {
         let mut doors = self.doors.lock().unwrap();
         doors.open = false;
         for side in &doors.connections[connection] {
-            side.shutdown(Shutdown::Both).unwrap();
+            // One side may have gone already.
+            side.shutdown(Shutdown::Both).ok();
         }
     }
 
