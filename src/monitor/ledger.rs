@@ -558,10 +558,14 @@ impl State {
             });
             let entry = &mut entries[place];
             entry.resting |= cause.is_chosen();
-            if !entry.open.is_empty() {
+            // A link may be found lost after another one had its topic, was lost and came back: what it missed before that is
+            // missed all the same. Spans may overlap then; readers count each moment once.
+            let known_from = if cause == GapCause::Downtime { entry.covered } else { entry.watched };
+            let start = start.max(known_from);
+            let goes_on = entry.open.iter().any(|gap| cause == GapCause::Downtime || gap.start <= start);
+            if goes_on {
                 continue;
             }
-            let start = start.max(entry.covered);
             // Numbered below, when it is known with which others it is told.
             entry.open.push(Open { id: 0, start, cause });
             for other in entries.iter_mut().filter(|entry| entry.upstream != upstream) {

@@ -108,6 +108,18 @@ fn resumed(
     topics.iter().filter_map(move |topic| Some((*topic, Arc::clone(from.as_ref()?))))
 }
 
+/// Topics that another link has in force, and that are let go here.
+#[derive(Debug)]
+struct Draining {
+    /// The ping whose answer says that what was under way before has been read.
+    token: u64,
+    /// When the other link had them in force.
+    since: UnixNanos,
+    /// When that ping was answered.
+    answered: Option<Instant>,
+    topics: Vec<TopicId>,
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -119,9 +131,7 @@ pub(super) struct Link<'a> {
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
-    draining: Vec<(u64, Vec<TopicId>)>,
-    /// Of those, what has been read to its end in the burst under way.
-    drained: Vec<TopicId>,
+    draining: Vec<Draining>,
     next_beat: Instant,
     last_beat: (Instant, UnixNanos),
     messages: u64,
@@ -218,7 +228,6 @@ impl<'a> Link<'a> {
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
             draining: Vec::new(),
-            drained: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
             messages: 0,
@@ -383,11 +392,7 @@ impl<'a> Link<'a> {
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
         }
-        if !self.drained.is_empty() {
-            let mut drained = std::mem::take(&mut self.drained);
-            drained.retain(|topic| self.subscriptions.carries(*topic));
-            self.let_go(drained);
-        }
+        self.let_go_drained(now);
         self.close_if_due(now);
     }
 

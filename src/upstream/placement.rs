@@ -350,6 +350,8 @@ impl Placement {
                 Home::Leaving { from, to } if from == slot => {
                     self.home(*topic, Home::On(to));
                     steps.add(to, ALONE, *topic);
+                    // Where the old link brought nothing to its end, it has said so.
+                    steps.add(to, SEEN, *topic);
                 }
                 Home::Parting { from, to } if from == slot => {
                     let usable = self.slots[to].usable && self.slots[to].open;

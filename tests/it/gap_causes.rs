@@ -80,7 +80,7 @@ fn a_circuit_that_an_operator_holds_open_closes_the_links_until_it_is_reset() {
     let metric = |name: &str, labels: &[(&str, &str)]| daemon.metrics().value(name, labels);
     let open_links = || metric("sluice_links", &[("upstream", "feed"), ("state", "open")]);
     takes(&daemon, "one");
-    assert_eq!(open_links(), 1);
+    until("the link is counted", || (open_links() == 1).then_some(()));
     succeeds(&place, &daemon, &["circuits", "open", "feed"]);
     let opened = open(&place, "one");
     assert_eq!(opened["cause"], "circuit_open", "{opened}");

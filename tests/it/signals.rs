@@ -240,6 +240,8 @@ fn metrics_are_valid_prometheus_text_with_units_in_their_names() {
         "sluice_sink_state",
         "sluice_sink_breaker_state",
         "sluice_circuit_state",
+        "sluice_link_state",
+        "sluice_link_topics",
         "sluice_sink_cursor_offset",
         "sluice_sink_lag_events",
         "sluice_sink_files",

@@ -111,14 +111,11 @@ fn every_gap_has_a_number_of_its_own_also_those_that_are_told_together() {
 }
 
 #[test]
-fn a_gap_begins_no_earlier_than_the_one_before_it_ended() {
+fn a_gap_begins_no_earlier_than_its_topic_was_watched() {
     let (ledger, roster) = (GapLedger::default(), roster("u"));
     drop(ledger.covered(&roster, [OF_B], second(10), None));
     drop(ledger.lost(&roster, [OF_B], second(5), GapCause::Disconnect));
     assert_eq!(open(&ledger)[0].2, 10, "it was not even watched before");
-    drop(ledger.covered(&roster, [OF_B], second(20), None));
-    drop(ledger.lost(&roster, [OF_B], second(12), GapCause::Disconnect));
-    assert_eq!(open(&ledger)[0].2, 20);
 }
 
 #[test]
@@ -339,4 +336,20 @@ fn a_monitor_that_changes_upstreams_misses_its_topics_until_they_are_in_force_th
     let records = ledger.covered(&roster("v"), [OF_B], second(25), None);
     assert_eq!(spans(&records), [("b".into(), "of-b".into(), 20, 25, None)]);
     assert_eq!(open(&ledger), [lost("both")]);
+}
+
+#[test]
+fn a_link_that_is_found_lost_late_has_missed_what_was_before_another_ones_gap() {
+    let (ledger, roster) = (GapLedger::default(), roster("u"));
+    drop(ledger.covered(&roster, [OF_B], second(1), None));
+    drop(ledger.lost(&roster, [OF_B], second(20), GapCause::Disconnect));
+    drop(ledger.lost(&roster, [OF_B], second(10), GapCause::Disconnect));
+    let records = ledger.covered(&roster, [OF_B], second(30), None);
+    assert!(spans(&records).contains(&("b".into(), "of-b".into(), 10, 30, None)), "{records:?}");
+    drop(ledger.lost(&roster, [OF_B], second(25), GapCause::Disconnect));
+    let records = ledger.covered(&roster, [OF_B], second(40), None);
+    assert_eq!(spans(&records), [("b".into(), "of-b".into(), 25, 40, None)], "also after an end");
+    drop(ledger.lost(&roster, [OF_B], second(0), GapCause::Disconnect));
+    let records = ledger.covered(&roster, [OF_B], second(50), None);
+    assert_eq!(spans(&records), [("b".into(), "of-b".into(), 1, 50, None)], "before it was watched nothing is missed");
 }

@@ -102,8 +102,10 @@ impl Link<'_> {
             self.shared.metrics.ping_answered(latency);
             self.health.pong(latency);
             self.shared.status.update_link(self.number, |link| link.latency = Some(latency));
-            self.drained
-                .extend(self.draining.extract_if(.., |(wanted, _)| *wanted <= token).flat_map(|(_, topics)| topics));
+            let answered = Some(Instant::now());
+            for drain in self.draining.iter_mut().filter(|drain| drain.token <= token) {
+                drain.answered = drain.answered.or(answered);
+            }
         }
     }
 }

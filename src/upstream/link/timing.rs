@@ -51,6 +51,9 @@ impl Link<'_> {
         if self.subscriptions.next_check().is_some_and(|at| now >= at) {
             self.check_subscriptions(now);
         }
+        if !self.draining.is_empty() {
+            self.let_go_drained(now);
+        }
         if now >= self.next_beat
             && let Some(end) = self.beat(now)
         {

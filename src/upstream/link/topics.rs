@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Link;
-use super::resumed;
+use super::{Draining, resumed};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 use crate::monitor::gap::GapCause;
@@ -18,6 +18,9 @@ use crate::upstream::placement::DropReason;
 use crate::upstream::placement::Step;
 use crate::upstream::resume::ResumePoint;
 use crate::upstream::status::TopicState;
+
+/// How long a drained link is waited for to bring something, as proof that it was alive. Source: a guess.
+const PROOF_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Link<'_> {
     /// Asks for topics, and waits for each to be in force.
@@ -67,7 +70,8 @@ impl Link<'_> {
             }
             Order::Step(Step::Drain { topics }) => {
                 // One that is sent from now on: an answer to an earlier one says nothing of what came behind it.
-                self.draining.push((self.pings + 1, topics));
+                let (token, since) = (self.pings + 1, self.shared.clock.stamp());
+                self.draining.push(Draining { token, since, answered: None, topics });
                 self.next_ping = Instant::now();
             }
             Order::Step(Step::Drop { topics, why }) => self.drop_at_once(topics, why),
@@ -116,6 +120,25 @@ impl Link<'_> {
             self.lose(&lost, start, cause);
         }
         self.let_go(topics);
+    }
+
+    /// Lets go what was drained. That the upstream answers a ping does not say that it sent what it had: only a frame that came
+    /// after the other link had the topics in force does. Where none comes, what was not seen since the last one is a gap.
+    pub(super) fn let_go_drained(&mut self, now: Instant) {
+        let proven = self.last_seen;
+        let done = |drain: &mut Draining| {
+            drain.answered.is_some_and(|at| proven.is_some_and(|seen| seen > drain.since) || now >= at + PROOF_WAIT)
+        };
+        let drained: Vec<Draining> = self.draining.extract_if(.., done).collect();
+        for Draining { since, mut topics, .. } in drained {
+            topics.retain(|topic| self.subscriptions.carries(*topic));
+            if proven.is_none_or(|seen| seen <= since) {
+                let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
+                let lost: Vec<TopicId> = topics.iter().copied().filter(|topic| live.contains(topic)).collect();
+                self.lose(&lost, proven.unwrap_or(since), GapCause::Handover);
+            }
+            self.let_go(topics);
+        }
     }
 
     /// Ends topics here and says so.
