@@ -20,7 +20,7 @@
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;
 pub mod breaker;
@@ -32,10 +32,12 @@ pub mod config;
 pub mod crash_point;
 pub mod daemon;
 pub mod dialect;
+pub mod http_client;
 pub mod journal;
 pub mod monitor;
 pub mod pipeline;
 pub mod recovery;
+mod retry_after;
 pub mod scanner;
 pub mod server;
 pub mod simulator;

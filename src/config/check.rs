@@ -12,10 +12,8 @@ use super::key::KeyPath;
 use super::limits::LimitOverrides;
 use super::load::Origins;
 use super::problem::{Problem, nearest, redacted, suggestion};
-use super::settings::{
-    EventRuleSettings, MonitorSettings, PoolSettings, SequencePer, SequenceSettings, SequenceTable, Settings,
-};
 use super::units::{ByteSize, show_duration};
+use super::{EventRuleSettings, MonitorSettings, PoolSettings, SequencePer, SequenceSettings, SequenceTable, Settings};
 
 /// No duration is longer: a hundred years is forever here, and sums of times stay far from their types' limits.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);

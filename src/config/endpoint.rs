@@ -105,6 +105,11 @@ pub(super) fn of_a_store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
     parse(deserializer, &["postgres", "postgresql", "nats", "tls"]).map(Some)
 }
 
+/// The address of something that is asked over HTTP.
+pub(super) fn over_http<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Endpoint, D::Error> {
+    parse(deserializer, &["http", "https"])
+}
+
 fn parse<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result<Endpoint, D::Error> {
     use serde::de::Error as _;
     let text = String::deserialize(deserializer)?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::key::KeyPath;
 use super::load::paths;
-use super::settings::{MonitorSettings, Settings, UpstreamSettings};
+use super::{MonitorSettings, Settings, UpstreamSettings};
 
 /// When a change of a key takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

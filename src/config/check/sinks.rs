@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Checker, KeyPath, Reach};
 use crate::config::problem::suggestion;
-use crate::config::settings::{MonitorSettings, Settings};
 use crate::config::sink_settings::{FieldType, SinkKind, SinkSettings};
 use crate::config::units::show_duration;
+use crate::config::{MonitorSettings, Settings};
 use crate::journal::{OWN_DOMAIN, OWN_MONITORS};
 
 /// Columns that every table of events has.

@@ -1,0 +1,102 @@
+//! `[upstreams.NAME]`: a feed provider's endpoint.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::Endpoint;
+use super::limits::LimitOverrides;
+use super::units::{self, ByteSize};
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// `ws://` or `wss://` address. Credentials in it are shown redacted.
+    pub url: Endpoint,
+    /// A preset's name, or one of `[dialects]`.
+    pub dialect: String,
+    /// The largest message taken; a larger one closes the link.
+    #[serde(default = "UpstreamSettings::default_max_message")]
+    pub max_message: ByteSize,
+    /// Bytes read on while the journal cannot take more, before reading stops.
+    #[serde(default = "UpstreamSettings::default_buffer")]
+    pub buffer: ByteSize,
+    /// Topics a link may carry; absent: what the dialect says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics_per_link: Option<u32>,
+    /// What else it allows, where the dialect says otherwise.
+    #[serde(default, skip_serializing_if = "LimitOverrides::is_empty")]
+    pub limits: LimitOverrides,
+    /// A PEM file of certificates trusted beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Overrides of `[pool]`.
+    #[serde(default, skip_serializing_if = "PoolOverrides::is_empty")]
+    pub pool: PoolOverrides,
+}
+
+impl UpstreamSettings {
+    fn default_max_message() -> ByteSize {
+        ByteSize::mib(16)
+    }
+
+    fn default_buffer() -> ByteSize {
+        ByteSize::mib(8)
+    }
+}
+
+/// `[upstreams.NAME.pool]`: any key of `[pool]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolOverrides {
+    /// See [`PoolSettings::min_connections`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_connections: Option<u32>,
+    /// See [`PoolSettings::max_connections`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// See [`PoolSettings::health_check_interval`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub health_check_interval: Option<Duration>,
+    /// See [`PoolSettings::pong_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub pong_timeout: Option<Duration>,
+    /// See [`PoolSettings::connect_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// See [`PoolSettings::handshake_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub handshake_timeout: Option<Duration>,
+    /// See [`PoolSettings::confirm_timeout`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub confirm_timeout: Option<Duration>,
+    /// See [`PoolSettings::backoff_min`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub backoff_min: Option<Duration>,
+    /// See [`PoolSettings::backoff_max`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub backoff_max: Option<Duration>,
+    /// See [`PoolSettings::refused_wait`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub refused_wait: Option<Duration>,
+    /// See [`PoolSettings::silence_min`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub silence_min: Option<Duration>,
+    /// See [`PoolSettings::silence_max`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub silence_max: Option<Duration>,
+    /// See [`PoolSettings::link_rate_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_rate_max: Option<u32>,
+    /// See [`PoolSettings::shrink_after`].
+    #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub shrink_after: Option<Duration>,
+}
+
+impl PoolOverrides {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,151 @@
+//! How anything is asked over HTTP: backfills, polls, look-ups, tokens.
+//!
+//! A thin cover of `reqwest` that fixes what must be the same everywhere: whom to trust, no proxy but the one that is
+//! set, a deadline for the whole answer, a bound on its size, and errors that never show an address's secrets.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::header;
+use reqwest::redirect::Policy;
+
+use crate::clock::UnixNanos;
+use crate::retry_after::wait_of;
+use crate::tls::{self, TlsError};
+
+/// How a client of one side is set up.
+#[derive(Debug, Clone)]
+pub struct HttpSettings<'a> {
+    /// Certificates trusted beside the system's.
+    pub ca_file: Option<&'a Path>,
+    /// The longest an answer may take, from connecting to its last byte.
+    pub timeout: Duration,
+    /// The longest body that is taken.
+    pub body_bytes_max: usize,
+}
+
+/// A client, whose connections are kept for the next request. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    body_bytes_max: usize,
+}
+
+/// What was answered, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+    /// Its headers.
+    pub headers: header::HeaderMap,
+}
+
+impl HttpAnswer {
+    /// Whether it is what was asked for.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The client cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The library refuses the settings.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Setup(String),
+    /// It did not come, or not in time.
+    #[error("{host}: {reason}")]
+    Failed {
+        /// Who was asked: never the path, which may hold a key.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is longer than may be.
+    #[error("{host}: the answer is longer than {limit} bytes")]
+    TooLong {
+        /// Who was asked.
+        host: String,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl HttpClient {
+    /// A client.
+    ///
+    /// # Errors
+    /// When its trust cannot be built.
+    pub fn new(settings: &HttpSettings<'_>) -> Result<Self, HttpError> {
+        let tls = tls::client_config(settings.ca_file)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .no_proxy()
+            .redirect(Policy::limited(3))
+            .timeout(settings.timeout)
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| HttpError::Setup(error.without_url().to_string()))?;
+        Ok(Self { client, body_bytes_max: settings.body_bytes_max })
+    }
+
+    /// For building a request with.
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Asks, and reads the whole answer.
+    ///
+    /// # Errors
+    /// When no answer came, not in time, or a longer one than may be. An answer of any status is an answer.
+    pub async fn send(&self, request: reqwest::Request) -> Result<HttpAnswer, HttpError> {
+        let host = host_of(request.url());
+        let failed = |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason_of(error) };
+        let response = self.client.execute(request).await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        let retry_after =
+            text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(failed)?;
+            if body.len() + chunk.len() > self.body_bytes_max {
+                return Err(HttpError::TooLong { host, limit: self.body_bytes_max });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpAnswer { status, retry_after, body, headers })
+    }
+}
+
+/// Host and port.
+fn host_of(url: &url::Url) -> String {
+    let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}", url.host_str().unwrap_or_default())
+}
+
+/// The whole chain of causes: the outermost only says that something failed.
+fn reason_of(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,130 @@
+//! Why no connection came about, and what it says of later attempts.
+
+use std::io;
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+
+use crate::clock::UnixNanos;
+use crate::retry_after::wait_of;
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its name or port cannot be reached.
+    #[error("cannot connect to {address}: {source}")]
+    Tcp {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error("{address} did not answer: {what} took longer than {limit:?}")]
+    Timeout {
+        /// Host and port.
+        address: String,
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// No trust, or no common protocol.
+    #[error("TLS with {address} failed: {source}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The upstream refused the upgrade.
+    #[error("{address} refused the WebSocket handshake with HTTP {status}{hint}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        status: u16,
+        /// What to do.
+        hint: &'static str,
+        /// How long it asked us to stay away.
+        retry_after: Option<Duration>,
+    },
+    /// What answered speaks something else.
+    #[error("{address} does not speak WebSocket: {source}")]
+    Handshake {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: Box<tungstenite::Error>,
+    },
+}
+
+impl ConnectError {
+    /// A short name for metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls { .. } => "tls",
+            Self::Refused { .. } => "refused",
+            Self::Handshake { .. } => "handshake",
+        }
+    }
+
+    /// Whether our credentials or rights were refused, which trying again soon does not mend.
+    pub fn refuses_us(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
+
+    /// How long the upstream wants to be left alone by all our links: as it said, or `usual` where it only said that we come too
+    /// often.
+    pub fn asks_to_wait(&self, usual: Duration) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after: Some(wait), .. } => Some(*wait),
+            Self::Refused { status: 429, .. } => Some(usual),
+            _ => None,
+        }
+    }
+}
+
+/// Why a WebSocket handshake failed.
+pub(super) fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {
+    let address = address.to_owned();
+    match error {
+        tungstenite::Error::Http(response) => {
+            let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            let retry_after =
+                text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+            let status = response.status().as_u16();
+            let hint = match status {
+                401 | 403 => "; check the credentials and the address",
+                404 => "; check the path of the address",
+                429 => "; it limits connections, and is left alone for a while",
+                _ => "",
+            };
+            ConnectError::Refused { address, status, hint, retry_after }
+        }
+        tungstenite::Error::Io(source) => ConnectError::Tcp { address, source },
+        source => ConnectError::Handshake { address, source: Box::new(source) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<Duration>) -> ConnectError {
+        ConnectError::Refused { address: "h:443".into(), status, hint: "", retry_after }
+    }
+
+    #[test]
+    fn what_concerns_all_links_is_told_from_what_concerns_our_rights() {
+        let (usual, said) = (Duration::from_secs(30), Duration::from_secs(7));
+        assert_eq!(refused(429, None).asks_to_wait(usual), Some(usual));
+        assert_eq!(refused(429, Some(said)).asks_to_wait(usual), Some(said));
+        assert_eq!(refused(503, Some(said)).asks_to_wait(usual), Some(said));
+        assert_eq!(refused(503, None).asks_to_wait(usual), None);
+        assert!(refused(401, None).refuses_us() && refused(403, None).refuses_us() && !refused(429, None).refuses_us());
+    }
+}
