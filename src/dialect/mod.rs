@@ -8,12 +8,14 @@
 mod asking;
 mod condition;
 mod declared;
+mod envelope;
 mod error;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
 mod pattern;
+pub mod poll;
 #[cfg(test)]
 mod preset_rules;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub mod registry;
 mod requests;
 mod resume;
 mod scanned;
+pub mod sse;
 mod template;
 mod topic_book;
 mod topic_form;

@@ -6,6 +6,7 @@ mod stream;
 mod websocket;
 
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use tokio_rustls::rustls::ClientConfig;
 
 pub use self::error::ConnectError;
 pub(super) use self::stream::ByteStream;
-use super::wire::{Incoming, NulEndedWire, Outgoing, Wire, WebSocketWire};
+use super::wire::{Asking, EventStreamWire, Incoming, NulEndedWire, Outgoing, PollWire, WebSocketWire, Wire};
 use crate::config::Endpoint;
 use crate::dialect::{Opening, Transport};
+use crate::http_client::{HttpClient, HttpSettings};
 
 tokio::task_local! {
     /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
@@ -42,6 +44,8 @@ pub(super) struct Connector {
     pub(super) headers: Vec<(String, String)>,
     /// None for `ws://` and the like.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// For requests over HTTP.
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) pong_timeout: Duration,
@@ -58,21 +62,51 @@ impl Connector {
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
+        let wire = match self.transport {
+            Transport::WebSocket | Transport::NulEnded => self.over_stream(&opening).await?,
+            Transport::EventStream => {
+                Wire::EventStream(Box::new(EventStreamWire::open(self.asking()?, opening).await?))
+            }
+            Transport::Poll => Wire::Poll(Box::new(PollWire::open(self.asking()?, opening).await?)),
+        };
+        Ok(Connection { wire, opened: Instant::now() })
+    }
+
+    async fn over_stream(&self, opening: &Opening) -> Result<Wire, ConnectError> {
         let tcp = self.reach().await?;
-        let shaken = timeout(self.handshake_timeout, self.shake(tcp, &opening)).await;
+        let shaken = timeout(self.handshake_timeout, self.shake(tcp, opening)).await;
         let late = |_| ConnectError::Timeout {
             address: self.address(),
             what: "the TLS or WebSocket handshake",
             limit: self.handshake_timeout,
         };
-        Ok(Connection { wire: shaken.map_err(late)??, opened: Instant::now() })
+        shaken.map_err(late)?
+    }
+
+    /// How requests are made. Each connection has a client, and with it sockets, of its own.
+    fn asking(&self) -> Result<Asking, ConnectError> {
+        let settings = HttpSettings {
+            ca_file: self.ca_file.as_deref(),
+            timeout: self.handshake_timeout,
+            body_bytes_max: self.message_bytes_max,
+        };
+        let address = self.address();
+        let client = HttpClient::new(&settings)
+            .map_err(|error| ConnectError::Foreign { address: address.clone(), reason: error.to_string() })?;
+        Ok(Asking {
+            client,
+            endpoint: self.endpoint.clone(),
+            address,
+            headers: self.headers.clone(),
+            timeout: self.handshake_timeout,
+        })
     }
 
     async fn shake(&self, tcp: TcpStream, opening: &Opening) -> Result<Wire, ConnectError> {
         let stream = self.secure(tcp).await?;
         Ok(match self.transport {
-            Transport::WebSocket => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening).await?)),
             Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
+            _ => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening).await?)),
         })
     }
 }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Connector;
 use super::keeper::Keeper;
 use super::pace::{ConnectPace, Paces};
-use super::placement::links_wanted;
 use super::placement::SlotNumber;
+use super::placement::links_wanted;
 use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
@@ -216,6 +216,7 @@ impl Upstream {
             transport: transport(&name, settings, &*dialect)?,
             headers: dialect.handshake_headers(),
             tls,
+            ca_file: settings.ca_file.clone(),
             connect_timeout: pool.connect_timeout,
             handshake_timeout: pool.handshake_timeout,
             pong_timeout: pool.pong_timeout,
