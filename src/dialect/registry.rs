@@ -7,7 +7,10 @@ use super::Dialect;
 use super::error::{DialectError, Fault};
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use super::mqtt::MqttDialect;
+use super::nats::NatsDialect;
 use super::poll::PollDialect;
+use super::qsys::QsysDialect;
 use super::sse::SseDialect;
 
 /// A declaration that comes with the program.
@@ -20,16 +23,19 @@ pub struct Preset {
 }
 
 /// Natures of dialects, for people.
-const KINDS: &str = "\"json\", \"json_rpc\", \"poll\", \"sse\"";
+const KINDS: &str = "\"json\", \"json_rpc\", \"mqtt\", \"nats\", \"poll\", \"qsys\", \"sse\"";
 
-const PRESETS: [Preset; 9] = [
+const PRESETS: [Preset; 12] = [
     Preset { name: "binance", toml: include_str!("presets/binance.toml") },
     Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
     Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
     Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
     Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
     Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
+    Preset { name: "mqtt", toml: include_str!("presets/mqtt.toml") },
+    Preset { name: "nats", toml: include_str!("presets/nats.toml") },
     Preset { name: "okx", toml: include_str!("presets/okx.toml") },
+    Preset { name: "qsys", toml: include_str!("presets/qsys.toml") },
     Preset { name: "solana", toml: include_str!("presets/solana.toml") },
     Preset { name: "wikimedia", toml: include_str!("presets/wikimedia.toml") },
 ];
@@ -55,8 +61,17 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         Some(toml::Value::String(kind)) if kind == "json_rpc" => {
             JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
+        Some(toml::Value::String(kind)) if kind == "mqtt" => {
+            MqttDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "nats" => {
+            NatsDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
         Some(toml::Value::String(kind)) if kind == "poll" => {
             PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "qsys" => {
+            QsysDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
         Some(toml::Value::String(kind)) if kind == "sse" => {
             SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)

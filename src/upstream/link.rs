@@ -7,6 +7,7 @@
 //! [`Report`]s.
 
 mod ending;
+mod receipts;
 mod sending;
 mod timing;
 mod topics;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
+use self::receipts::Receipts;
 use self::sending::Ping;
 use super::connect::Connection;
 use super::health::LinkHealth;
@@ -147,6 +149,7 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    receipts: Receipts,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
 }
@@ -200,6 +203,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            receipts: Receipts::default(),
             resumed: resumed(&topics, resume).collect(),
             shared,
             roster,
@@ -228,11 +232,13 @@ impl<'a> Link<'a> {
         self.ask(&topics);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
+            self.give_receipts();
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
             let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
+            let receipt = self.receipts.next();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -255,6 +261,7 @@ impl<'a> Link<'a> {
                 }
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
+                () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
             };
             let now = Instant::now();
             match io {
@@ -355,7 +362,8 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
-        self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_receipts(absorbed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
         if self.frames > 0 {
             self.last_seen = Some(self.received);
