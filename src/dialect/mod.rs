@@ -163,8 +163,12 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 pub trait Session: Send {
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
-    /// Ends topics.
+    /// Ends topics. What is under way still is no data.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics that another link goes on with, where what comes twice is told by its id: what is under way still is data.
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+    }
     /// Goes on with more topics, in which those known keep their numbers, and another plan.
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.

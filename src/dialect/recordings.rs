@@ -128,6 +128,12 @@ impl Bench {
         self.take_out()
     }
 
+    pub(crate) fn hand_over(&mut self, topics: impl IntoIterator<Item = u32>) -> Vec<String> {
+        let topics: Vec<TopicId> = topics.into_iter().map(TopicId).collect();
+        self.session.hand_over(&topics, &mut self.out);
+        self.take_out()
+    }
+
     pub(crate) fn receive(&mut self, text: &str) -> Vec<String> {
         self.session.receive(Frame::Text(text), &mut self.tally, &mut self.out);
         self.take_out()
