@@ -22,7 +22,7 @@ pub mod registry;
 mod requests;
 mod resume;
 mod scanned;
-mod template;
+pub(crate) mod template;
 mod topic_book;
 mod topic_form;
 
