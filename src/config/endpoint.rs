@@ -96,7 +96,8 @@ impl Serialize for Endpoint {
 
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse(deserializer, &["ws", "wss"])
+        // Which of them a dialect is spoken over is up to that.
+        parse(deserializer, &["ws", "wss", "http", "https", "tcp", "tls"])
     }
 }
 

@@ -25,6 +25,7 @@ mod scanned;
 pub(crate) mod template;
 mod topic_book;
 mod topic_form;
+mod transport;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
+pub use self::transport::{Opening, Transport};
 
 use crate::scanner::Fields;
 
@@ -115,6 +117,11 @@ pub trait Intake {
     /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
     /// [`Intake::control`].
     fn closing(&mut self) {}
+    /// The link is of no use any more: it cannot be read on, or the upstream refuses us. It is closed after this burst, and
+    /// opened again later. Counts nothing.
+    fn broken(&mut self, _reason: &str) {}
+    /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
+    fn reconnect_after(&mut self, _wait: Duration) {}
 }
 
 /// A resume token that came with a frame.
@@ -130,6 +137,16 @@ pub struct SessionToken {
 pub trait Dialect: fmt::Debug + Send + Sync {
     /// Limits of the upstream.
     fn limits(&self) -> Limits;
+
+    /// What it is spoken over; which of them is meant, the scheme of the upstream's address says.
+    fn transports(&self) -> &'static [Transport] {
+        &[Transport::WebSocket]
+    }
+
+    /// What a new connection for these topics is opened with, to go on from `point` where there is one.
+    fn opening(&self, _topics: &[&str], point: Option<&str>) -> Opening {
+        Opening::resuming(self.resumption(), point)
+    }
 
     /// Headers that the handshake must carry, such as a subprotocol.
     fn handshake_headers(&self) -> Vec<(String, String)> {
@@ -161,6 +178,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
 pub trait Session: Send {
+    /// The link is open, and nothing was asked for over it. `name` is what it may call itself: at most 23 letters and digits,
+    /// the same whenever a link takes this place, also after a restart, and no other link's.
+    fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Ends topics.

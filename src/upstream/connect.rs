@@ -1,26 +1,35 @@
-//! Opens connections: name, TCP, TLS, WebSocket handshake. The manager of an upstream's `deadpool` pool.
+//! Opens connections: name, TCP, TLS, and whatever handshake the dialect's transport has. The manager of an upstream's
+//! `deadpool` pool.
 
 mod error;
 mod stream;
 mod websocket;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
-use tokio_tungstenite::tungstenite::Message;
 
 pub use self::error::ConnectError;
-pub(super) use self::websocket::Socket;
+pub(super) use self::stream::ByteStream;
+use super::wire::{Incoming, NulEndedWire, Outgoing, Wire, WebSocketWire};
 use crate::config::Endpoint;
+use crate::dialect::{Opening, Transport};
+
+tokio::task_local! {
+    /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
+    /// for whom.
+    pub(super) static OPENING: Opening;
+}
 
 /// An object of the pool.
 pub(super) struct Connection {
-    /// The WebSocket.
-    pub(super) socket: Socket,
+    /// What is read from and written to.
+    pub(super) wire: Wire,
     /// When its handshake was done.
     pub(super) opened: Instant,
 }
@@ -29,8 +38,9 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
+    pub(super) transport: Transport,
     pub(super) headers: Vec<(String, String)>,
-    /// None for `ws://`.
+    /// None for `ws://` and the like.
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
@@ -47,14 +57,23 @@ impl Connector {
     }
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
+        let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
         let tcp = self.reach().await?;
-        let shaken = timeout(self.handshake_timeout, async { self.upgrade(self.secure(tcp).await?).await }).await;
+        let shaken = timeout(self.handshake_timeout, self.shake(tcp, &opening)).await;
         let late = |_| ConnectError::Timeout {
             address: self.address(),
-            what: "the TLS and WebSocket handshake",
+            what: "the TLS or WebSocket handshake",
             limit: self.handshake_timeout,
         };
-        Ok(Connection { socket: shaken.map_err(late)??, opened: Instant::now() })
+        Ok(Connection { wire: shaken.map_err(late)??, opened: Instant::now() })
+    }
+
+    async fn shake(&self, tcp: TcpStream, opening: &Opening) -> Result<Wire, ConnectError> {
+        let stream = self.secure(tcp).await?;
+        Ok(match self.transport {
+            Transport::WebSocket => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening).await?)),
+            Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
+        })
     }
 }
 
@@ -69,11 +88,14 @@ impl Manager for Connector {
     /// Verifies a connection that came back: a ping must be answered. What comes meanwhile belongs to topics that
     /// nobody on this connection wants any more.
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<ConnectError> {
-        let token = metrics.recycle_count.to_le_bytes().to_vec();
+        let number = metrics.recycle_count as u64;
+        let wire = &mut connection.wire;
         let answered = async {
-            connection.socket.send(Message::Ping(token.clone().into())).await.ok()?;
-            while let Some(Ok(message)) = connection.socket.next().await {
-                if matches!(&message, Message::Pong(payload) if payload[..] == token[..]) {
+            poll_fn(|cx| wire.poll_ready(cx)).await.ok()?;
+            wire.start_send(Outgoing::Ping(number)).ok()?;
+            poll_fn(|cx| wire.poll_flush(cx)).await.ok()?;
+            while let Some(Ok(incoming)) = poll_fn(|cx| wire.poll_incoming(cx)).await {
+                if incoming == Incoming::Pong(number) {
                     return Some(());
                 }
             }

@@ -13,20 +13,17 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use tokio::time::{Instant, sleep_until};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
 use self::sending::Ping;
-use super::connect::{Connection, Socket};
+use super::connect::Connection;
 use super::health::LinkHealth;
 use super::orders::{Keeping, Order, Report};
 use super::pace::{SendPace, Sending};
@@ -35,6 +32,7 @@ use super::pool::Shared;
 use super::resume::ResumePoint;
 use super::status::LinkState;
 use super::subscriptions::Subscriptions;
+use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
@@ -62,24 +60,6 @@ const FAR: Duration = Duration::from_hours(24);
 /// When the journal's writer will take what it is given.
 fn takes_at(journal: &Journal, now: Instant) -> Instant {
     now + journal.pace().next_take
-}
-
-/// What a close frame says, for people.
-fn goodbye(frame: Option<&CloseFrame>) -> String {
-    const REASON_CHARACTERS_MAX: usize = 200;
-    match frame {
-        None => "the upstream closed it".to_owned(),
-        Some(frame) => {
-            let printable = frame.reason.chars().map(|character| if character.is_control() { ' ' } else { character });
-            let reason: String = printable.take(REASON_CHARACTERS_MAX).collect();
-            let code = u16::from(frame.code);
-            if reason.is_empty() {
-                format!("the upstream closed it with code {code}")
-            } else {
-                format!("the upstream closed it with code {code}: {reason}")
-            }
-        }
-    }
 }
 
 /// Whether the journal will never take anything again.
@@ -141,9 +121,9 @@ pub(super) struct Link<'a> {
     subscriptions: Subscriptions,
     outbox: Outbox,
     /// Pings, pongs and answers; before requests, which may have to wait for long.
-    outgoing: VecDeque<Message>,
+    outgoing: VecDeque<Outgoing>,
     /// Requests that subscribe or end a subscription.
-    requests: VecDeque<Message>,
+    requests: VecDeque<Outgoing>,
     unflushed: bool,
     pace: SendPace,
     last_sent: Sending,
@@ -177,7 +157,7 @@ enum Io {
     /// Frames were sent, and nothing came.
     Sent,
     /// The connection is gone; what was read before counts.
-    Gone(Option<tungstenite::Error>),
+    Gone(Option<WireError>),
 }
 
 impl<'a> Link<'a> {
@@ -242,7 +222,8 @@ impl<'a> Link<'a> {
         stop: &CancellationToken,
     ) -> LinkEnd {
         let Keeping { mut orders, reports } = keeping;
-        let socket = &mut connection.socket;
+        let wire = &mut connection.wire;
+        self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
@@ -272,7 +253,7 @@ impl<'a> Link<'a> {
                     }
                     None
                 }
-                io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
+                io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
             };
             let now = Instant::now();
@@ -281,6 +262,9 @@ impl<'a> Link<'a> {
                     self.absorb(now);
                     if let Some(reason) = self.closed_by.take() {
                         break LinkEnd::Lost { reason, cause: "closed" };
+                    }
+                    if let Some(reason) = self.reading.take_broken() {
+                        break LinkEnd::Lost { reason, cause: "protocol" };
                     }
                 }
                 Some(Io::Sent) | None => {}
@@ -297,13 +281,13 @@ impl<'a> Link<'a> {
                 break end;
             }
         };
-        self.finish(socket, &end).await;
+        self.finish(wire, &end).await;
         end
     }
 
     /// Sends what may be sent, and reads a burst. Ready when something happened.
-    fn poll_io(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Io> {
-        let sent = match self.poll_send(socket, cx) {
+    fn poll_io(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Io> {
+        let sent = match self.poll_send(wire, cx) {
             Ok(sent) => sent,
             Err(error) => return Poll::Ready(Io::Gone(Some(error))),
         };
@@ -312,7 +296,7 @@ impl<'a> Link<'a> {
             let messages_max = BURST_MESSAGES_MAX.min(self.batcher.burst_messages_max());
             let bytes_max = BURST_BYTES_MAX.min(self.batcher.burst_bytes_max());
             loop {
-                match Pin::new(&mut *socket).poll_next(cx) {
+                match wire.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(message))) => {
                         if messages == 0 {
                             self.received = self.shared.clock.stamp();
@@ -353,18 +337,17 @@ impl<'a> Link<'a> {
     }
 
     #[inline]
-    fn take(&mut self, message: &Message) {
+    fn take(&mut self, message: &Incoming) {
         let frame = match message {
-            Message::Text(text) => Frame::Text(text.as_str()),
-            Message::Binary(bytes) => Frame::Binary(bytes),
-            Message::Pong(payload) => return self.pong(payload),
+            Incoming::Text(text) => Frame::Text(text.as_str()),
+            Incoming::Binary(bytes) => Frame::Binary(bytes),
+            Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
-            Message::Close(frame) => {
-                self.closed_by = Some(goodbye(frame.as_ref()));
+            Incoming::Closed(reason) => {
+                self.closed_by = Some(reason.clone());
                 return;
             }
-            // Answered by the library.
-            Message::Ping(_) | Message::Frame(_) => return,
+            Incoming::Nothing => return,
         };
         self.frames += 1;
         self.frame_bytes += frame.bytes().len() as u64;
@@ -391,6 +374,9 @@ impl<'a> Link<'a> {
         self.joined(live.into_iter());
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
+        if let Some(wait) = self.reading.take_reconnect_after() {
+            self.report(Report::Away { slot: self.number, wait });
         }
         self.let_go_drained(now);
         self.close_if_due(now);

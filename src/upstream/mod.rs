@@ -12,6 +12,7 @@ mod quietness;
 mod resume;
 mod status;
 mod subscriptions;
+mod wire;
 
 pub use connect::ConnectError;
 pub use health::{LinkHealth, Sick};

@@ -14,13 +14,14 @@ use super::connect::Connector;
 use super::keeper::Keeper;
 use super::pace::{ConnectPace, Paces};
 use super::placement::links_wanted;
-use super::resume::Began;
+use super::placement::SlotNumber;
+use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
 use crate::circuits::Circuits;
 use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
-use crate::dialect::{Dialect, Limits};
+use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
 use crate::journal::Journal;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
@@ -63,6 +64,14 @@ pub enum UpstreamError {
         upstream: String,
         /// Why.
         reason: String,
+    },
+    /// Its address. `config check` says more.
+    #[error("upstream `{upstream}`: its dialect is not spoken over `{scheme}:`")]
+    Scheme {
+        /// Its name.
+        upstream: String,
+        /// Of its address.
+        scheme: String,
     },
     /// Its trust.
     #[error("upstream `{upstream}`: {source}")]
@@ -109,6 +118,21 @@ impl Shared {
 
     pub(super) fn ledger(&self) -> &GapLedger {
         &self.wiring.ledger
+    }
+
+    /// What a link with these topics is opened with.
+    pub(super) fn opening(&self, topics: &[TopicId], resume: Option<&ResumePoint>) -> Opening {
+        let roster = self.roster();
+        let names: Vec<&str> = topics.iter().map(|topic| &**roster.topic_name(*topic)).collect();
+        self.dialect.opening(&names, resume.map(|resume| &*resume.point))
+    }
+
+    /// What a link of this place calls itself: the same after every restart, and no other link of this or another daemon.
+    pub(super) fn link_name(&self, slot: SlotNumber) -> String {
+        let journal = self.journal.id().0;
+        let mut digest = crc32c::crc32c(journal.as_bytes());
+        digest = crc32c::crc32c_append(digest, self.name.as_bytes());
+        format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
     }
 
     pub(super) fn window(&self) -> &DedupeWindow {
@@ -189,6 +213,7 @@ impl Upstream {
         let tls = trust(&name, settings)?;
         let connector = Connector {
             endpoint: settings.url.clone(),
+            transport: transport(&name, settings, &*dialect)?,
             headers: dialect.handshake_headers(),
             tls,
             connect_timeout: pool.connect_timeout,
@@ -258,9 +283,16 @@ pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limit
     }
 }
 
-/// What a `wss://` upstream's links trust; none for `ws://`.
+/// What carries the dialect's frames to this address.
+fn transport(name: &str, settings: &UpstreamSettings, dialect: &dyn Dialect) -> Result<Transport, UpstreamError> {
+    let scheme = settings.url.reveal().scheme();
+    Transport::of(dialect.transports(), scheme)
+        .ok_or_else(|| UpstreamError::Scheme { upstream: name.to_owned(), scheme: scheme.to_owned() })
+}
+
+/// What a `wss://` upstream's links trust; none for `ws://` and the like.
 fn trust(name: &str, settings: &UpstreamSettings) -> Result<Option<Arc<ClientConfig>>, UpstreamError> {
-    if settings.url.reveal().scheme() != "wss" {
+    if !Transport::is_secure(settings.url.reveal().scheme()) {
         return Ok(None);
     }
     let config = tls::client_config(settings.ca_file.as_deref());

@@ -13,7 +13,7 @@ use tokio_util::either::Either;
 use super::{ConnectError, Connector};
 
 /// A connected stream, in the clear or not.
-pub(super) type ByteStream = Either<TcpStream, TlsStream<TcpStream>>;
+pub(in crate::upstream) type ByteStream = Either<TcpStream, TlsStream<TcpStream>>;
 
 impl Connector {
     /// Connects to the upstream's host, without TLS.

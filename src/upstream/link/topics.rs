@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Link;
 use super::{Draining, resumed};
 use crate::clock::UnixNanos;
-use crate::dialect::TopicId;
+use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::SubscriptionNews;
@@ -98,7 +98,8 @@ impl Link<'_> {
     /// a connection, and where what comes twice will be told.
     pub(super) fn go_on_from(&mut self, topics: &[TopicId]) {
         let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
-        if point.query(self.shared).is_none() && point.is_remembered(self.shared) {
+        let by_opening = self.shared.dialect.resumption().is_some_and(Resumption::is_by_opening);
+        if !by_opening && point.is_remembered(self.shared) {
             self.session.resume_from(&point.point);
             self.resumed.extend(resumed(topics, Some(point)));
         }
