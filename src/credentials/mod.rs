@@ -39,6 +39,16 @@ use crate::tls::ClientIdentity;
 /// Shorter texts are left where [`Pass::scrub`] finds them: they are in every other word.
 const SCRUBBED_BYTES_MIN: usize = 4;
 
+/// What holds for a time is renewed so long before its end: this part of it, and no more than that. Source: a guess; tokens and
+/// logins of providers hold for 15 minutes to a day.
+const RENEWED_PART: f64 = 0.2;
+const RENEWED_BEFORE_MAX: Duration = Duration::from_mins(5);
+
+/// How long after its beginning something is renewed that holds for so long.
+pub fn renewed_after(lifetime: Duration) -> Duration {
+    lifetime - lifetime.mul_f64(RENEWED_PART).min(RENEWED_BEFORE_MAX)
+}
+
 /// What settings say, checked.
 #[derive(Debug)]
 struct Shape {

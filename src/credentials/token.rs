@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::answer;
 use super::request::{RequestForm, RequestSettings};
 use super::values::{Fault, TOKEN, Values};
-use super::{Credentials, CredentialsError, Pass};
+use super::{Credentials, CredentialsError, Pass, renewed_after};
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, CircuitKind, Refusal};
 use crate::circuits::Circuits;
@@ -25,11 +25,6 @@ use crate::http_client::HttpAnswer;
 
 /// An answer with a token is no longer.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-
-/// Another token is asked for so long before the end of one, where nothing is set: this part of its life, and no more than that.
-/// Source: a guess; providers' tokens hold for 15 minutes to a day.
-const REFRESH_PART: f64 = 0.2;
-const REFRESH_BEFORE_MAX: Duration = Duration::from_mins(5);
 
 /// No token is believed to hold longer; sums of times stay far from their types' limits.
 const LIFETIME_MAX: Duration = Duration::from_hours(365 * 24);
@@ -277,16 +272,16 @@ impl TokenKeeper {
 
     fn token_of(&self, text: String, life: Option<Duration>, generation: u64) -> Token {
         let now = Instant::now();
-        let before = |life: Duration| {
-            let usual = life.mul_f64(REFRESH_PART).min(REFRESH_BEFORE_MAX);
-            // One that is set and as long as the life that the provider grants now would have us ask without end.
-            self.settings.refresh_before.filter(|before| *before < life).unwrap_or(usual)
+        let after = |life: Duration| {
+            // One that is as long as the life that the provider grants now would have us ask without end.
+            let set = self.settings.refresh_before.filter(|before| *before < life);
+            set.map_or_else(|| renewed_after(life), |before| life - before)
         };
         Token {
             text,
             generation,
             ends: life.map(|life| now + life),
-            refresh: life.map(|life| now + (life - before(life))),
+            refresh: life.map(|life| now + after(life)),
             refused: AtomicBool::new(false),
         }
     }

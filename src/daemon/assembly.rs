@@ -93,7 +93,9 @@ impl AssemblyError {
             Self::Dialect { upstream, .. } | Self::Header { upstream, .. } | Self::Overlap { upstream, .. } => {
                 KeyPath::from(["upstreams", upstream, "dialect"])
             }
-            Self::Scheme { upstream, .. } | Self::Port { upstream, .. } => KeyPath::from(["upstreams", upstream, "url"]),
+            Self::Scheme { upstream, .. } | Self::Port { upstream, .. } => {
+                KeyPath::from(["upstreams", upstream, "url"])
+            }
             Self::Roster(RosterError::Rule { monitor, rule, source }) => {
                 KeyPath::from(["monitors", monitor, "event"]).index(rule - 1).key(source.key)
             }

@@ -27,6 +27,7 @@ mod topic_book;
 mod topic_form;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -155,6 +156,11 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
+    fn credentials_named(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 
     /// Event rules for monitors that declare none.
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {

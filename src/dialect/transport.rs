@@ -89,10 +89,7 @@ mod tests {
             query: vec![("since".into(), "new & fine".into()), ("w".into(), "1".into()), ("w".into(), "2".into())],
             headers: Vec::new(),
         };
-        assert_eq!(
-            opening.address(&base).as_str(),
-            "https://h/v2/stream/recentchange?a=1&since=new+%26+fine&w=1&w=2"
-        );
+        assert_eq!(opening.address(&base).as_str(), "https://h/v2/stream/recentchange?a=1&since=new+%26+fine&w=1&w=2");
         assert_eq!(Opening::default().address(&base), base);
     }
 }

@@ -78,16 +78,14 @@ impl fmt::Debug for ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// Reads both files, in PEM.
+    /// Reads both files, in PEM. Whether their time has come, or is over, only a connection needs to know.
     ///
     /// # Errors
     /// When they cannot be used.
     pub fn read(certificate: PathBuf, key: PathBuf) -> Result<Self, IdentityError> {
         let read = (text_of("a certificate", &certificate)?, text_of("a private key", &key)?);
         let current = Mutex::new(Current::of(read, &certificate, &key)?);
-        let identity = Self { certificate, key, current };
-        identity.check_time()?;
-        Ok(identity)
+        Ok(Self { certificate, key, current })
     }
 
     /// Looks at the files again, so that a renewed certificate is used from the next connection on. Small files: it may block for as

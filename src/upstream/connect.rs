@@ -2,6 +2,7 @@
 //! `deadpool` pool.
 
 mod error;
+mod login;
 mod stream;
 mod websocket;
 
@@ -15,9 +16,11 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
 
 pub use self::error::ConnectError;
+pub(super) use self::login::Proof;
 pub(super) use self::stream::ByteStream;
-use super::wire::{Incoming, NulEndedWire, Outgoing, Wire, WebSocketWire};
+use super::wire::{Incoming, NulEndedWire, Outgoing, WebSocketWire, Wire};
 use crate::config::Endpoint;
+use crate::credentials::{Credentials, Dressed, Pass};
 use crate::dialect::{Opening, Transport};
 
 tokio::task_local! {
@@ -32,6 +35,8 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     /// When its handshake was done.
     pub(super) opened: Instant,
+    /// Taken by the link that works with it.
+    pub(super) proof: Option<Proof>,
 }
 
 /// How to reach an upstream.
@@ -40,6 +45,7 @@ pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
     pub(super) transport: Transport,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) credentials: Arc<Credentials>,
     /// None for `ws://` and the like.
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) connect_timeout: Duration,
@@ -58,20 +64,33 @@ impl Connector {
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
-        let tcp = self.reach().await?;
-        let shaken = timeout(self.handshake_timeout, self.shake(tcp, &opening)).await;
+        let pass = Arc::new(self.credentials.pass().await?);
+        let connected = self.connect_with(&pass, &opening).await;
+        if connected.as_ref().is_err_and(ConnectError::refuses_us) {
+            self.credentials.refused(&pass);
+        }
+        connected
+    }
+
+    async fn connect_with(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {
+        let dressed = pass.dress("GET", &opening.address(self.endpoint.reveal()), "")?;
+        let url = dressed.url.clone();
+        let tcp = self.reach(pass.proxy()).await?;
+        let shaken = timeout(self.handshake_timeout, self.shake(tcp, opening, dressed)).await;
         let late = |_| ConnectError::Timeout {
             address: self.address(),
             what: "the TLS or WebSocket handshake",
             limit: self.handshake_timeout,
         };
-        Ok(Connection { wire: shaken.map_err(late)??, opened: Instant::now() })
+        let mut wire = shaken.map_err(late)??;
+        let proof = self.log_in(&mut wire, Arc::clone(pass), url).await?;
+        Ok(Connection { wire, opened: Instant::now(), proof: Some(proof) })
     }
 
-    async fn shake(&self, tcp: TcpStream, opening: &Opening) -> Result<Wire, ConnectError> {
+    async fn shake(&self, tcp: TcpStream, opening: &Opening, dressed: Dressed) -> Result<Wire, ConnectError> {
         let stream = self.secure(tcp).await?;
         Ok(match self.transport {
-            Transport::WebSocket => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening).await?)),
+            Transport::WebSocket => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening, dressed).await?)),
             Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
         })
     }

@@ -7,6 +7,8 @@ use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
 use crate::clock::UnixNanos;
+use crate::credentials::CredentialsError;
+use crate::proxy::ProxyError;
 use crate::retry_after::wait_of;
 
 /// Why no connection came about.
@@ -50,6 +52,27 @@ pub enum ConnectError {
         /// How long it asked us to stay away.
         retry_after: Option<Duration>,
     },
+    /// We cannot prove who we are.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The upstream did not take our login.
+    #[error("{address} refused the login: {reason}; check the credentials")]
+    LoginRefused {
+        /// Host and port.
+        address: String,
+        /// What it said, without what it repeated of our secrets.
+        reason: String,
+    },
+    /// The proxy does not let us through.
+    #[error("proxy {proxy} on the way to {address}: {source}")]
+    Proxy {
+        /// Scheme, host and port.
+        proxy: String,
+        /// Host and port of the upstream.
+        address: String,
+        /// Why.
+        source: ProxyError,
+    },
     /// What answered speaks something else.
     #[error("{address} does not speak WebSocket: {source}")]
     Handshake {
@@ -69,12 +92,20 @@ impl ConnectError {
             Self::Tls { .. } => "tls",
             Self::Refused { .. } => "refused",
             Self::Handshake { .. } => "handshake",
+            Self::Credentials(_) => "credentials",
+            Self::LoginRefused { .. } => "login",
+            Self::Proxy { .. } => "proxy",
         }
     }
 
     /// Whether our credentials or rights were refused, which trying again soon does not mend.
     pub fn refuses_us(&self) -> bool {
-        matches!(self, Self::Refused { status: 401 | 403, .. })
+        match self {
+            Self::Refused { status, .. } => matches!(status, 401 | 403),
+            Self::LoginRefused { .. } | Self::Proxy { source: ProxyError::Credentials(_), .. } => true,
+            Self::Credentials(error) => error.refuses_us(),
+            _ => false,
+        }
     }
 
     /// How long the upstream wants to be left alone by all our links: as it said, or `usual` where it only said that we come too
