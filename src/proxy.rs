@@ -120,7 +120,7 @@ impl Proxy {
             }
             match stream.read_u8().await {
                 Ok(byte) => head.push(byte),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(foreign()),
+                Err(error) if is_end(&error) => return Err(foreign()),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -208,9 +208,14 @@ impl Proxy {
 async fn read(stream: &mut TcpStream, into: &mut [u8], foreign: impl Fn() -> ProxyError) -> Result<(), ProxyError> {
     match stream.read_exact(into).await {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(foreign()),
+        Err(error) if is_end(&error) => Err(foreign()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the other side went away: what it was said, it did not understand.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
 /// RFC 1928, section 6.

@@ -413,3 +413,63 @@ pub(super) fn template_of(text: &str) -> Result<Template, String> {
     let hole = start.next() == Some('{') && start.next().is_some_and(|next| next.is_ascii_lowercase());
     if hole { Template::plain(text) } else { Template::request(text) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AuthSettings, SecretSource};
+
+    fn signed(auth: &str, secret: &str, target: Target, nonce: u64) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, secret).unwrap();
+        let mut settings: AuthSettings = toml::from_str(auth).unwrap();
+        settings.secrets.insert("secret".to_owned(), SecretSource::File(path));
+        let values = Values::compile(&settings).unwrap();
+        let secrets = Secrets::read(&settings.secrets).unwrap();
+        let keys = values.keys(&secrets).unwrap();
+        let scene =
+            Scene { values: &values, secrets: &secrets, keys: &keys, token: None, target, now: UnixNanos(0), nonce };
+        scene.render(&Template::plain("{sign}").unwrap())
+    }
+
+    #[test]
+    fn signatures_are_those_that_providers_publish_as_examples() {
+        // Binance, "SIGNED endpoint security", and Kraken, "REST authentication".
+        let query = "symbol=LTCBTC&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=0.1&recvWindow=5000&timestamp=1499827319559";
+        let binance = signed(
+            "signatures.sign = { key = 'secret', message = '{query}' }",
+            "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j",
+            Target { query: query.to_owned(), ..Target::default() },
+            0,
+        );
+        assert_eq!(binance, "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71");
+        let body = "nonce=1616492376594&ordertype=limit&pair=XBTUSD&price=37500&type=buy&volume=1.25";
+        let kraken = signed(
+            "signatures.sign = { algorithm = 'sha512', key = 'secret', key_encoding = 'base64', encoding = 'base64', \
+             message = ['{path}', { sha256 = '{nonce}{body}' }] }",
+            "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg==",
+            Target { path: "/0/private/AddOrder".to_owned(), body: body.to_owned(), ..Target::default() },
+            1_616_492_376_594,
+        );
+        assert_eq!(kraken, "4/dpxb3iT4tp/ZCVEwSnEsLxx0bqyhLpdfOpc6fn7OR8+UClSV5n9E6aSS8MPtnRfp32bAb0nmbRn6H8ndwLUQ==");
+    }
+
+    #[test]
+    fn a_nonce_is_larger_than_all_before_even_if_the_clock_goes_back() {
+        let values = Values::compile(&AuthSettings::default()).unwrap();
+        let at = |micros: i64| values.nonce(UnixNanos(micros * 1000));
+        assert_eq!([at(5), at(5), at(3), at(100), at(7)], [5, 6, 7, 100, 101]);
+    }
+
+    #[test]
+    fn what_is_written_in_another_way_is_read_back() {
+        for encoding in [TextEncoding::Text, TextEncoding::Hex, TextEncoding::Base64, TextEncoding::Base64Url] {
+            let text = encode(b"a >>> ???", encoding);
+            assert_eq!(decode(&text, encoding).unwrap(), b"a >>> ???", "{text}");
+        }
+        assert_eq!(decode("abc", TextEncoding::Hex), None);
+        assert_eq!(decode("zz", TextEncoding::Hex), None);
+        assert_eq!(decode("a b", TextEncoding::Base64), None);
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio_rustls::rustls::{self, AlertDescription};
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
@@ -33,8 +34,10 @@ pub enum ConnectError {
         limit: Duration,
     },
     /// No trust, or no common protocol.
-    #[error("TLS with {address} failed: {source}")]
+    #[error("TLS with {address} failed: {source}{hint}")]
     Tls {
+        /// What to do.
+        hint: &'static str,
         /// Host and port.
         address: String,
         /// Why.
@@ -119,6 +122,32 @@ impl ConnectError {
     }
 }
 
+/// Whether a broken connection was broken by TLS.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// What to do where the server says no to our certificate, or that we have none.
+pub(super) fn certificate_hint(error: &io::Error) -> &'static str {
+    let alert = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => *alert,
+        _ => return "",
+    };
+    match alert {
+        AlertDescription::CertificateRequired => "; it wants a client certificate: set `client_cert` and `client_key`",
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        // Its signature is not of the authority that it names.
+        | AlertDescription::DecryptError
+        | AlertDescription::AccessDenied => "; it does not take our client certificate: look at `client_cert`",
+        _ => "",
+    }
+}
+
 /// Why a WebSocket handshake failed.
 pub(super) fn refusal(address: &str, error: tungstenite::Error) -> ConnectError {
     let address = address.to_owned();
@@ -135,6 +164,10 @@ pub(super) fn refusal(address: &str, error: tungstenite::Error) -> ConnectError 
                 _ => "",
             };
             ConnectError::Refused { address, status, hint, retry_after }
+        }
+        tungstenite::Error::Io(source) if is_tls(&source) => {
+            // In TLS 1.3 a server says no to a client's certificate only when that believes the handshake to be done.
+            ConnectError::Tls { hint: certificate_hint(&source), address, source }
         }
         tungstenite::Error::Io(source) => ConnectError::Tcp { address, source },
         source => ConnectError::Handshake { address, source: Box::new(source) },

@@ -119,7 +119,7 @@ impl Link<'_> {
                 OnRefresh::Replace => {
                     let left =
                         proved.pass.token_ends().map_or(Duration::ZERO, |ends| ends.saturating_duration_since(now));
-                    proved.replace_at = Some(now + left.mul_f64(fastrand::f64() / 2.0));
+                    proved.replace_at.get_or_insert(now + left.mul_f64(fastrand::f64() / 2.0));
                 }
             }
         }

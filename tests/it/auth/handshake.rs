@@ -81,7 +81,8 @@ fn a_handshake_is_signed_over_moment_method_and_path_in_any_hash_and_writing() {
 
 #[test]
 fn a_signed_query_is_signed_as_it_is_sent_and_anew_for_each_connection() {
-    let place = Workplace::new().with_variable("SECRET", "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP").with_variable("KEY", "a key/+");
+    let place =
+        Workplace::new().with_variable("SECRET", "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP").with_variable("KEY", "a key/+");
     let known = |shake: &Shake| {
         let (signed, signature) = shake.query.rsplit_once("&signature=").unwrap_or_default();
         let expected = hex(&hmac(&SHA256, b"NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP", signed.as_bytes()));

@@ -23,7 +23,10 @@ const OKX: &str = "
     login.reason = ['/code', '/msg']";
 
 fn place() -> Workplace {
-    Workplace::new().with_variable("KEY", "the-key").with_variable("SECRET", "the-secret").with_variable("PASSPHRASE", "pass\"phrase")
+    Workplace::new()
+        .with_variable("KEY", "the-key")
+        .with_variable("SECRET", "the-secret")
+        .with_variable("PASSPHRASE", "pass\"phrase")
 }
 
 fn okx_fits(request: &Value) -> bool {
@@ -72,7 +75,8 @@ fn a_login_that_is_signed_over_its_own_end_is_taken() {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
             let ahead = u128::from(expires) - now;
             let signed = hex(&hmac(&SHA256, b"the-secret", format!("GET/realtime{expires}").as_bytes()));
-            let fits = request["args"][0] == "the-key" && request["args"][2] == signed && (15_000..=30_000).contains(&ahead);
+            let fits =
+                request["args"][0] == "the-key" && request["args"][2] == signed && (15_000..=30_000).contains(&ahead);
             Answer::Text(json!({ "success": fits, "op": "auth" }).to_string())
         },
     );
@@ -104,9 +108,9 @@ fn a_refused_login_is_told_with_its_reason_and_not_tried_again_for_long() {
             |_| None,
             move |connection, request| match (connection, refusal) {
                 (4.., _) => okx(request),
-                (_, "answered") => Answer::Text(
-                    r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#.to_owned(),
-                ),
+                (_, "answered") => {
+                    Answer::Text(r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#.to_owned())
+                }
                 _ => Answer::Close("bad key the-secret"),
             },
         );
@@ -127,7 +131,10 @@ fn a_refused_login_is_told_with_its_reason_and_not_tried_again_for_long() {
         assert_eq!(waits.len(), 3, "three refusals, and then it was let in");
         // At least half of `refused_wait`, though other failures would wait for some milliseconds at first.
         assert!(waits.iter().all(|wait| *wait > Duration::from_millis(280)), "{waits:?}");
-        assert_eq!(daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed"), ("cause", "login")]), 3);
+        assert_eq!(
+            daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed"), ("cause", "login")]),
+            3
+        );
         let log = daemon.stop();
         assert!(!log.contains("the-secret"), "{log}");
         assert!(upstream.said().iter().all(|said| said.connection == 4 || said.text.contains("login")), "only logins");
@@ -137,10 +144,8 @@ fn a_refused_login_is_told_with_its_reason_and_not_tried_again_for_long() {
 #[test]
 fn a_login_that_is_not_answered_is_given_up() {
     let place = place();
-    let upstream = Guarded::start(
-        |_| None,
-        |connection, request| if connection == 1 { Answer::Nothing } else { okx(request) },
-    );
+    let upstream =
+        Guarded::start(|_| None, |connection, request| if connection == 1 { Answer::Nothing } else { okx(request) });
     let auth = format!("{OKX}\nlogin.timeout = '300ms'");
     let daemon = Daemon::start(&place, &settings(&upstream.url(), &auth));
     live(&daemon);
@@ -238,11 +243,13 @@ fn subscriptions_may_be_signed_too() {
         secrets = { key = { env = 'KEY' }, secret = { env = 'SECRET' }, passphrase = { env = 'PASSPHRASE' } }
         signatures.sign = { key = 'secret', message = '{timestamp_s}GET/users/self/verify', encoding = 'base64' }";
     let settings = |auth: &str| {
-        Settings::new()
-            .with(dialect)
-            .upstream("feed", "signed", &upstream.url())
-            .with(auth)
-            .monitor("m", "d", "feed", &["x@trade"], "")
+        Settings::new().with(dialect).upstream("feed", "signed", &upstream.url()).with(auth).monitor(
+            "m",
+            "d",
+            "feed",
+            &["x@trade"],
+            "",
+        )
     };
     let daemon = Daemon::start(&place, &settings(auth));
     live(&daemon);

@@ -205,7 +205,8 @@ impl Connection<'_> {
                     }
                 }
                 Ok(_) => {}
-                Err(Error::Io(error)) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(Error::Io(error))
+                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
                 Err(_) => return,
             }
             if self.seen.lock().unwrap().closed >= number {
@@ -263,7 +264,8 @@ impl HttpServer {
                     noted.len()
                 };
                 let (status, body) = answer(number, &request);
-                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                 // The client may be gone.
                 stream.write_all((head + &body).as_bytes()).ok();
             }
