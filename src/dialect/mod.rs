@@ -25,11 +25,12 @@ mod requests;
 mod resume;
 mod scanned;
 pub mod sse;
-mod template;
+pub(crate) mod template;
 mod topic_book;
 mod topic_form;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +159,11 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
+    fn credentials_named(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 
     /// Event rules for monitors that declare none.
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {

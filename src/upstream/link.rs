@@ -7,6 +7,7 @@
 //! [`Report`]s.
 
 mod ending;
+mod proof;
 mod sending;
 mod timing;
 mod topics;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
+use self::proof::Proved;
 use self::sending::Ping;
 use super::connect::Connection;
 use super::health::LinkHealth;
@@ -154,6 +156,10 @@ pub(super) struct Link<'a> {
     last_data: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
+    /// What it proved itself with; none before it works.
+    proved: Option<Proved>,
+    /// Whether a login over this link is to be answered.
+    awaits_login: bool,
 }
 
 enum Io {
@@ -207,6 +213,8 @@ impl<'a> Link<'a> {
             last_seen: None,
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
+            proved: None,
+            awaits_login: false,
             shared,
             roster,
             number: slot,
@@ -229,10 +237,12 @@ impl<'a> Link<'a> {
         stop: &CancellationToken,
     ) -> LinkEnd {
         let Keeping { mut orders, reports } = keeping;
+        let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
         self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
+        self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.queue_outgoing();
@@ -345,13 +355,16 @@ impl<'a> Link<'a> {
 
     #[inline]
     fn take(&mut self, message: &Incoming) {
+        if self.awaits_login && self.answers_login(message) {
+            return;
+        }
         let frame = match message {
             Incoming::Text(text) => Frame::Text(text.as_str()),
             Incoming::Binary(bytes) => Frame::Binary(bytes),
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(reason.clone());
+                self.closed_by = Some(self.scrubbed(reason.clone()));
                 return;
             }
             Incoming::Nothing => return,
