@@ -15,7 +15,17 @@ use super::scanned::{PointerList, Scanned};
 use super::template::{Fill, Template};
 use super::topic_form::{TopicForm, TopicFormSettings};
 use super::{Limits, MaxAge, OutFrame, Outbox};
-use crate::config::{Condition, Rate, units};
+use crate::config::{Condition, EventRuleSettings, Rate, units};
+
+/// What the settings of every nature have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommonSettings<'a> {
+    pub(crate) limits: &'a LimitSettings,
+    pub(crate) headers: &'a BTreeMap<String, String>,
+    pub(crate) ping: Option<&'a PingSettings>,
+    pub(crate) topics: &'a [TopicFormSettings],
+    pub(crate) event: &'a [EventRuleSettings],
+}
 
 /// `[limits]`: what the upstream allows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -7,6 +7,7 @@
 
 mod asking;
 mod condition;
+mod declaration;
 mod declared;
 mod error;
 pub mod json;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Declaration;
 use super::settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings};
 use crate::dialect::condition::When;
+use crate::dialect::declaration::Declaration;
 use crate::dialect::declared::{Control, Reason, compile_patterns, compile_when};
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
@@ -21,7 +21,7 @@ use crate::scanner::{Fields, PointerSet, Utf8, elements};
 /// answers and heartbeats is looked for in a second scan of the few frames that no route takes, so that it costs data
 /// nothing.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     data: PointerSet,
     routes: Vec<Route>,
     /// Where a message's resume token is.
@@ -74,6 +74,9 @@ enum About {
 
 impl Rules {
     pub(super) fn compile(settings: &JsonDialectSettings, mut plan: PointerList) -> Result<Self, Fault> {
+        if settings.routes.is_empty() {
+            return Err(Fault::new("routes", "is missing; it says which topic a message belongs to"));
+        }
         let pointers = &mut plan;
         let mut routes = Vec::new();
         for (index, route) in settings.routes.iter().enumerate() {
@@ -165,7 +168,7 @@ fn compile_id(pointer: Option<&str>, key: &str, pointers: &mut PointerList) -> R
 
 /// State of one link.
 pub(super) struct JsonSession {
-    declaration: Arc<Declaration>,
+    declaration: Arc<Declaration<JsonDialectSettings>>,
     rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
@@ -178,7 +181,11 @@ pub(super) struct JsonSession {
 }
 
 impl JsonSession {
-    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
+    pub(super) fn new(
+        declaration: &Arc<Declaration<JsonDialectSettings>>,
+        topics: &Arc<[Topic]>,
+        plan: &ReadingPlan,
+    ) -> Self {
         Self {
             rules: declaration.rules(plan),
             book: TopicBook::new(declaration.table(topics)),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Declaration;
 use super::early::EarlyMessages;
 use super::settings::JsonRpcDialectSettings;
 use super::subscriptions::{Left, Subscriptions};
+use crate::dialect::declaration::Declaration;
 use crate::dialect::declared::{Control, Reason};
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
@@ -19,7 +19,7 @@ use crate::scanner::{Fields, PointerSet, Span, Utf8, elements};
 /// Slots of everything that is looked at in a message. Notifications are found with one scan; what is only in answers is
 /// looked for in a second scan of the few messages that are none.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     notifications: PointerSet,
     notification: Naming,
     answers: PointerSet,
@@ -76,7 +76,7 @@ impl Rules {
 
 /// State of one link.
 pub(super) struct JsonRpcSession {
-    declaration: Arc<Declaration>,
+    declaration: Arc<Declaration<JsonRpcDialectSettings>>,
     rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
@@ -88,7 +88,11 @@ pub(super) struct JsonRpcSession {
 }
 
 impl JsonRpcSession {
-    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
+    pub(super) fn new(
+        declaration: &Arc<Declaration<JsonRpcDialectSettings>>,
+        topics: &Arc<[Topic]>,
+        plan: &ReadingPlan,
+    ) -> Self {
         let early = &declaration.settings.early;
         Self {
             rules: declaration.rules(plan),
