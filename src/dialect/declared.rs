@@ -12,7 +12,7 @@ use super::error::Fault;
 use super::pattern::TopicPattern;
 use super::requests::Requests;
 use super::scanned::{PointerList, Scanned};
-use super::template::{Fill, Template};
+use super::template::{Fill, IdOnly, Template};
 use super::topic_form::{TopicForm, TopicFormSettings};
 use super::{Limits, MaxAge, OutFrame, Outbox};
 use crate::config::{Condition, EventRuleSettings, Rate, units};
@@ -151,18 +151,6 @@ impl Ping {
         if let Some(text) = self.template.render(&IdOnly(&id)) {
             out.push(OutFrame::Text(text));
         }
-    }
-}
-
-struct IdOnly<'a>(&'a str);
-
-impl Fill for IdOnly<'_> {
-    fn json(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
-        self.text(name)
-    }
-
-    fn text(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
-        (name == "id").then_some(std::borrow::Cow::Borrowed(self.0))
     }
 }
 

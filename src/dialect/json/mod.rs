@@ -3,6 +3,9 @@
 //! What is declared, and how a frame is read with it, is in [`settings`]; the presets of exchanges are nothing but such
 //! declarations.
 
+#[cfg(test)]
+mod feature_tests;
+mod rules;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -10,9 +13,12 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings, RouteSettings};
+pub use settings::{
+    AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings, RouteSettings, WrappedSettings,
+};
 
-use self::session::{JsonSession, Rules};
+use self::rules::Rules;
+use self::session::JsonSession;
 use super::declaration::{Declaration, DeclaredDialect, Nature};
 use super::declared::CommonSettings;
 use super::error::Fault;

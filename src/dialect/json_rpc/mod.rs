@@ -3,16 +3,14 @@
 //! A request's id leads to its topic; the answer gives a subscription's id; notifications carry that id, or name their
 //! channel themselves. [`settings`] says what is declared.
 
-mod early;
 mod session;
 mod settings;
-mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use settings::{EarlySettings, JsonRpcDialectSettings, NotificationSettings};
+pub use settings::{JsonRpcDialectSettings, NotificationSettings};
 
 use self::session::{JsonRpcSession, Rules};
 use super::declaration::{Declaration, DeclaredDialect, Nature};

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::early::EarlyMessages;
 use super::settings::JsonRpcDialectSettings;
-use super::subscriptions::{Left, Subscriptions};
 use crate::dialect::declaration::Declaration;
 use crate::dialect::declared::{Control, Reason};
+use crate::dialect::early::EarlyMessages;
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
 use crate::dialect::scanned::{PointerList, Scanned, undecoded};
+use crate::dialect::subscriptions::{Left, Subscriptions};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::Purpose;
 use crate::dialect::{Frame, Intake, Message, Outbox, ReadingPlan, Session, Topic, TopicId, asking};
@@ -93,13 +93,12 @@ impl JsonRpcSession {
         topics: &Arc<[Topic]>,
         plan: &ReadingPlan,
     ) -> Self {
-        let early = &declaration.settings.early;
         Self {
             rules: declaration.rules(plan),
             book: TopicBook::new(declaration.table(topics)),
             requests: Requests::default(),
             subscriptions: Subscriptions::default(),
-            early: EarlyMessages::new(early.messages, early.bytes.as_usize()),
+            early: EarlyMessages::new(&declaration.settings.early),
             declaration: Arc::clone(declaration),
             fields: Fields::default(),
             answer_fields: Fields::default(),
