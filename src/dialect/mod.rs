@@ -7,7 +7,10 @@
 
 mod asking;
 mod condition;
+mod declaration;
 mod declared;
+mod decoding;
+mod early;
 mod envelope;
 mod error;
 pub mod json;
@@ -25,6 +28,7 @@ mod requests;
 mod resume;
 mod scanned;
 pub mod sse;
+mod subscriptions;
 pub(crate) mod template;
 mod topic_book;
 mod topic_form;
@@ -36,6 +40,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
+pub use self::decoding::DecodeStep;
+pub use self::early::EarlySettings;
 pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};

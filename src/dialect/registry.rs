@@ -22,21 +22,47 @@ pub struct Preset {
 /// Natures of dialects, for people.
 const KINDS: &str = "\"json\", \"json_rpc\", \"poll\", \"sse\"";
 
-const PRESETS: [Preset; 9] = [
-    Preset { name: "binance", toml: include_str!("presets/binance.toml") },
-    Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
-    Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
-    Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
-    Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
-    Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
-    Preset { name: "okx", toml: include_str!("presets/okx.toml") },
-    Preset { name: "solana", toml: include_str!("presets/solana.toml") },
-    Preset { name: "wikimedia", toml: include_str!("presets/wikimedia.toml") },
+macro_rules! preset {
+    ($name:literal) => {
+        Preset { name: $name, toml: include_str!(concat!("presets/", $name, ".toml")) }
+    };
+}
+
+const PRESETS: &[Preset] = &[
+    preset!("binance"),
+    preset!("bitfinex"),
+    preset!("bitget"),
+    preset!("bithumb"),
+    preset!("bitmex"),
+    preset!("bitstamp"),
+    preset!("bitz"),
+    preset!("bybit"),
+    preset!("coinbase"),
+    preset!("coinbase-advanced"),
+    preset!("deribit"),
+    preset!("dydx"),
+    preset!("ethereum"),
+    preset!("ftx"),
+    preset!("gate"),
+    preset!("gemini"),
+    preset!("huobi"),
+    preset!("kraken"),
+    preset!("kraken-futures"),
+    preset!("kraken-v1"),
+    preset!("kucoin"),
+    preset!("mexc"),
+    preset!("okx"),
+    preset!("okx-v3"),
+    preset!("solana"),
+    preset!("upbit"),
+    preset!("wikimedia"),
+    preset!("zb"),
+    preset!("zbg"),
 ];
 
 /// All presets, by name.
 pub fn presets() -> &'static [Preset] {
-    &PRESETS
+    PRESETS
 }
 
 /// The longest chain of `extends`; more is a circle or a mistake.
