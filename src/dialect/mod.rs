@@ -104,6 +104,8 @@ pub struct Message<'a> {
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
+    /// Data of a topic that is kept as it came, `raw`, while pointers look into `view`, a JSON text that was made of it.
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>);
     /// Something understood that is no event: an acknowledgement, a heartbeat. `topic` where it belongs to one.
     fn control(&mut self, topic: Option<TopicId>);
     /// A subscription is in force. Counts nothing: the frame that said so is reported by [`Intake::control`].
@@ -134,6 +136,13 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// Headers that the handshake must carry, such as a subprotocol.
     fn handshake_headers(&self) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    /// Parameters by which the address of a connection names these topics, for upstreams that are told so what is wanted; they
+    /// take the place of those of the same names. Such topics are in force once the connection is open, and the session's
+    /// first [`Session::subscribe`] is about them. None: topics are asked for within the connection.
+    fn address(&self, _topics: &[&str]) -> Option<Vec<(String, String)>> {
+        None
     }
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
@@ -175,6 +184,14 @@ pub trait Session: Send {
     /// The newest resume tokens of the frames read since the last call.
     fn take_tokens(&mut self) -> Vec<SessionToken> {
         Vec::new()
+    }
+    /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
+    /// False: the message is read as it is. The error says why there is no such text.
+    ///
+    /// # Errors
+    /// When the message is damaged.
+    fn view(&self, _message: &[u8], _view: &mut Vec<u8>) -> Result<bool, String> {
+        Ok(false)
     }
     /// Reads one frame and says what it was; answers it where the upstream expects that.
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);

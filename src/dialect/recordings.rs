@@ -51,6 +51,8 @@ pub(crate) struct Tally {
     pub(crate) unreadable: Vec<(String, String)>,
     /// How often it was announced that the link will be closed.
     pub(crate) closing: u64,
+    /// Messages that were read in another text, as they came.
+    pub(crate) raw: Vec<Vec<u8>>,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }
@@ -60,6 +62,11 @@ impl Intake for Tally {
         *self.messages.entry(topic).or_default() += 1;
         self.texts.push((topic, String::from_utf8(message.bytes.to_vec()).unwrap()));
         self.last_fields.clone_from(message.fields.expect("these dialects scan for themselves"));
+    }
+
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        self.message(topic, view);
+        self.raw.push(raw.to_vec());
     }
 
     fn control(&mut self, _topic: Option<TopicId>) {

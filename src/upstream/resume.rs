@@ -16,9 +16,9 @@ use crate::monitor::event_id::DedupeKey;
 use crate::monitor::roster::Roster;
 
 tokio::task_local! {
-    /// A parameter that the address gets for the connection that this task asks the pool for: a pool's objects are made
+    /// Parameters that the address gets for the connection that this task asks the pool for: a pool's objects are made
     /// without being told for whom.
-    pub(super) static QUERY: Option<(String, String)>;
+    pub(super) static QUERY: Vec<(String, String)>;
 }
 
 /// When this run began.

@@ -49,12 +49,15 @@ impl Connector {
     }
 }
 
-/// The address, with the parameter that this connection gets; one of the same name that is there gives way.
+/// The address, with the parameters that this connection gets; those of the same names that are there give way.
 fn address_of(endpoint: &Endpoint) -> url::Url {
     let mut url = endpoint.reveal().clone();
-    if let Ok(Some((name, value))) = QUERY.try_with(Clone::clone) {
-        let others: Vec<(String, String)> = url.query_pairs().filter(|(key, _)| *key != name).map(into_owned).collect();
-        url.query_pairs_mut().clear().extend_pairs(others).append_pair(&name, &value);
+    let given = QUERY.try_with(Clone::clone).unwrap_or_default();
+    if !given.is_empty() {
+        let is_given = |key: &str| given.iter().any(|(name, _)| name == key);
+        let others: Vec<(String, String)> =
+            url.query_pairs().filter(|(key, _)| !is_given(key)).map(into_owned).collect();
+        url.query_pairs_mut().clear().extend_pairs(others).extend_pairs(&given);
     }
     url
 }

@@ -55,7 +55,8 @@ impl Connecting {
         if let Some(resume) = &resume {
             resume.remember_ids(&shared).await;
         }
-        let query = resume.as_ref().and_then(|resume| resume.query(&shared));
+        let mut query = address(&shared, &topics);
+        query.extend(resume.as_ref().and_then(|resume| resume.query(&shared)));
         let connection = tokio::select! {
             biased;
             () = stop.cancelled() => return SlotEnd::Stopped,
@@ -96,4 +97,11 @@ impl Connecting {
             LinkEnd::Lost { reason, cause } => SlotEnd::Lost { reason, cause, lasted },
         }
     }
+}
+
+/// Parameters of the address that name the topics, where the upstream is told so.
+fn address(shared: &Shared, topics: &[TopicId]) -> Vec<(String, String)> {
+    let roster = shared.roster();
+    let names: Vec<&str> = topics.iter().map(|topic| &**roster.topic_name(*topic)).collect();
+    shared.dialect.address(&names).unwrap_or_default()
 }
