@@ -5,14 +5,20 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod asked;
 mod asking;
+pub mod atproto;
 mod condition;
 mod declared;
 mod error;
+pub mod graphql_ws;
+pub mod jetstream;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
+pub mod mastodon;
+pub mod nostr;
 mod pattern;
 #[cfg(test)]
 mod preset_rules;

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Dialect;
+use super::atproto::AtprotoDialect;
 use super::error::{DialectError, Fault};
+use super::graphql_ws::GraphqlDialect;
+use super::jetstream::JetstreamDialect;
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use super::mastodon::MastodonDialect;
+use super::nostr::NostrDialect;
 
 /// A declaration that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +22,18 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-const PRESETS: [Preset; 8] = [
+const PRESETS: [Preset; 13] = [
+    Preset { name: "atproto", toml: include_str!("presets/atproto.toml") },
     Preset { name: "binance", toml: include_str!("presets/binance.toml") },
     Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
     Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
     Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
     Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
+    Preset { name: "graphql-transport-ws", toml: include_str!("presets/graphql-transport-ws.toml") },
+    Preset { name: "jetstream", toml: include_str!("presets/jetstream.toml") },
     Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
+    Preset { name: "mastodon", toml: include_str!("presets/mastodon.toml") },
+    Preset { name: "nostr", toml: include_str!("presets/nostr.toml") },
     Preset { name: "okx", toml: include_str!("presets/okx.toml") },
     Preset { name: "solana", toml: include_str!("presets/solana.toml") },
 ];
@@ -32,6 +42,9 @@ const PRESETS: [Preset; 8] = [
 pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
+
+/// Natures of dialects, for people.
+const KINDS: &str = "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\"";
 
 /// The longest chain of `extends`; more is a circle or a mistake.
 const EXTENDS_MAX: usize = 8;
@@ -49,8 +62,23 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         Some(toml::Value::String(kind)) if kind == "json_rpc" => {
             JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
-        Some(other) => Err(Fault::new("kind", format!("is {other}; it is \"json\" or \"json_rpc\""))),
-        None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
+        Some(toml::Value::String(kind)) if kind == "atproto" => {
+            AtprotoDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "graphql_transport_ws" => {
+            GraphqlDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "jetstream" => {
+            JetstreamDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "mastodon" => {
+            MastodonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "nostr" => {
+            NostrDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
+        None => Err(Fault::new("kind", format!("is missing; it is one of {KINDS}, or say `extends = \"a preset\"`"))),
     };
     built.map_err(|fault| fault.of(name))
 }
