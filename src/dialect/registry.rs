@@ -44,7 +44,8 @@ pub fn presets() -> &'static [Preset] {
 }
 
 /// Natures of dialects, for people.
-const KINDS: &str = "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\"";
+const KINDS: &str =
+    "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\"";
 
 /// The longest chain of `extends`; more is a circle or a mistake.
 const EXTENDS_MAX: usize = 8;

@@ -152,7 +152,8 @@ fn put_base32(bytes: &[u8], out: &mut Vec<u8>) {
 fn put_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD_NO_PAD.encode_slice(bytes, &mut out[start..]).expect("four letters for three bytes are enough");
+    let written =
+        STANDARD_NO_PAD.encode_slice(bytes, &mut out[start..]).expect("four letters for three bytes are enough");
     out.truncate(start + written);
 }
 

@@ -10,9 +10,7 @@ use crate::dialect::error::Fault;
 use crate::dialect::resume::ResumeSettings;
 use crate::dialect::scanned::{PointerList, Scanned};
 use crate::dialect::topic_book::Phase;
-use crate::dialect::{
-    Frame, Intake, Message, Outbox, ReadingPlan, Resumption, Session, SessionToken, Topic, TopicId,
-};
+use crate::dialect::{Frame, Intake, Message, Outbox, ReadingPlan, Resumption, Session, SessionToken, Topic, TopicId};
 use crate::scanner::{Fields, PointerSet, Utf8};
 
 /// Where in the text is what a frame is told by.

@@ -87,7 +87,8 @@ impl GraphqlDialect {
 fn payload(topic: &str) -> Result<String, String> {
     let topic = topic.trim();
     if topic.starts_with("{\"") {
-        let said = |error: &str| format!("topic `{topic}`: {error}; a payload is such as {{\"query\":\"subscription{{…}}\"}}");
+        let said =
+            |error: &str| format!("topic `{topic}`: {error}; a payload is such as {{\"query\":\"subscription{{…}}\"}}");
         let members: BTreeMap<String, &RawValue> =
             serde_json::from_str(topic).map_err(|error| said(&error.to_string()))?;
         return match members.get("query") {

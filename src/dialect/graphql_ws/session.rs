@@ -180,7 +180,8 @@ impl Session for GraphqlSession {
         match self.standing {
             Standing::Agreed => self.begin(topics, out),
             Standing::Begun | Standing::Fresh => {
-                self.early.extend(topics.iter().filter(|topic| !self.early.contains(topic)).copied().collect::<Vec<_>>());
+                self.early
+                    .extend(topics.iter().filter(|topic| !self.early.contains(topic)).copied().collect::<Vec<_>>());
                 if self.standing == Standing::Fresh {
                     self.standing = Standing::Begun;
                     let payload =

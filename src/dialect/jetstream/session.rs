@@ -181,7 +181,8 @@ impl Session for JetstreamSession {
         let text = match frame {
             Frame::Text(text) => text.as_bytes(),
             Frame::Binary(bytes) => {
-                let reason = "is a binary frame; take `compress=true` out of the address, its dictionary is not built in";
+                let reason =
+                    "is a binary frame; take `compress=true` out of the address, its dictionary is not built in";
                 return intake.unreadable(None, reason, bytes);
             }
         };

@@ -58,9 +58,8 @@ pub(super) fn read(topic: &str) -> Result<Shape<'_>, String> {
     }
     let (collection, account) = topic.split_once('@').map_or((topic, None), |(name, account)| (name, Some(account)));
     let is_sound = |name: &str, least: usize| {
-        let is_part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
+        let is_part =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         name.split('.').count() >= least && name.split('.').all(is_part)
     };
     let collection = match collection.strip_suffix(".*") {
@@ -170,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_topic_that_the_upstream_would_refuse_is_refused_before() {
-        for topic in ["", "posts", "app.bsky", "app..post", "did:plc:", "a.b.c@alice", "#commit", "a.b.c.*.d", "a.b c"] {
+        for topic in ["", "posts", "app.bsky", "app..post", "did:plc:", "a.b.c@alice", "#commit", "a.b.c.*.d", "a.b c"]
+        {
             assert!(read(topic).is_err_and(|said| said.contains("is neither a collection")), "{topic}");
         }
         assert_eq!(read("app.*"), Ok(Shape::Commits { collection: Collection::Under("app."), account: None }));

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 const LISTS: [&str; 2] = ["ids", "authors"];
 const NUMBERS: [&str; 3] = ["since", "until", "limit"];
 
-const FORM: &str = "a topic is a filter such as `{\"kinds\":[1],\"#t\":[\"rust\"]}`, or short `kinds=1 #t=rust`, or `*`";
+const FORM: &str =
+    "a topic is a filter such as `{\"kinds\":[1],\"#t\":[\"rust\"]}`, or short `kinds=1 #t=rust`, or `*`";
 
 /// The filters of a topic. The error says what is wrong with it.
 pub(super) fn read(topic: &str) -> Result<Vec<Map<String, Value>>, String> {
@@ -18,7 +19,8 @@ pub(super) fn read(topic: &str) -> Result<Vec<Map<String, Value>>, String> {
     let filters = match topic.chars().next() {
         None => return Err(format!("a topic is empty; {FORM}")),
         Some('{' | '[') => {
-            let value: Value = serde_json::from_str(topic).map_err(|error| format!("topic `{topic}`: {error}; {FORM}"))?;
+            let value: Value =
+                serde_json::from_str(topic).map_err(|error| format!("topic `{topic}`: {error}; {FORM}"))?;
             let filters = if let Value::Array(filters) = value { filters } else { vec![value] };
             let objects = filters.into_iter().map(|filter| match filter {
                 Value::Object(members) => Ok(members),
@@ -73,7 +75,8 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
         "kinds" => Err("is a list of numbers, such as `[1,7]`".to_owned()),
         name if LISTS.contains(&name) && all(is_hexadecimal) => Ok(()),
         name if LISTS.contains(&name) => {
-            Err("is a list of ids of 64 hexadecimal digits; one that begins with `npub` or `note` has to be converted".to_owned())
+            Err("is a list of ids of 64 hexadecimal digits; one that begins with `npub` or `note` has to be converted"
+                .to_owned())
         }
         name if NUMBERS.contains(&name) && value.is_u64() => Ok(()),
         name if NUMBERS.contains(&name) => Err("is a whole number".to_owned()),
@@ -131,8 +134,14 @@ mod tests {
     fn a_topic_is_a_filter_or_several_or_its_short_form() {
         assert_eq!(asked("*", None), r#"["REQ","sluice-7",{}]"#);
         assert_eq!(asked(r#"{"kinds":[1],"limit":5}"#, None), r#"["REQ","sluice-7",{"kinds":[1],"limit":5}]"#);
-        assert_eq!(asked("kinds=1,7 #t=rust,nostr", None), r##"["REQ","sluice-7",{"#t":["rust","nostr"],"kinds":[1,7]}]"##);
-        assert_eq!(asked(r#"[{"kinds":[0]},{"kinds":[3]}]"#, None), r#"["REQ","sluice-7",{"kinds":[0]},{"kinds":[3]}]"#);
+        assert_eq!(
+            asked("kinds=1,7 #t=rust,nostr", None),
+            r##"["REQ","sluice-7",{"#t":["rust","nostr"],"kinds":[1,7]}]"##
+        );
+        assert_eq!(
+            asked(r#"[{"kinds":[0]},{"kinds":[3]}]"#, None),
+            r#"["REQ","sluice-7",{"kinds":[0]},{"kinds":[3]}]"#
+        );
         assert_eq!(asked("since=9 limit=0", None), r#"["REQ","sluice-7",{"limit":0,"since":9}]"#);
         assert_eq!(subscription_number(b"sluice-7"), Some(7));
         assert_eq!(subscription_number(b"other-7"), None);

@@ -8,9 +8,7 @@ use crate::clock::UnixNanos;
 use crate::dialect::asked::Asked;
 use crate::dialect::scanned::{PointerList, Scanned, undecoded};
 use crate::dialect::topic_book::Phase;
-use crate::dialect::{
-    Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Session, SessionToken, Topic, TopicId,
-};
+use crate::dialect::{Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Session, SessionToken, Topic, TopicId};
 use crate::scanner::{Fields, PointerSet, Token, Utf8};
 
 /// Where in a message is what it is told by.
