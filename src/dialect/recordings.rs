@@ -53,6 +53,8 @@ pub(crate) struct Tally {
     pub(crate) closing: u64,
     /// Why the link is of no use any more.
     pub(crate) broken: Vec<String>,
+    /// Messages that were read in another text, as they came.
+    pub(crate) raw: Vec<Vec<u8>>,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }
@@ -64,6 +66,11 @@ impl Intake for Tally {
         if let Some(fields) = message.fields {
             self.last_fields.clone_from(fields);
         }
+    }
+
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        self.message(topic, view);
+        self.raw.push(raw.to_vec());
     }
 
     fn control(&mut self, _topic: Option<TopicId>) {

@@ -296,6 +296,11 @@ impl Batcher {
         if records.is_empty() {
             return;
         }
+        // A token counts as received when its block was. A record that is stamped later would have it look newer than what it
+        // stands for, and a gap that is filled by going on from it would not be told as filled.
+        if !self.tokens.is_empty() {
+            closed.extend(self.close());
+        }
         for record in records {
             let payload = record.to_payload();
             if !self.has_room_for(1, payload.len()) {

@@ -36,7 +36,7 @@ use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, Outbox, Session, TopicId};
+use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
@@ -242,6 +242,9 @@ impl<'a> Link<'a> {
         self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
+        if self.shared.dialect.asks_by_opening() {
+            self.in_force_by_opening(&topics);
+        }
         self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
@@ -386,6 +389,19 @@ impl<'a> Link<'a> {
         }
         self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        self.take_news(now);
+        if self.reading.take_closing() {
+            self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
+        if let Some(wait) = self.reading.take_reconnect_after() {
+            self.report(Report::Away { slot: self.number, wait });
+        }
+        self.let_go_drained(now);
+        self.close_if_due(now);
+    }
+
+    /// Takes note of what frames said about subscriptions.
+    fn take_news(&mut self, now: Instant) {
         let mut live = Vec::new();
         for news in self.reading.take_news() {
             if let SubscriptionNews::Live(topic) = news {
@@ -396,14 +412,15 @@ impl<'a> Link<'a> {
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
         self.cover(carried, self.received, now);
         self.joined(live.into_iter());
-        if self.reading.take_closing() {
-            self.tell_sick("the upstream says that it will close it".into(), "announced");
+    }
+
+    /// The upstream took an opening that names these topics.
+    fn in_force_by_opening(&mut self, topics: &[TopicId]) {
+        self.received = self.shared.clock.stamp();
+        for topic in topics {
+            self.reading.acknowledged(*topic);
         }
-        if let Some(wait) = self.reading.take_reconnect_after() {
-            self.report(Report::Away { slot: self.number, wait });
-        }
-        self.let_go_drained(now);
-        self.close_if_due(now);
+        self.take_news(Instant::now());
     }
 
     /// Says what came of topics that change links.

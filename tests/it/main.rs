@@ -32,6 +32,8 @@ mod ledger;
 mod losses;
 mod nats;
 mod nats_server;
+mod natures;
+mod natures_resume;
 mod node_under_load;
 mod older_files;
 mod over_http;
