@@ -5,17 +5,26 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod asked;
 mod asking;
+pub mod atproto;
 mod condition;
+mod declaration;
 mod declared;
+mod decoding;
+mod early;
 mod envelope;
 mod error;
+pub mod graphql_ws;
+pub mod jetstream;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
+pub mod mastodon;
 pub mod mqtt;
 pub mod nats;
+pub mod nostr;
 mod pattern;
 pub mod poll;
 #[cfg(test)]
@@ -28,16 +37,20 @@ mod requests;
 mod resume;
 mod scanned;
 pub mod sse;
-mod template;
+mod subscriptions;
+pub(crate) mod template;
 mod topic_book;
 mod topic_form;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
+pub use self::decoding::DecodeStep;
+pub use self::early::EarlySettings;
 pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
@@ -112,6 +125,8 @@ pub struct Message<'a> {
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
+    /// Data of a topic that is kept as it came, `raw`, while pointers look into `view`, a JSON text that was made of it.
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>);
     /// Something understood that is no event: an acknowledgement, a heartbeat. `topic` where it belongs to one.
     fn control(&mut self, topic: Option<TopicId>);
     /// A subscription is in force. Counts nothing: the frame that said so is reported by [`Intake::control`].
@@ -163,8 +178,19 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Whether [`Dialect::opening`] names the topics: they are in force once the connection is open, and the session's first
+    /// [`Session::subscribe`] is about them. Else topics are asked for within the connection.
+    fn asks_by_opening(&self) -> bool {
+        false
+    }
+
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
+    fn credentials_named(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 
     /// Event rules for monitors that declare none.
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
@@ -193,8 +219,12 @@ pub trait Session: Send {
     fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
-    /// Ends topics.
+    /// Ends topics. What is under way still is no data.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics that another link goes on with, where what comes twice is told by its id: what is under way still is data.
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+    }
     /// Goes on with more topics, in which those known keep their numbers, and another plan.
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.
@@ -212,6 +242,14 @@ pub trait Session: Send {
     }
     /// What these were taken with is durable: the events, or the originals of repeats.
     fn durable(&mut self, _receipts: &[Receipt], _out: &mut Outbox) {}
+    /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
+    /// False: the message is read as it is. The error says why there is no such text.
+    ///
+    /// # Errors
+    /// When the message is damaged.
+    fn view(&self, _message: &[u8], _view: &mut Vec<u8>) -> Result<bool, String> {
+        Ok(false)
+    }
     /// Reads one frame and says what it was; answers it where the upstream expects that.
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);
 }

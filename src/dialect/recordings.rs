@@ -66,6 +66,8 @@ pub(crate) struct Tally {
     pub(crate) closing: u64,
     /// Why the link is of no use any more.
     pub(crate) broken: Vec<String>,
+    /// Messages that were read in another text, as they came.
+    pub(crate) raw: Vec<Vec<u8>>,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }
@@ -77,6 +79,11 @@ impl Intake for Tally {
         if let Some(fields) = message.fields {
             self.last_fields.clone_from(fields);
         }
+    }
+
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        self.message(topic, view);
+        self.raw.push(raw.to_vec());
     }
 
     fn control(&mut self, _topic: Option<TopicId>) {
@@ -146,6 +153,12 @@ impl Bench {
     pub(crate) fn unsubscribe(&mut self, topics: impl IntoIterator<Item = u32>) -> Vec<String> {
         let topics: Vec<TopicId> = topics.into_iter().map(TopicId).collect();
         self.session.unsubscribe(&topics, &mut self.out);
+        self.take_out()
+    }
+
+    pub(crate) fn hand_over(&mut self, topics: impl IntoIterator<Item = u32>) -> Vec<String> {
+        let topics: Vec<TopicId> = topics.into_iter().map(TopicId).collect();
+        self.session.hand_over(&topics, &mut self.out);
         self.take_out()
     }
 

@@ -2,11 +2,11 @@
 //! `deadpool` pool.
 
 mod error;
+mod login;
 mod stream;
 mod websocket;
 
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
 
 pub use self::error::ConnectError;
+pub(super) use self::login::Proof;
 pub(super) use self::stream::ByteStream;
 use super::wire::{Asking, EventStreamWire, Incoming, NulEndedWire, Outgoing, PollWire, WebSocketWire, Wire};
 use crate::config::Endpoint;
+use crate::credentials::{Credentials, Dressed, Pass};
 use crate::dialect::{Opening, Transport};
-use crate::http_client::{HttpClient, HttpSettings};
 
 tokio::task_local! {
     /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     /// When its handshake was done.
     pub(super) opened: Instant,
+    /// Taken by the link that works with it.
+    pub(super) proof: Option<Proof>,
 }
 
 /// How to reach an upstream.
@@ -42,10 +45,9 @@ pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
     pub(super) transport: Transport,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) credentials: Arc<Credentials>,
     /// None for `ws://` and the like.
     pub(super) tls: Option<Arc<ClientConfig>>,
-    /// For requests over HTTP.
-    pub(super) ca_file: Option<PathBuf>,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) pong_timeout: Duration,
@@ -62,39 +64,52 @@ impl Connector {
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
-        let wire = match self.transport {
-            Transport::WebSocket | Transport::NulEnded => self.over_stream(&opening).await?,
-            Transport::EventStream => {
-                Wire::EventStream(Box::new(EventStreamWire::open(self.asking()?, opening).await?))
-            }
-            Transport::Poll => Wire::Poll(Box::new(PollWire::open(self.asking()?, opening).await?)),
+        let pass = Arc::new(self.credentials.pass().await?);
+        let connected = match self.transport {
+            Transport::WebSocket | Transport::NulEnded => self.over_stream(&pass, &opening).await,
+            Transport::EventStream | Transport::Poll => self.over_requests(opening).await,
         };
-        Ok(Connection { wire, opened: Instant::now() })
+        if connected.as_ref().is_err_and(ConnectError::refuses_us) {
+            self.credentials.refused(&pass);
+        }
+        connected
     }
 
-    async fn over_stream(&self, opening: &Opening) -> Result<Wire, ConnectError> {
-        let tcp = self.reach().await?;
-        let shaken = timeout(self.handshake_timeout, self.shake(tcp, opening)).await;
+    async fn over_requests(&self, opening: Opening) -> Result<Connection, ConnectError> {
+        let asking = self.asking()?;
+        let wire = match self.transport {
+            Transport::EventStream => Wire::EventStream(Box::new(EventStreamWire::open(asking, opening).await?)),
+            _ => Wire::Poll(Box::new(PollWire::open(asking, opening).await?)),
+        };
+        // Each request proves itself anew.
+        Ok(Connection { wire, opened: Instant::now(), proof: None })
+    }
+
+    async fn over_stream(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {
+        let dressed = pass.dress("GET", &opening.address(self.endpoint.reveal()), "")?;
+        let url = dressed.url.clone();
+        let tcp = self.reach(pass.proxy()).await?;
+        let shaken = timeout(self.handshake_timeout, self.shake(tcp, opening, dressed)).await;
         let late = |_| ConnectError::Timeout {
             address: self.address(),
             what: "the TLS or WebSocket handshake",
             limit: self.handshake_timeout,
         };
-        shaken.map_err(late)?
+        let mut wire = shaken.map_err(late)??;
+        let proof = self.log_in(&mut wire, Arc::clone(pass), url).await?;
+        Ok(Connection { wire, opened: Instant::now(), proof: Some(proof) })
     }
 
     /// How requests are made. Each connection has a client, and with it sockets, of its own.
     fn asking(&self) -> Result<Asking, ConnectError> {
-        let settings = HttpSettings {
-            ca_file: self.ca_file.as_deref(),
-            timeout: self.handshake_timeout,
-            body_bytes_max: self.message_bytes_max,
-        };
         let address = self.address();
-        let client = HttpClient::new(&settings)
+        let client = self
+            .credentials
+            .http_client(self.handshake_timeout, self.message_bytes_max)
             .map_err(|error| ConnectError::Foreign { address: address.clone(), reason: error.to_string() })?;
         Ok(Asking {
             client,
+            credentials: Arc::clone(&self.credentials),
             endpoint: self.endpoint.clone(),
             address,
             headers: self.headers.clone(),
@@ -102,11 +117,11 @@ impl Connector {
         })
     }
 
-    async fn shake(&self, tcp: TcpStream, opening: &Opening) -> Result<Wire, ConnectError> {
+    async fn shake(&self, tcp: TcpStream, opening: &Opening, dressed: Dressed) -> Result<Wire, ConnectError> {
         let stream = self.secure(tcp).await?;
         Ok(match self.transport {
             Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
-            _ => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening).await?)),
+            _ => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening, dressed).await?)),
         })
     }
 }

@@ -7,6 +7,7 @@
 //! [`Report`]s.
 
 mod ending;
+mod proof;
 mod receipts;
 mod sending;
 mod timing;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
+use self::proof::Proved;
 use self::receipts::Receipts;
 use self::sending::Ping;
 use super::connect::Connection;
@@ -36,7 +38,7 @@ use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, Outbox, Session, TopicId};
+use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
@@ -112,6 +114,8 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
+    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
+    overlapping: BTreeMap<TopicId, UnixNanos>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -150,8 +154,15 @@ pub(super) struct Link<'a> {
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
     receipts: Receipts,
+    /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
+    /// link has brought may be old.
+    last_data: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
+    /// What it proved itself with; none before it works.
+    proved: Option<Proved>,
+    /// Whether a login over this link is to be answered.
+    awaits_login: bool,
 }
 
 enum Io {
@@ -204,13 +215,17 @@ impl<'a> Link<'a> {
             closed_by: None,
             last_seen: None,
             receipts: Receipts::default(),
+            last_data: None,
             resumed: resumed(&topics, resume).collect(),
+            proved: None,
+            awaits_login: false,
             shared,
             roster,
             number: slot,
             begin: topics,
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
+            overlapping: BTreeMap::new(),
             draining: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
@@ -226,10 +241,15 @@ impl<'a> Link<'a> {
         stop: &CancellationToken,
     ) -> LinkEnd {
         let Keeping { mut orders, reports } = keeping;
+        let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
         self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
+        if self.shared.dialect.asks_by_opening() {
+            self.in_force_by_opening(&topics);
+        }
+        self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.give_receipts();
@@ -345,13 +365,16 @@ impl<'a> Link<'a> {
 
     #[inline]
     fn take(&mut self, message: &Incoming) {
+        if self.awaits_login && self.answers_login(message) {
+            return;
+        }
         let frame = match message {
             Incoming::Text(text) => Frame::Text(text.as_str()),
             Incoming::Binary(bytes) => Frame::Binary(bytes),
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(reason.clone());
+                self.closed_by = Some(self.scrubbed(reason.clone()));
                 return;
             }
             Incoming::Nothing => return,
@@ -362,14 +385,31 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
+        self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
         self.note_receipts(absorbed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
+        if absorbed.events > 0 {
+            self.last_data = Some(self.received);
+        }
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
         self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        self.take_news(now);
+        if self.reading.take_closing() {
+            self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
+        if let Some(wait) = self.reading.take_reconnect_after() {
+            self.report(Report::Away { slot: self.number, wait });
+        }
+        self.let_go_drained(now);
+        self.close_if_due(now);
+    }
+
+    /// Takes note of what frames said about subscriptions.
+    fn take_news(&mut self, now: Instant) {
         let mut live = Vec::new();
         for news in self.reading.take_news() {
             if let SubscriptionNews::Live(topic) = news {
@@ -380,14 +420,32 @@ impl<'a> Link<'a> {
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
         self.cover(carried, self.received, now);
         self.joined(live.into_iter());
-        if self.reading.take_closing() {
-            self.tell_sick("the upstream says that it will close it".into(), "announced");
+    }
+
+    /// The upstream took an opening that names these topics.
+    fn in_force_by_opening(&mut self, topics: &[TopicId]) {
+        self.received = self.shared.clock.stamp();
+        for topic in topics {
+            self.reading.acknowledged(*topic);
         }
-        if let Some(wait) = self.reading.take_reconnect_after() {
-            self.report(Report::Away { slot: self.number, wait });
+        self.take_news(Instant::now());
+    }
+
+    /// Says what came of topics that change links.
+    fn note_moving(&mut self) {
+        let Self { shared, roster, reading, .. } = self;
+        if !shared.meetings.any() {
+            return;
         }
-        self.let_go_drained(now);
-        self.close_if_due(now);
+        let burst = reading.burst();
+        let (candidates, keys) = (&burst.candidates, &burst.keys);
+        let events = candidates.iter().filter_map(|candidate| {
+            let topic = roster.routes[candidate.route as usize].topic;
+            // Any half of it tells events apart.
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            Some((topic, keys[candidate.dedupe_index()?].hash as u64))
+        });
+        shared.meetings.brought(self.number, self.received, events);
     }
 
     fn close_if_due(&mut self, now: Instant) {

@@ -4,6 +4,7 @@
 
 mod account;
 mod anvil_node;
+mod auth;
 mod backpressure;
 mod bad_input;
 mod brokers;
@@ -32,6 +33,8 @@ mod ledger;
 mod losses;
 mod nats;
 mod nats_server;
+mod natures;
+mod natures_resume;
 mod node_under_load;
 mod older_files;
 mod over_http;

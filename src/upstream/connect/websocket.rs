@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::error::refusal;
 use super::stream::ByteStream;
 use super::{ConnectError, Connector};
+use crate::credentials::Dressed;
 use crate::dialect::Opening;
 use crate::upstream::wire::Socket;
 
@@ -20,10 +21,15 @@ const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
 
 impl Connector {
     /// Asks for the upgrade.
-    pub(super) async fn upgrade(&self, stream: ByteStream, opening: &Opening) -> Result<Socket, ConnectError> {
+    pub(super) async fn upgrade(
+        &self,
+        stream: ByteStream,
+        opening: &Opening,
+        dressed: Dressed,
+    ) -> Result<Socket, ConnectError> {
         let address = self.address();
         let foreign = |source| ConnectError::Handshake { address: address.clone(), source: Box::new(source) };
-        let mut request = opening.address(self.endpoint.reveal()).as_str().into_client_request().map_err(foreign)?;
+        let mut request = dressed.url.as_str().into_client_request().map_err(foreign)?;
         for (name, value) in self.headers.iter().chain(&opening.headers) {
             let name: HeaderName =
                 name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
@@ -31,6 +37,7 @@ impl Connector {
                 value.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
             request.headers_mut().insert(name, value);
         }
+        request.headers_mut().extend(dressed.headers);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)

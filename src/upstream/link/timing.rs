@@ -54,12 +54,10 @@ impl Link<'_> {
         if !self.draining.is_empty() {
             self.let_go_drained(now);
         }
-        if now >= self.next_beat
-            && let Some(end) = self.beat(now)
-        {
-            return Some(end);
+        if now < self.next_beat {
+            return None;
         }
-        None
+        self.stay_proved(now).or_else(|| self.beat(now))
     }
 
     /// Tells what came of each topic lately, and judges whether the link is of use still.

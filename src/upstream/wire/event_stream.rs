@@ -103,13 +103,13 @@ impl EventStreamWire {
 }
 
 async fn ask(asking: Asking, opening: Opening) -> Result<Body, ConnectError> {
-    let mut request = asking.request(&opening);
+    let (mut request, pass) = asking.request(&opening).await?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     request.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let answer = timeout(asking.timeout, asking.client.open(request)).await.map_err(|_| asking.late())?;
     let answer = answer.map_err(|error| asking.failed(error))?;
     if answer.status != 200 {
-        return Err(asking.refused(answer.status, answer.retry_after));
+        return Err(asking.refused(&pass, answer.status, answer.retry_after));
     }
     let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {

@@ -56,7 +56,7 @@ impl PollWire {
         };
         if let Some(text) = opening.path.filter(|text| !text.is_empty()) {
             let answer = ask(wire.asking.clone(), text.clone(), None).await?;
-            let incoming = wire.take(&text, answer)?;
+            let incoming = wire.take(&text, answer);
             wire.first = Some((text, incoming));
         }
         Ok(wire)
@@ -76,19 +76,16 @@ impl PollWire {
             && let Poll::Ready(answer) = Pin::new(answering).poll(cx)
         {
             let Some((text, _)) = self.current.take() else { return Poll::Pending };
-            let incoming = answer.and_then(|answer| self.take(&text, answer));
+            let incoming = answer.map(|answer| self.take(&text, answer));
             return Poll::Ready(Some(incoming.map_err(|error| over_open_link(&error))));
         }
         self.ping.take().map_or(Poll::Pending, |ping| Poll::Ready(Some(Ok(Incoming::Pong(ping)))))
     }
 
     /// What an answer is; remembers by what it can be recognised.
-    fn take(&mut self, text: &str, answer: HttpAnswer) -> Result<Incoming, ConnectError> {
+    fn take(&mut self, text: &str, answer: HttpAnswer) -> Incoming {
         if answer.status == 304 || answer.status == 204 {
-            return Ok(Incoming::Text(Utf8Bytes::default()));
-        }
-        if !answer.is_success() {
-            return Err(self.asking.refused(answer.status, answer.retry_after));
+            return Incoming::Text(Utf8Bytes::default());
         }
         match recognised_by(&answer.headers) {
             Some(known) if self.known.len() < KNOWN_MAX || self.known.contains_key(text) => {
@@ -99,7 +96,7 @@ impl PollWire {
             }
         }
         let body = Bytes::from(answer.body);
-        Ok(Utf8Bytes::try_from(body.clone()).map_or(Incoming::Binary(body), Incoming::Text))
+        Utf8Bytes::try_from(body.clone()).map_or(Incoming::Binary(body), Incoming::Text)
     }
 
     pub(super) fn start_send(&mut self, message: Outgoing) {
@@ -121,10 +118,14 @@ fn recognised_by(headers: &HeaderMap) -> Known {
 }
 
 async fn ask(asking: Asking, text: String, known: Known) -> Result<HttpAnswer, ConnectError> {
-    let mut request = asking.request(&Opening::default().behind(&text));
+    let (mut request, pass) = asking.request(&Opening::default().behind(&text)).await?;
     if let Some((name, value)) = known {
         request.headers_mut().insert(name, value);
     }
     let answer = timeout(asking.timeout, asking.client.send(request)).await.map_err(|_| asking.late())?;
-    answer.map_err(|error| asking.failed(error))
+    let answer = answer.map_err(|error| asking.failed(error))?;
+    if answer.is_success() || answer.status == 304 {
+        return Ok(answer);
+    }
+    Err(asking.refused(&pass, answer.status, answer.retry_after))
 }

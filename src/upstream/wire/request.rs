@@ -1,5 +1,6 @@
 //! How HTTP requests of a wire are made, and what their answers mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -7,6 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::WireError;
 use crate::config::Endpoint;
+use crate::credentials::{Credentials, Pass};
 use crate::dialect::Opening;
 use crate::http_client::{HttpClient, HttpError};
 use crate::upstream::connect::ConnectError;
@@ -15,6 +17,7 @@ use crate::upstream::connect::ConnectError;
 #[derive(Debug, Clone)]
 pub(in crate::upstream) struct Asking {
     pub(in crate::upstream) client: HttpClient,
+    pub(in crate::upstream) credentials: Arc<Credentials>,
     pub(in crate::upstream) endpoint: Endpoint,
     /// Host and port, for messages.
     pub(in crate::upstream) address: String,
@@ -24,18 +27,25 @@ pub(in crate::upstream) struct Asking {
 }
 
 impl Asking {
-    /// A request for what `opening` says.
-    pub(super) fn request(&self, opening: &Opening) -> reqwest::Request {
-        let mut request = reqwest::Request::new(Method::GET, opening.address(self.endpoint.reveal()));
+    /// A request for what `opening` says, and what it proves itself with. Waits for a token where there is none that holds.
+    pub(super) async fn request(&self, opening: &Opening) -> Result<(reqwest::Request, Pass), ConnectError> {
+        let pass = self.credentials.pass().await?;
+        let dressed = pass.dress("GET", &opening.address(self.endpoint.reveal()), "")?;
+        let mut request = reqwest::Request::new(Method::GET, dressed.url);
         for (name, value) in self.headers.iter().chain(&opening.headers) {
             set(request.headers_mut(), name, value);
         }
-        request
+        request.headers_mut().extend(dressed.headers);
+        Ok((request, pass))
     }
 
-    /// An answer of a status that is none.
-    pub(super) fn refused(&self, status: u16, retry_after: Option<Duration>) -> ConnectError {
-        ConnectError::refused("request", &self.address, status, retry_after)
+    /// An answer of a status that is none. A token that is not taken is not used again.
+    pub(super) fn refused(&self, pass: &Pass, status: u16, retry_after: Option<Duration>) -> ConnectError {
+        let error = ConnectError::refused("request", &self.address, status, retry_after);
+        if error.refuses_us() {
+            self.credentials.refused(pass);
+        }
+        error
     }
 
     pub(super) fn failed(&self, error: HttpError) -> ConnectError {
