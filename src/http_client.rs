@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use reqwest::header;
 use reqwest::redirect::{self, Policy};
 
@@ -61,6 +63,18 @@ impl HttpAnswer {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+}
+
+/// An answer without an end, read as it comes.
+pub struct HttpStream {
+    /// The status.
+    pub status: u16,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Its headers.
+    pub headers: header::HeaderMap,
+    /// The body, decompressed, in pieces.
+    pub body: BoxStream<'static, Result<Bytes, HttpError>>,
 }
 
 /// Why there is no answer.
@@ -131,17 +145,10 @@ impl HttpClient {
     /// When no answer came, not in time, or a longer one than may be. An answer of any status is an answer.
     pub async fn send(&self, request: reqwest::Request) -> Result<HttpAnswer, HttpError> {
         let host = host_of(request.url());
-        let failed = |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason_of(error) };
-        let response = self.client.execute(request).await.map_err(failed)?;
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-        let retry_after =
-            text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+        let HttpStream { status, retry_after, headers, body: mut chunks } = self.execute(request).await?;
         let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(failed)?;
+            let chunk = chunk?;
             if body.len() + chunk.len() > self.body_bytes_max {
                 return Err(HttpError::TooLong { host, limit: self.body_bytes_max });
             }
@@ -149,7 +156,33 @@ impl HttpClient {
         }
         Ok(HttpAnswer { status, retry_after, body, headers })
     }
+
+    /// Asks for something without an end. Neither the time nor the length of the answer is bounded: both are up to whoever
+    /// reads it, as is how long its head is waited for.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn open(&self, mut request: reqwest::Request) -> Result<HttpStream, HttpError> {
+        *request.timeout_mut() = Some(ENDLESS);
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: reqwest::Request) -> Result<HttpStream, HttpError> {
+        let host = host_of(request.url());
+        let failed = move |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason_of(error) };
+        let response = self.client.execute(request).await.map_err(&failed)?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        let retry_after =
+            text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+        let body = response.bytes_stream().map(move |chunk| chunk.map_err(&failed)).boxed();
+        Ok(HttpStream { status, retry_after, headers, body })
+    }
 }
+
+/// Stands for no deadline, which a request can only have of its own or from its client.
+const ENDLESS: Duration = Duration::from_hours(24 * 365);
 
 /// Follows redirects of a host to itself, not in the clear where it was not before: what proves who we are is for nobody else. Any
 /// other is the answer.

@@ -8,12 +8,14 @@
 mod asking;
 mod condition;
 mod declared;
+mod envelope;
 mod error;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
 mod pattern;
+pub mod poll;
 #[cfg(test)]
 mod preset_rules;
 #[cfg(test)]
@@ -22,6 +24,7 @@ pub mod registry;
 mod requests;
 mod resume;
 mod scanned;
+pub mod sse;
 pub(crate) mod template;
 mod topic_book;
 mod topic_form;
@@ -189,8 +192,12 @@ pub trait Session: Send {
     fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
-    /// Ends topics.
+    /// Ends topics. What is under way still is no data.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics that another link goes on with, where what comes twice is told by its id: what is under way still is data.
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+    }
     /// Goes on with more topics, in which those known keep their numbers, and another plan.
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.

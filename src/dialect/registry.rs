@@ -7,6 +7,8 @@ use super::Dialect;
 use super::error::{DialectError, Fault};
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use super::poll::PollDialect;
+use super::sse::SseDialect;
 
 /// A declaration that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +19,10 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-const PRESETS: [Preset; 8] = [
+/// Natures of dialects, for people.
+const KINDS: &str = "\"json\", \"json_rpc\", \"poll\", \"sse\"";
+
+const PRESETS: [Preset; 9] = [
     Preset { name: "binance", toml: include_str!("presets/binance.toml") },
     Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
     Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
@@ -26,6 +31,7 @@ const PRESETS: [Preset; 8] = [
     Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
     Preset { name: "okx", toml: include_str!("presets/okx.toml") },
     Preset { name: "solana", toml: include_str!("presets/solana.toml") },
+    Preset { name: "wikimedia", toml: include_str!("presets/wikimedia.toml") },
 ];
 
 /// All presets, by name.
@@ -49,7 +55,13 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         Some(toml::Value::String(kind)) if kind == "json_rpc" => {
             JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
-        Some(other) => Err(Fault::new("kind", format!("is {other}; it is \"json\" or \"json_rpc\""))),
+        Some(toml::Value::String(kind)) if kind == "poll" => {
+            PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "sse" => {
+            SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
         None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
     };
     built.map_err(|fault| fault.of(name))

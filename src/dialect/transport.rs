@@ -9,6 +9,13 @@ pub enum Transport {
     WebSocket,
     /// Texts over TCP, or TLS, each ended by a NUL.
     NulEnded,
+    /// The endless answer to one HTTP request. A text frame is the path that was asked for and is answered now, a binary
+    /// frame a piece of the body, cut anywhere. A text that is sent asks for another path in the place of the one before,
+    /// with the `Last-Event-ID` on a second line where there is one; an empty one ends the request.
+    EventStream,
+    /// Answers to HTTP requests, one at a time and in order. A text that is sent is put behind the address: a path, or a query.
+    /// Each is answered by one frame: the body, or an empty one where nothing is new.
+    Poll,
 }
 
 impl Transport {
@@ -22,6 +29,7 @@ impl Transport {
         match self {
             Self::WebSocket => ["ws", "wss"],
             Self::NulEnded => ["tcp", "tls"],
+            Self::EventStream | Self::Poll => ["http", "https"],
         }
     }
 
@@ -55,6 +63,14 @@ impl Opening {
             }
         }
         opening
+    }
+
+    /// Asks for what a text names: a path, or a query that begins with `?`.
+    pub fn behind(mut self, text: &str) -> Self {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        self.path = (!path.is_empty()).then(|| path.to_owned());
+        self.query.extend(url::form_urlencoded::parse(query.as_bytes()).into_owned());
+        self
     }
 
     /// The address with what is asked for.
@@ -91,5 +107,8 @@ mod tests {
         };
         assert_eq!(opening.address(&base).as_str(), "https://h/v2/stream/recentchange?a=1&since=new+%26+fine&w=1&w=2");
         assert_eq!(Opening::default().address(&base), base);
+        let behind = |text: &str| Opening::default().behind(text).address(&base).to_string();
+        assert_eq!(behind("now/x?a=2&b=%20"), "https://h/v2/stream/now/x?since=old&a=2&b=+");
+        assert_eq!(behind("?b=1"), "https://h/v2/stream?a=1&since=old&b=1");
     }
 }

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::ClientConfig;
 pub use self::error::ConnectError;
 pub(super) use self::login::Proof;
 pub(super) use self::stream::ByteStream;
-use super::wire::{Incoming, NulEndedWire, Outgoing, WebSocketWire, Wire};
+use super::wire::{Asking, EventStreamWire, Incoming, NulEndedWire, Outgoing, PollWire, WebSocketWire, Wire};
 use crate::config::Endpoint;
 use crate::credentials::{Credentials, Dressed, Pass};
 use crate::dialect::{Opening, Transport};
@@ -65,14 +65,27 @@ impl Connector {
     async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
         let pass = Arc::new(self.credentials.pass().await?);
-        let connected = self.connect_with(&pass, &opening).await;
+        let connected = match self.transport {
+            Transport::WebSocket | Transport::NulEnded => self.over_stream(&pass, &opening).await,
+            Transport::EventStream | Transport::Poll => self.over_requests(opening).await,
+        };
         if connected.as_ref().is_err_and(ConnectError::refuses_us) {
             self.credentials.refused(&pass);
         }
         connected
     }
 
-    async fn connect_with(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {
+    async fn over_requests(&self, opening: Opening) -> Result<Connection, ConnectError> {
+        let asking = self.asking()?;
+        let wire = match self.transport {
+            Transport::EventStream => Wire::EventStream(Box::new(EventStreamWire::open(asking, opening).await?)),
+            _ => Wire::Poll(Box::new(PollWire::open(asking, opening).await?)),
+        };
+        // Each request proves itself anew.
+        Ok(Connection { wire, opened: Instant::now(), proof: None })
+    }
+
+    async fn over_stream(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {
         let dressed = pass.dress("GET", &opening.address(self.endpoint.reveal()), "")?;
         let url = dressed.url.clone();
         let tcp = self.reach(pass.proxy()).await?;
@@ -87,11 +100,28 @@ impl Connector {
         Ok(Connection { wire, opened: Instant::now(), proof: Some(proof) })
     }
 
+    /// How requests are made. Each connection has a client, and with it sockets, of its own.
+    fn asking(&self) -> Result<Asking, ConnectError> {
+        let address = self.address();
+        let client = self
+            .credentials
+            .http_client(self.handshake_timeout, self.message_bytes_max)
+            .map_err(|error| ConnectError::Foreign { address: address.clone(), reason: error.to_string() })?;
+        Ok(Asking {
+            client,
+            credentials: Arc::clone(&self.credentials),
+            endpoint: self.endpoint.clone(),
+            address,
+            headers: self.headers.clone(),
+            timeout: self.handshake_timeout,
+        })
+    }
+
     async fn shake(&self, tcp: TcpStream, opening: &Opening, dressed: Dressed) -> Result<Wire, ConnectError> {
         let stream = self.secure(tcp).await?;
         Ok(match self.transport {
-            Transport::WebSocket => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening, dressed).await?)),
             Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
+            _ => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening, dressed).await?)),
         })
     }
 }

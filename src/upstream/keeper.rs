@@ -289,6 +289,7 @@ impl Keeper {
 
     /// Steps of a slot without a link need not be told: the link asks for what its slot has when it is opened.
     fn order(&mut self, steps: Steps) {
+        self.shared.meetings.follow(&steps);
         for (number, step) in steps {
             let slot = &mut self.slots[number];
             if matches!(slot.doing, Doing::Busy { .. }) {

@@ -112,6 +112,8 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
+    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
+    overlapping: BTreeMap<TopicId, UnixNanos>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -149,6 +151,9 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
+    /// link has brought may be old.
+    last_data: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
     /// What it proved itself with; none before it works.
@@ -206,6 +211,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
             awaits_login: false,
@@ -215,6 +221,7 @@ impl<'a> Link<'a> {
             begin: topics,
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
+            overlapping: BTreeMap::new(),
             draining: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
@@ -368,8 +375,12 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
-        self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_moving();
+        let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
+        if absorbed.events > 0 {
+            self.last_data = Some(self.received);
+        }
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
@@ -393,6 +404,23 @@ impl<'a> Link<'a> {
         }
         self.let_go_drained(now);
         self.close_if_due(now);
+    }
+
+    /// Says what came of topics that change links.
+    fn note_moving(&mut self) {
+        let Self { shared, roster, reading, .. } = self;
+        if !shared.meetings.any() {
+            return;
+        }
+        let burst = reading.burst();
+        let (candidates, keys) = (&burst.candidates, &burst.keys);
+        let events = candidates.iter().filter_map(|candidate| {
+            let topic = roster.routes[candidate.route as usize].topic;
+            // Any half of it tells events apart.
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            Some((topic, keys[candidate.dedupe_index()?].hash as u64))
+        });
+        shared.meetings.brought(self.number, self.received, events);
     }
 
     fn close_if_due(&mut self, now: Instant) {

@@ -4,6 +4,7 @@ mod connect;
 mod health;
 mod keeper;
 mod link;
+mod meeting;
 mod orders;
 mod pace;
 mod placement;

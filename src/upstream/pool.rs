@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Connector;
 use super::keeper::Keeper;
+use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
 use super::placement::SlotNumber;
 use super::placement::links_wanted;
@@ -104,6 +105,8 @@ pub(super) struct Shared {
     pub(super) began: Began,
     pub(super) breaker: Breaker,
     pub(super) pace: ConnectPace,
+    /// Topics that change links.
+    pub(super) meetings: Meetings,
     pub(super) credentials: Arc<Credentials>,
     wiring: Wiring,
 }
@@ -270,6 +273,7 @@ impl Upstream {
             began: Began::now(wiring.clock.last()),
             breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
             pace: wiring.paces.of(&connections.manager().address(), limits.connects),
+            meetings: Meetings::default(),
             status: Arc::new(status),
             name,
             pool,

@@ -5,7 +5,10 @@
 //! has been read, which is what an answered ping is asked for when topics are handed over; whether the other side is alive
 //! is then found out by the dialect's keep-alive and by the watch for silence.
 
+mod event_stream;
 mod nul_ended;
+mod poll;
+mod request;
 mod websocket;
 
 use std::io;
@@ -14,7 +17,10 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
+pub(super) use self::event_stream::EventStreamWire;
 pub(super) use self::nul_ended::NulEndedWire;
+pub(super) use self::poll::PollWire;
+pub(super) use self::request::Asking;
 pub(super) use self::websocket::{Socket, WebSocketWire};
 use crate::dialect::OutFrame;
 
@@ -103,6 +109,8 @@ pub(super) enum WireError {
 pub(super) enum Wire {
     WebSocket(WebSocketWire),
     NulEnded(Box<NulEndedWire>),
+    EventStream(Box<EventStreamWire>),
+    Poll(Box<PollWire>),
 }
 
 impl Wire {
@@ -112,6 +120,8 @@ impl Wire {
         match self {
             Self::WebSocket(wire) => wire.poll_incoming(cx),
             Self::NulEnded(wire) => wire.poll_incoming(cx),
+            Self::EventStream(wire) => wire.poll_incoming(cx),
+            Self::Poll(wire) => wire.poll_incoming(cx),
         }
     }
 
@@ -120,6 +130,7 @@ impl Wire {
         match self {
             Self::WebSocket(wire) => wire.poll_ready(cx),
             Self::NulEnded(wire) => wire.poll_ready(cx),
+            Self::EventStream(_) | Self::Poll(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -128,6 +139,14 @@ impl Wire {
         match self {
             Self::WebSocket(wire) => wire.start_send(message),
             Self::NulEnded(wire) => wire.start_send(message),
+            Self::EventStream(wire) => {
+                wire.start_send(message);
+                Ok(())
+            }
+            Self::Poll(wire) => {
+                wire.start_send(message);
+                Ok(())
+            }
         }
     }
 
@@ -136,6 +155,7 @@ impl Wire {
         match self {
             Self::WebSocket(wire) => wire.poll_flush(cx),
             Self::NulEnded(wire) => wire.poll_flush(cx),
+            Self::EventStream(_) | Self::Poll(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -144,6 +164,8 @@ impl Wire {
         match self {
             Self::WebSocket(wire) => wire.close().await,
             Self::NulEnded(wire) => wire.close().await,
+            // The request ends with its connection.
+            Self::EventStream(_) | Self::Poll(_) => {}
         }
     }
 }

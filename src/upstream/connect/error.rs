@@ -44,8 +44,10 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The upstream refused the upgrade.
-    #[error("{address} refused the WebSocket handshake with HTTP {status}{hint}")]
+    #[error("{address} refused the {what} with HTTP {status}{hint}")]
     Refused {
+        /// What was asked for.
+        what: &'static str,
         /// Host and port.
         address: String,
         /// What it said.
@@ -54,6 +56,20 @@ pub enum ConnectError {
         hint: &'static str,
         /// How long it asked us to stay away.
         retry_after: Option<Duration>,
+    },
+    /// No answer to an HTTP request.
+    #[error("no answer of {reason}")]
+    Http {
+        /// Host, port, and why.
+        reason: String,
+    },
+    /// What answered a request is not what was asked for.
+    #[error("{address}: {reason}")]
+    Foreign {
+        /// Host and port.
+        address: String,
+        /// What it is.
+        reason: String,
     },
     /// We cannot prove who we are.
     #[error(transparent)]
@@ -90,15 +106,32 @@ impl ConnectError {
     /// A short name for metrics.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::Tcp { .. } => "connect",
+            Self::Tcp { .. } | Self::Http { .. } => "connect",
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
             Self::Refused { .. } => "refused",
-            Self::Handshake { .. } => "handshake",
+            Self::Handshake { .. } | Self::Foreign { .. } => "handshake",
             Self::Credentials(_) => "credentials",
             Self::LoginRefused { .. } => "login",
             Self::Proxy { .. } => "proxy",
         }
+    }
+
+    /// An HTTP status that is not the wanted one.
+    pub(in crate::upstream) fn refused(
+        what: &'static str,
+        address: &str,
+        status: u16,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let hint = match status {
+            204 => "; it has nothing to send",
+            401 | 403 => "; check the credentials and the address",
+            404 => "; check the path of the address",
+            429 => "; it limits connections, and is left alone for a while",
+            _ => "",
+        };
+        Self::Refused { what, address: address.to_owned(), status, hint, retry_after }
     }
 
     /// Whether our credentials or rights were refused, which trying again soon does not mend.
@@ -157,13 +190,7 @@ pub(super) fn refusal(address: &str, error: tungstenite::Error) -> ConnectError 
             let retry_after =
                 text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
             let status = response.status().as_u16();
-            let hint = match status {
-                401 | 403 => "; check the credentials and the address",
-                404 => "; check the path of the address",
-                429 => "; it limits connections, and is left alone for a while",
-                _ => "",
-            };
-            ConnectError::Refused { address, status, hint, retry_after }
+            ConnectError::refused("WebSocket handshake", &address, status, retry_after)
         }
         tungstenite::Error::Io(source) if is_tls(&source) => {
             // In TLS 1.3 a server says no to a client's certificate only when that believes the handshake to be done.
@@ -179,7 +206,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, retry_after: Option<Duration>) -> ConnectError {
-        ConnectError::Refused { address: "h:443".into(), status, hint: "", retry_after }
+        ConnectError::refused("request", "h:443", status, retry_after)
     }
 
     #[test]

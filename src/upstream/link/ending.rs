@@ -6,7 +6,6 @@ use tokio::time::timeout;
 use super::CLOSE_TIMEOUT;
 use super::Link;
 use super::is_over;
-use crate::dialect::TopicId;
 use crate::journal::EncodedBlock;
 use crate::monitor::gap::GapCause;
 use crate::upstream::wire::{Wire, WireError};
@@ -66,9 +65,8 @@ impl Link<'_> {
         };
         // Whatever the moment of a loss was, nothing came after the last burst. A link that is stopped has read until now.
         let until_now = matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.is_held();
-        let start = self.last_seen.filter(|_| !until_now).unwrap_or_else(|| self.shared.clock.stamp());
-        let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
-        self.lose(&in_force, start, cause);
+        let whole_until = if until_now { self.shared.clock.stamp() } else { self.whole_until() };
+        self.lose_in_force(whole_until, cause);
         self.beat(Instant::now());
         self.shared.status.leave_link(self.number, &self.subscriptions.carried().collect::<Vec<_>>());
         self.closed.extend(self.batcher.close());
