@@ -244,7 +244,7 @@ fn changed_credentials_reopen_the_links_of_their_upstream_alone() {
     with("TWO").write(&place);
     let plan = asking(&place, &daemon, &["config", "plan", "sluice.toml", "--output", "json"]);
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
-    let changed = plan["plan"]["upstreams"].as_array().expect("upstreams").clone();
+    let changed = plan["upstreams"].as_array().expect("upstreams").clone();
     assert_eq!(changed.len(), 1, "{plan}");
     assert_eq!((&changed[0]["upstream"], &changed[0]["change"]), (&json!("feed"), &json!("restarted")), "{plan}");
     assert!(changed[0]["keys"].to_string().contains("auth"), "{plan}");
