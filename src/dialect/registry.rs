@@ -11,8 +11,11 @@ use super::jetstream::JetstreamDialect;
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
 use super::mastodon::MastodonDialect;
+use super::mqtt::MqttDialect;
+use super::nats::NatsDialect;
 use super::nostr::NostrDialect;
 use super::poll::PollDialect;
+use super::qsys::QsysDialect;
 use super::sse::SseDialect;
 
 /// A declaration that comes with the program.
@@ -57,9 +60,12 @@ const PRESETS: &[Preset] = &[
     preset!("kucoin"),
     preset!("mastodon"),
     preset!("mexc"),
+    preset!("mqtt"),
+    preset!("nats"),
     preset!("nostr"),
     preset!("okx"),
     preset!("okx-v3"),
+    preset!("qsys"),
     preset!("solana"),
     preset!("upbit"),
     preset!("wikimedia"),
@@ -89,7 +95,10 @@ const KINDS: &[(&str, Read)] = &[
     kind!("jetstream", JetstreamDialect),
     kind!("mastodon", MastodonDialect),
     kind!("nostr", NostrDialect),
+    kind!("mqtt", MqttDialect),
+    kind!("nats", NatsDialect),
     kind!("poll", PollDialect),
+    kind!("qsys", QsysDialect),
     kind!("sse", SseDialect),
 ];
 

@@ -15,8 +15,8 @@ use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
 use crate::dialect::{SessionToken, TopicId};
 use crate::journal::{
-    AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
-    ResumeToken, SourceSlot,
+    AccountDelta, Awaited, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part,
+    Path, ResumeToken, SourceSlot, Tracked,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
@@ -68,6 +68,7 @@ pub struct Batcher {
     roster: Arc<Roster>,
     own: OwnIdentities,
     window: Arc<DedupeWindow>,
+    tracked: Tracked,
     builder: BlockBuilder,
     encoder: Encoder,
     opened: Option<Instant>,
@@ -131,6 +132,7 @@ impl Batcher {
             settings,
             roster,
             own,
+            tracked: window.progress().join(),
             window,
             builder: BlockBuilder::new(Path::Smart),
             encoder: Encoder::new(),
@@ -230,6 +232,7 @@ impl Batcher {
         if !self.has_room_for(burst.candidates.len(), burst.payload_bytes()) {
             closed.extend(self.close());
         }
+        self.tracked.begin();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
@@ -277,7 +280,14 @@ impl Batcher {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
+        self.tracked.end();
         absorbed
+    }
+
+    /// All that was absorbed until now, to be waited for. `everywhere`: also what any other link had absorbed, which has the
+    /// originals of repeats.
+    pub fn awaited(&self, everywhere: bool) -> Awaited {
+        if everywhere { self.window.progress().all() } else { self.tracked.own() }
     }
 
     /// Whether nothing more fits.
@@ -356,7 +366,7 @@ impl Batcher {
             let upstream = self.roster.upstream.as_str().into();
             self.builder.resume(ResumeToken { upstream, topics, token });
         }
-        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
+        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder).with_mark(self.tracked.mark()))
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {

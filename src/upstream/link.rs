@@ -8,6 +8,7 @@
 
 mod ending;
 mod proof;
+mod receipts;
 mod sending;
 mod timing;
 mod topics;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
 use self::proof::Proved;
+use self::receipts::Receipts;
 use self::sending::Ping;
 use super::connect::Connection;
 use super::health::LinkHealth;
@@ -160,6 +162,7 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    receipts: Receipts,
     /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
     /// link has brought may be old.
     last_data: Option<UnixNanos>,
@@ -220,6 +223,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            receipts: Receipts::default(),
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
@@ -257,11 +261,13 @@ impl<'a> Link<'a> {
         self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
+            self.give_receipts();
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
             let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
+            let receipt = self.receipts.next();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -284,6 +290,7 @@ impl<'a> Link<'a> {
                 }
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
+                () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
             };
             let now = Instant::now();
             match io {
@@ -389,6 +396,7 @@ impl<'a> Link<'a> {
     fn absorb(&mut self, now: Instant) {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_receipts(absorbed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
         if absorbed.events > 0 {
             self.last_data = Some(self.received);
