@@ -63,6 +63,10 @@ impl Intake for Count {
         black_box(message.fields);
         self.messages += 1;
     }
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        black_box(raw);
+        self.message(topic, view);
+    }
     fn control(&mut self, _topic: Option<TopicId>) {
         self.messages += 1;
     }

@@ -1,5 +1,6 @@
 //! A dialect that is declared by settings: what its nature adds, and what is the same for every nature.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +113,10 @@ impl<N: Nature> Dialect for DeclaredDialect<N> {
 
     fn resumption(&self) -> Option<&Resumption> {
         self.declaration.resumption.as_ref()
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        self.declaration.forms.iter().flat_map(TopicForm::credentials_named).collect()
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), String> {

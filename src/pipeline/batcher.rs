@@ -181,6 +181,11 @@ impl Batcher {
         }
     }
 
+    /// Whether events of a topic are marked, since some of them have no ids.
+    pub fn marks_handover(&self, topic: TopicId) -> bool {
+        self.roster.routes_of(topic).any(|route| self.handed_over.contains(&route))
+    }
+
     /// Notes resume tokens of the burst that was absorbed last. They go with the block that has its last event.
     pub fn resume_behind(&mut self, tokens: Vec<SessionToken>, now: Instant) {
         if tokens.is_empty() {
@@ -290,6 +295,11 @@ impl Batcher {
     ) {
         if records.is_empty() {
             return;
+        }
+        // A token counts as received when its block was. A record that is stamped later would have it look newer than what it
+        // stands for, and a gap that is filled by going on from it would not be told as filled.
+        if !self.tokens.is_empty() {
+            closed.extend(self.close());
         }
         for record in records {
             let payload = record.to_payload();

@@ -95,7 +95,9 @@ impl JsonSession {
                 Lead::Named(patterns) => patterns,
                 Lead::Learned(slot) => match scanned.raw(*slot) {
                     Some(id) if self.learned.topics(id).is_some() => return Routed::Learned(*slot),
-                    Some(id) if self.learned.has_ended(id) => return Routed::Over,
+                    Some(id) if self.learned.ended(id).is_some() => {
+                        return self.learned.ended(id).flatten().map_or(Routed::Over, Routed::To);
+                    }
                     Some(id) if matches!(routed, Routed::NoRoute) => {
                         routed = if self.requests.any(Purpose::Subscribe) {
                             Routed::Early(*slot)
@@ -446,6 +448,15 @@ impl Session for JsonSession {
                 self.say_end(*topic, &id, out);
             }
         }
+    }
+
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        let ids = self.learned.ids_of(topics);
+        self.unsubscribe(topics, out);
+        for topic in topics {
+            self.book.set_phase(*topic, Phase::Idle);
+        }
+        self.learned.take_late(ids);
     }
 
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {
