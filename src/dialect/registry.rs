@@ -222,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn every_preset_and_every_kind_has_a_row_in_the_feed_guide() {
+        let guide = include_str!("../../docs/feeds.md");
+        let has_row = |name: &str| guide.lines().any(|line| line.starts_with(&format!("| `{name}` |")));
+        for name in presets().iter().map(|preset| preset.name).chain(KINDS.iter().map(|(name, _)| *name)) {
+            assert!(has_row(name), "docs/feeds.md has no row `{name}`");
+        }
+        for table in guide.split("\n\n").filter(|part| part.starts_with('|')) {
+            let cells = |line: &str| line.matches(" |").count();
+            let head = table.lines().next().unwrap_or_default();
+            for line in table.lines() {
+                assert_eq!(cells(line), cells(head), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn a_dialect_extends_another_and_overrides_its_keys() {
         let own = declared(
             "[binance]\nextends = \"binance\"\nlimits = { topics_per_link = 200 }\n[futures]\nextends = \"binance\"",

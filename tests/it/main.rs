@@ -49,6 +49,7 @@ mod raw_upstream;
 mod readme;
 mod real_server;
 mod recordings;
+mod recordings_of_exchanges;
 mod redundancy;
 mod refusals;
 mod reload;
