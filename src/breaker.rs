@@ -83,14 +83,23 @@ pub enum CircuitKind {
     Upstream,
     /// Calls of a sink's store.
     Sink,
+    /// Asking an upstream's provider over HTTP for what was not seen.
+    Backfill,
+    /// Polling it over HTTP.
+    Poll,
 }
 
 impl CircuitKind {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
+            Self::Backfill => "backfill",
+            Self::Poll => "poll",
         }
     }
 }

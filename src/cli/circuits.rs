@@ -37,7 +37,7 @@ struct List {
 struct Change {
     /// Of which upstream or sink
     name: String,
-    /// Whether the upstream or the sink is meant, where both have that name
+    /// Which of them, where several have that name: an upstream has one for its connects, for its backfill and for its polling
     #[arg(long)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -48,6 +48,8 @@ struct Change {
 enum Kind {
     Upstream,
     Sink,
+    Backfill,
+    Poll,
 }
 
 impl Args {
@@ -103,6 +105,14 @@ impl Change {
         match (self.kind, kinds.next(), kinds.next()) {
             (Some(Kind::Upstream), ..) => Ok(CircuitKind::Upstream),
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
+            (Some(Kind::Backfill), ..) => Ok(CircuitKind::Backfill),
+            (Some(Kind::Poll), ..) => Ok(CircuitKind::Poll),
+            // An upstream's own connects are what is meant, if nothing else of that name is.
+            (None, Some(_), Some(_))
+                if !rows.iter().any(|row| row.name == self.name && row.kind == CircuitKind::Sink) =>
+            {
+                Ok(CircuitKind::Upstream)
+            }
             (None, Some(_), Some(_)) => {
                 let message =
                     format!("`{}` is an upstream and a sink; say which: `--kind upstream` or `--kind sink`", self.name);

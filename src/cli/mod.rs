@@ -11,6 +11,7 @@ mod demo;
 mod event_line;
 mod exit;
 mod gaps;
+mod gaps_fill;
 mod health;
 mod journal;
 mod last;

@@ -2,6 +2,8 @@
 
 mod assembly;
 mod attend;
+mod backfills;
+mod fetching;
 mod figures;
 mod gap_log;
 mod history;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backfills::Backfills;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::live_settings::LiveSettings;
 use super::retry::Retrier;
@@ -29,8 +30,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Buffer, Control, FillRequest, FillRow, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict,
+    OperationRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running,
+    TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -64,6 +66,7 @@ pub(super) struct Shown {
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
     pub(super) sequences: Arc<SequenceBook>,
+    pub(super) backfills: Arc<Backfills>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -79,6 +82,7 @@ pub struct DaemonView {
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
     sequences: Arc<SequenceBook>,
+    backfills: Arc<Backfills>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -108,6 +112,7 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -127,6 +132,7 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -465,6 +471,10 @@ impl View for DaemonView {
             ControlFlow::Continue(())
         });
         found.map(|()| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
+    }
+
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal> {
+        self.backfills.request(request)
     }
 
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {

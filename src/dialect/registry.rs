@@ -7,6 +7,7 @@ use super::Dialect;
 use super::error::{DialectError, Fault};
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use crate::config::BackfillSettings;
 
 /// A declaration that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
+/// The key of a dialect's range queries.
+const BACKFILL: &str = "backfill";
+
 /// The longest chain of `extends`; more is a circle or a mistake.
 const EXTENDS_MAX: usize = 8;
 
@@ -42,6 +46,8 @@ const EXTENDS_MAX: usize = 8;
 /// When there is none of this name, or its declaration has a mistake.
 pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc<dyn Dialect>, DialectError> {
     let mut table = resolve(name, declared)?;
+    // No dialect's own business: how the same provider is asked over HTTP.
+    table.remove(BACKFILL);
     let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
         Some(toml::Value::String(kind)) if kind == "json" => {
             JsonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
@@ -53,6 +59,22 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
     };
     built.map_err(|fault| fault.of(name))
+}
+
+/// How what was not seen is asked for over HTTP, as a dialect declares it: its table `backfill`, or several of them.
+///
+/// # Errors
+/// When there is no dialect of this name, or the declaration has a mistake.
+pub fn backfills(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Vec<BackfillSettings>, DialectError> {
+    #[derive(serde::Deserialize)]
+    struct Declared {
+        #[serde(default, deserialize_with = "crate::config::units::one_or_many")]
+        backfill: Vec<BackfillSettings>,
+    }
+    let mut table = resolve(name, declared)?;
+    let Some(backfill) = table.remove(BACKFILL) else { return Ok(Vec::new()) };
+    let only = toml::Table::from_iter([(BACKFILL.to_owned(), backfill)]);
+    super::declared::read_table::<Declared>(only).map(|read| read.backfill).map_err(|fault| fault.of(name))
 }
 
 /// A dialect's declaration, with everything that it extends under it.

@@ -16,6 +16,7 @@ mod settings;
 mod sinks;
 mod views;
 
+pub use gaps::{FillRequest, FillRow};
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
 pub use journal::{JournalRow, RetentionRow};

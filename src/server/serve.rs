@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
-use super::gaps;
+use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
@@ -110,6 +110,11 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal>;
+    /// Has gaps filled, or says what would be asked for. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal>;
     /// What share was seen. Blocking.
     ///
     /// # Errors
@@ -162,6 +167,7 @@ pub async fn serve(
         .route("/api/v1/pool", get(pool::pool))
         .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
+        .route("/api/v1/gaps/fill", post(gaps::fill))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
         .route("/api/v1/monitors/{name}", {

@@ -49,6 +49,8 @@ const LATENCY: &str = "sluice_event_durable_seconds";
 const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
 const GAPS_OPEN: &str = "sluice_gaps_open";
 const GAP_SECONDS: &str = "sluice_gap_seconds_total";
+const BACKFILLS: &str = "sluice_backfills_total";
+const BACKFILL_EVENTS: &str = "sluice_backfill_events_total";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -175,6 +177,8 @@ fn describe() {
         Unit::Seconds,
         "Time in gaps that are over, by cause; each monitor and topic counts"
     );
+    describe_counter!(BACKFILLS, "Attempts to fetch what was not seen, by how they ended");
+    describe_counter!(BACKFILL_EVENTS, "Events that were fetched because they had not been seen");
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -481,6 +485,35 @@ impl GapMetrics {
             counter!(GAP_SECONDS, "upstream" => upstream.to_owned(), "cause" => cause.as_str())
                 .absolute(time.as_secs());
         }
+    }
+}
+
+/// Figures of what is fetched to fill gaps.
+#[derive(Debug, Clone)]
+pub struct BackfillMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl BackfillMetrics {
+    /// Of a monitor and an upstream.
+    pub fn new(monitor: &str, upstream: &str) -> Self {
+        Self { labels: [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())] }
+    }
+
+    /// A gap was filled, by so many events.
+    pub fn filled(&self, events: u64) {
+        self.ended("filled");
+        counter!(BACKFILL_EVENTS, &self.labels).increment(events);
+    }
+
+    /// One was not.
+    pub fn failed(&self) {
+        self.ended("failed");
+    }
+
+    fn ended(&self, outcome: &'static str) {
+        let [monitor, upstream] = self.labels.clone();
+        counter!(BACKFILLS, &[monitor, upstream, ("outcome", outcome.to_owned())]).increment(1);
     }
 }
 
