@@ -161,6 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn what_presets_declare_for_backfill_can_be_asked_for() {
+        let upstream = url::Url::parse("wss://example.org/ws").unwrap().into();
+        for (name, topic) in [
+            ("binance", "btcusdt@aggTrade"),
+            ("binance", "btcusdt@trade"),
+            ("coinbase", "matches:BTC-USD"),
+            ("ethereum", r#"logs {"address":"0x1"}"#),
+            ("ethereum", "logs"),
+            ("ethereum", "newHeads"),
+        ] {
+            let own = [BackfillSettings::default()];
+            let presets = backfills(name, &BTreeMap::new()).unwrap();
+            let found = crate::recovery::backfill::Declaration::for_topic(&own, &presets, &upstream, topic);
+            assert!(found.unwrap_or_else(|error| panic!("{name} {topic}: {error}")).is_some(), "{name} {topic}");
+        }
+        let mistake = declared("[x]\nextends = \"binance\"\nbackfill = { pathh = \"/\" }");
+        assert!(backfills("x", &mistake).unwrap_err().to_string().contains("`backfill"), "with its place");
+    }
+
+    #[test]
     fn every_preset_is_read_and_has_event_rules() {
         for preset in presets() {
             let dialect = build(preset.name, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));

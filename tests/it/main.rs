@@ -4,6 +4,7 @@
 
 mod account;
 mod anvil_node;
+mod backfill;
 mod backpressure;
 mod bad_input;
 mod changing;
