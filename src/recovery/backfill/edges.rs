@@ -107,9 +107,32 @@ impl Edges<'_> {
 
     /// The first place after a gap that ended at `end`, of what a link has brought since; none yet.
     pub(super) fn after(&self, reader: &mut JournalReader, end: UnixNanos) -> Result<Option<Place>, JournalError> {
+        self.first(reader, end, UnixNanos(i64::MAX))
+    }
+
+    /// Where a gap begins: behind the last event before it. A topic that has brought nothing before may have done so within: a crash counts
+    /// from a little before the end of the journal, and loses what came last.
+    pub(super) fn beginning(
+        &self,
+        reader: &mut JournalReader,
+        (start, end): (UnixNanos, UnixNanos),
+    ) -> Result<Option<Before>, JournalError> {
+        if let Some(before) = self.before(reader, start)? {
+            return Ok(Some(before));
+        }
+        Ok(self.first(reader, start, end)?.map(|place| Before { place, since: start }))
+    }
+
+    /// The place of the first event that a link has brought between two moments.
+    fn first(
+        &self,
+        reader: &mut JournalReader,
+        least: UnixNanos,
+        greatest: UnixNanos,
+    ) -> Result<Option<Place>, JournalError> {
         let Some(at) = &self.range.at else { return Ok(None) };
         let (mut fields, mut found) = (Fields::default(), None);
-        self.each(reader, end, UnixNanos(i64::MAX), |event| {
+        self.each(reader, least, greatest, |event| {
             // What was fetched for this gap before, or for another, stands further back.
             if !event.block().has_monitor(FETCHED_MONITOR, OWN_DOMAIN) {
                 found = self.place(at, event, &mut fields);

@@ -239,16 +239,10 @@ fn amended(gap: &Gap, events: u64, left: Option<(UnixNanos, UnixNanos)>) -> Ledg
     }))
 }
 
+/// Numbers of blocks, ids and sequences have no place before 0.
 fn back(place: &Place, overlap: i128) -> Place {
     match place {
-        Place::At(at) => Place::At(at.saturating_sub(overlap)),
-        Place::Text(text) => Place::Text(text.clone()),
-    }
-}
-
-fn on(place: &Place, overlap: i128) -> Place {
-    match place {
-        Place::At(at) => Place::At(at.saturating_add(overlap)),
+        Place::At(at) => Place::At(at.saturating_sub(overlap).max(0)),
         Place::Text(text) => Place::Text(text.clone()),
     }
 }
@@ -294,9 +288,9 @@ async fn bounds_of(
     let subject = Arc::new(Subject { monitor: Arc::clone(&gap.monitor), topic: Arc::clone(&gap.topic) });
     let shared = Arc::new(range.clone());
     let before = {
-        let (journal, subject, range, start) =
-            (Arc::clone(&scene.journal), Arc::clone(&subject), Arc::clone(&shared), gap.start);
-        blocking(move || Edges { subject: &subject, range: &range }.before(&mut journal.reader(), start)).await?
+        let (journal, subject, range, span) =
+            (Arc::clone(&scene.journal), Arc::clone(&subject), Arc::clone(&shared), (gap.start, gap.end));
+        blocking(move || Edges { subject: &subject, range: &range }.beginning(&mut journal.reader(), span)).await?
     };
     let (from, since) = match (before, &range.first) {
         (Some(before), _) => (back(&before.place, range.overlap), before.since.min(gap.start)),
@@ -312,7 +306,7 @@ async fn bounds_of(
             (Arc::clone(&scene.journal), Arc::clone(&subject), Arc::clone(&shared), gap.end);
         let after = blocking(move || Edges { subject: &subject, range: &of }.after(&mut journal.reader(), end)).await?;
         if let Some(place) = after {
-            break on(&place, 0);
+            break place;
         }
         if Instant::now() >= deadline {
             match &range.last {
@@ -509,8 +503,9 @@ pub fn preview(journal: &Journal, gap: &Gap, declaration: &Declaration) -> Resul
     let subject = Subject { monitor: Arc::clone(&gap.monitor), topic: Arc::clone(&gap.topic) };
     let edges = Edges { subject: &subject, range };
     let mut reader = journal.reader();
-    let before =
-        edges.before(&mut reader, gap.start)?.map(|before| range.measure.write(&back(&before.place, range.overlap)));
+    let before = edges
+        .beginning(&mut reader, (gap.start, gap.end))?
+        .map(|before| range.measure.write(&back(&before.place, range.overlap)));
     let after = edges.after(&mut reader, gap.end)?.map(|after| range.measure.write(&after));
     let Some(from) = before.or_else(|| range.first.clone()) else {
         return Err(FillError::Refused("no event before the gap says where it begins".into()));

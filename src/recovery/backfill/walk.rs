@@ -59,6 +59,7 @@ struct Split {
     /// What has not been cut yet.
     rest: Option<(i128, i128)>,
     step: i128,
+    step_max: i128,
 }
 
 impl Split {
@@ -84,7 +85,8 @@ impl Walk {
                 (Some(from), Some(to)) => {
                     let time = pages.step_time.map(|step| i128::try_from(step.as_nanos()).unwrap_or(i128::MAX));
                     let step = time.or(pages.step.map(i128::from)).unwrap_or(1).max(grain);
-                    let mut split = Split { parts: Vec::new(), rest: (from <= to).then_some((from, to)), step };
+                    let mut split =
+                        Split { parts: Vec::new(), rest: (from <= to).then_some((from, to)), step, step_max: step };
                     split.cut();
                     if split.parts.is_empty() { At::Done } else { At::Split(split) }
                 }
@@ -188,6 +190,8 @@ impl Walk {
                 }
                 split.parts.pop();
                 if split.parts.is_empty() {
+                    // What was too long once need not be so further on.
+                    split.step = split.step.saturating_mul(2).min(split.step_max);
                     split.cut();
                 }
                 if split.parts.is_empty() {

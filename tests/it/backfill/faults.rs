@@ -50,7 +50,10 @@ fn a_gap_that_could_not_be_filled_is_tried_again_until_it_is() {
     exchange.faults([Fault::Garbage("[]"), Fault::Garbage("{}"), Fault::Garbage("nothing")]);
     cut(&place, &exchange, PAGE * 2);
     until("the first attempt failed", || operations(&daemon).iter().any(|row| row["state"] == "failed").then_some(()));
-    assert!(gaps(&place, &["--cause", "disconnect"])[0]["filled"].is_null(), "what was not filled is not told as filled");
+    assert!(
+        gaps(&place, &["--cause", "disconnect"])[0]["filled"].is_null(),
+        "what was not filled is not told as filled"
+    );
     filled(&place, "disconnect");
     all_once(&place, &exchange);
     daemon.stop();

@@ -27,7 +27,13 @@ routes = [{ topic = "{/channel}" }]
          rate = {{ count = 1000, per = \"1s\" }}\ndelay = \"50ms\"\nonly = {{ \"/s\" = \"X\" }}\n{backfill}",
         exchange.history_url()
     );
-    Settings::new().with(dialect).upstream("x", "exchange", &exchange.live_url()).monitor("m", "trading", "x", &["trades"], &more)
+    Settings::new().with(dialect).upstream("x", "exchange", &exchange.live_url()).monitor(
+        "m",
+        "trading",
+        "x",
+        &["trades"],
+        &more,
+    )
 }
 
 /// By time, a page after the other from where the last one ended.
@@ -56,7 +62,9 @@ fn live(place: &Workplace, more: usize) {
 /// The gap of this cause that was filled.
 fn filled(place: &Workplace, cause: &str) -> Value {
     until("the gap is filled", || {
-        gaps(place, &["--cause", cause]).into_iter().find(|gap| gap["filled"] == "backfill" && gap["left_from"].is_null())
+        gaps(place, &["--cause", cause])
+            .into_iter()
+            .find(|gap| gap["filled"] == "backfill" && gap["left_from"].is_null())
     })
 }
 
@@ -83,7 +91,8 @@ fn cut(place: &Workplace, exchange: &Exchange, trades: usize) {
 /// A `POST` of the running daemon.
 fn post(daemon: &Daemon, path: &str, body: &str) -> (u16, String) {
     let text = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        daemon.address(),
         body.len()
     );
     super::processes::request(daemon.address(), &text).expect("an answer")

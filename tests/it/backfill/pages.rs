@@ -16,7 +16,10 @@ fn fills(backfill: &str) {
     all_once(&place, &exchange);
     assert!(exchange.requests().len() > 3, "{:?}", exchange.requests());
     let done = operations(&daemon);
-    assert!(done.iter().any(|operation| operation["state"] == "done" && operation["outcome"]["gap"] == gap["id"]), "{done:?}");
+    assert!(
+        done.iter().any(|operation| operation["state"] == "done" && operation["outcome"]["gap"] == gap["id"]),
+        "{done:?}"
+    );
     assert!(daemon.metrics().value("sluice_backfill_events_total", &[("monitor", "m")]) >= (PAGE * 4) as u64);
     let log = daemon.stop();
     assert!(log.contains("gap filled"), "{log}");
@@ -85,7 +88,8 @@ fn a_dry_run_says_what_would_be_asked_and_asks_nobody() {
     let gap = gaps(&place, &["--unfilled", "--cause", "disconnect"]).remove(0);
     let port = format!("server.listen=\"{}\"", daemon.address());
     let fill = |more: &[&str]| -> (Option<i32>, String) {
-        let outcome = place.run(["--config", "sluice.toml", "--set", &port, "gaps", "fill", "--output", "json"].iter().chain(more));
+        let outcome = place
+            .run(["--config", "sluice.toml", "--set", &port, "gaps", "fill", "--output", "json"].iter().chain(more));
         (outcome.code, outcome.stdout + &outcome.stderr)
     };
     let number = gap["id"].to_string();
@@ -93,7 +97,9 @@ fn a_dry_run_says_what_would_be_asked_and_asks_nobody() {
     assert_eq!(code, Some(0), "{text}");
     let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!((rows.len(), &rows[0]["gap"], &rows[0]["state"]), (1, &gap["id"], &Value::from("would_ask")));
-    assert!(rows[0]["from"].as_str().unwrap().parse::<u64>().unwrap() < rows[0]["to"].as_str().unwrap().parse().unwrap());
+    assert!(
+        rows[0]["from"].as_str().unwrap().parse::<u64>().unwrap() < rows[0]["to"].as_str().unwrap().parse().unwrap()
+    );
     assert!(exchange.requests().is_empty(), "{:?}", exchange.requests());
 
     let (code, text) = fill(&["999"]);
