@@ -87,11 +87,13 @@ pub enum CircuitKind {
     Backfill,
     /// Polling it over HTTP.
     Poll,
+    /// Calls for an upstream's token.
+    Token,
 }
 
 impl CircuitKind {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll];
+    pub const ALL: [Self; 5] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::Token];
 
     /// As users read it.
     pub fn as_str(self) -> &'static str {
@@ -100,6 +102,7 @@ impl CircuitKind {
             Self::Sink => "sink",
             Self::Backfill => "backfill",
             Self::Poll => "poll",
+            Self::Token => "token",
         }
     }
 }

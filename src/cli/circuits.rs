@@ -37,7 +37,7 @@ struct List {
 struct Change {
     /// Of which upstream or sink
     name: String,
-    /// Which of them, where several have that name: an upstream has one for its connects, for its backfill and for its polling
+    /// Which is meant, where several have that name: the sink, or an upstream's connects, token, backfill or polling
     #[arg(long)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -50,6 +50,7 @@ enum Kind {
     Sink,
     Backfill,
     Poll,
+    Token,
 }
 
 impl Args {
@@ -107,15 +108,13 @@ impl Change {
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
             (Some(Kind::Backfill), ..) => Ok(CircuitKind::Backfill),
             (Some(Kind::Poll), ..) => Ok(CircuitKind::Poll),
-            // An upstream's own connects are what is meant, if nothing else of that name is.
-            (None, Some(_), Some(_))
-                if !rows.iter().any(|row| row.name == self.name && row.kind == CircuitKind::Sink) =>
-            {
-                Ok(CircuitKind::Upstream)
-            }
-            (None, Some(_), Some(_)) => {
-                let message =
-                    format!("`{}` is an upstream and a sink; say which: `--kind upstream` or `--kind sink`", self.name);
+            (Some(Kind::Token), ..) => Ok(CircuitKind::Token),
+            (None, Some(one), Some(other)) => {
+                let (one, other) = (one.as_str(), other.as_str());
+                let message = format!(
+                    "`{}` has circuits of several kinds; say which: `--kind {one}` or `--kind {other}`",
+                    self.name
+                );
                 Err(CliError::plain(Exit::Usage, message))
             }
             (None, Some(kind), None) => Ok(kind),

@@ -27,6 +27,10 @@ pub struct BackfillSettings {
     /// `http://` or `https://` address; absent: the upstream's own address, over HTTP. Credentials in it are shown redacted.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_over_http")]
     pub url: Option<Endpoint>,
+    /// Whether requests carry the upstream's credentials (`[upstreams.NAME.auth]`). Default: only where `url` is not set, so that nobody
+    /// else is told them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<bool>,
     /// What is put behind the address's path: a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -90,6 +94,7 @@ impl BackfillSettings {
             topic: or(&self.topic, &under.topic),
             preset: self.preset,
             url: self.url.clone().or_else(|| under.url.clone()),
+            auth: self.auth.or(under.auth),
             path: or(&self.path, &under.path),
             params: map(&self.params, &under.params),
             body: or(&self.body, &under.body),

@@ -1,7 +1,6 @@
 //! What backfill and polling share: what is declared for a topic now, who asks, and who takes what comes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::upstreams::Upstreams;
 use crate::breaker::CircuitKind;
 use crate::circuits::Circuits;
 use crate::config::{BackfillSettings, PollSettings, Settings};
+use crate::credentials::Credentials;
 use crate::dialect::registry;
 use crate::http_client::{HttpClient, HttpSettings};
 use crate::monitor::fetched::FetchedBy;
@@ -29,11 +29,11 @@ pub(super) struct Place {
     pub(super) topic: Arc<str>,
 }
 
-/// What a client is made of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Make {
-    ca_file: Option<PathBuf>,
+/// A client, and what it was made of.
+struct Made {
+    credentials: Option<Arc<Credentials>>,
     timeout: Duration,
+    client: HttpClient,
 }
 
 /// The means of fetching.
@@ -44,8 +44,8 @@ pub(super) struct Fetching {
     pub(super) bench: Bench,
     pub(super) stop: CancellationToken,
     paces: Paces,
-    /// Few: one for each way in which settings have one made.
-    clients: Mutex<BTreeMap<Make, HttpClient>>,
+    /// The last one of each upstream, so that its connections are kept.
+    clients: Mutex<BTreeMap<String, Made>>,
 }
 
 impl Fetching {
@@ -94,22 +94,36 @@ impl Fetching {
         Ok(Scene { journal: Arc::clone(journal), window: Arc::clone(window), asker, stop: self.stop.clone() })
     }
 
-    fn client(&self, upstream: &str, declaration: &Declaration) -> Result<HttpClient, String> {
-        let settings = self.live.settings();
-        let ca_file = settings.upstreams.get(upstream).and_then(|upstream| upstream.ca_file.clone());
-        let make = Make { ca_file, timeout: declaration.timeout };
+    fn client(
+        &self,
+        upstream: &str,
+        declaration: &Declaration,
+    ) -> Result<(HttpClient, Option<Arc<Credentials>>), String> {
+        let credentials = self.upstreams.list().control(upstream).and_then(|control| control.credentials());
+        let timeout = declaration.timeout;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&make) {
-            return Ok(client.clone());
-        }
-        let client = HttpClient::new(&HttpSettings {
-            ca_file: make.ca_file.as_deref(),
-            timeout: make.timeout,
-            body_bytes_max: BODY_BYTES_MAX,
-        });
-        let client = client.map_err(|error| error.to_string())?;
-        clients.insert(make, client.clone());
-        Ok(client)
+        let of_same = |made: &&Made| {
+            let same = match (&made.credentials, &credentials) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                _ => false,
+            };
+            same && made.timeout == timeout
+        };
+        let client = match clients.get(upstream).filter(of_same) {
+            Some(made) => made.client.clone(),
+            None => {
+                let client = match &credentials {
+                    Some(credentials) => credentials.http_client(timeout, BODY_BYTES_MAX),
+                    None => HttpClient::new(&HttpSettings { ca_file: None, timeout, body_bytes_max: BODY_BYTES_MAX }),
+                };
+                let client = client.map_err(|error| error.to_string())?;
+                let made = Made { credentials: credentials.clone(), timeout, client: client.clone() };
+                clients.insert(upstream.to_owned(), made);
+                client
+            }
+        };
+        Ok((client, credentials.filter(|_| declaration.auth)))
     }
 
     /// Who takes what comes for a topic. The error is in words.

@@ -162,7 +162,7 @@ impl Upstreams {
                 known.stop.cancel();
                 self.list.remove(name);
                 if !settings.upstreams.contains_key(name) {
-                    for kind in [CircuitKind::Upstream, CircuitKind::Backfill, CircuitKind::Poll] {
+                    for kind in [CircuitKind::Upstream, CircuitKind::Token, CircuitKind::Backfill, CircuitKind::Poll] {
                         self.wiring.circuits.remove(kind, name);
                     }
                 }

@@ -7,6 +7,8 @@ use super::Dialect;
 use super::error::{DialectError, Fault};
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use super::poll::PollDialect;
+use super::sse::SseDialect;
 use crate::config::BackfillSettings;
 
 /// A declaration that comes with the program.
@@ -18,20 +20,50 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-const PRESETS: [Preset; 8] = [
-    Preset { name: "binance", toml: include_str!("presets/binance.toml") },
-    Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
-    Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
-    Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
-    Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
-    Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
-    Preset { name: "okx", toml: include_str!("presets/okx.toml") },
-    Preset { name: "solana", toml: include_str!("presets/solana.toml") },
+/// Natures of dialects, for people.
+const KINDS: &str = "\"json\", \"json_rpc\", \"poll\", \"sse\"";
+
+macro_rules! preset {
+    ($name:literal) => {
+        Preset { name: $name, toml: include_str!(concat!("presets/", $name, ".toml")) }
+    };
+}
+
+const PRESETS: &[Preset] = &[
+    preset!("binance"),
+    preset!("bitfinex"),
+    preset!("bitget"),
+    preset!("bithumb"),
+    preset!("bitmex"),
+    preset!("bitstamp"),
+    preset!("bitz"),
+    preset!("bybit"),
+    preset!("coinbase"),
+    preset!("coinbase-advanced"),
+    preset!("deribit"),
+    preset!("dydx"),
+    preset!("ethereum"),
+    preset!("ftx"),
+    preset!("gate"),
+    preset!("gemini"),
+    preset!("huobi"),
+    preset!("kraken"),
+    preset!("kraken-futures"),
+    preset!("kraken-v1"),
+    preset!("kucoin"),
+    preset!("mexc"),
+    preset!("okx"),
+    preset!("okx-v3"),
+    preset!("solana"),
+    preset!("upbit"),
+    preset!("wikimedia"),
+    preset!("zb"),
+    preset!("zbg"),
 ];
 
 /// All presets, by name.
 pub fn presets() -> &'static [Preset] {
-    &PRESETS
+    PRESETS
 }
 
 /// The key of a dialect's range queries.
@@ -55,7 +87,13 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         Some(toml::Value::String(kind)) if kind == "json_rpc" => {
             JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
-        Some(other) => Err(Fault::new("kind", format!("is {other}; it is \"json\" or \"json_rpc\""))),
+        Some(toml::Value::String(kind)) if kind == "poll" => {
+            PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "sse" => {
+            SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
         None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
     };
     built.map_err(|fault| fault.of(name))

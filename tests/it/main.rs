@@ -4,6 +4,7 @@
 
 mod account;
 mod anvil_node;
+mod auth;
 mod backfill;
 mod backpressure;
 mod bad_input;
@@ -25,6 +26,7 @@ mod gap_causes;
 mod gaps;
 mod half_open;
 mod hand_over;
+mod http_upstream;
 mod journal;
 mod journal_tools;
 mod ledger;
@@ -33,6 +35,7 @@ mod nats;
 mod nats_server;
 mod node_under_load;
 mod older_files;
+mod over_http;
 mod placement;
 mod pool;
 mod postgres;

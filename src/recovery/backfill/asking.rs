@@ -1,5 +1,6 @@
 //! One request: at the pace that is allowed, through a breaker, and again where that may help.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, header};
@@ -10,6 +11,7 @@ use url::Url;
 use super::items::excerpt;
 use crate::backoff::Backoff;
 use crate::breaker::{Breaker, BreakerState, Permit, Refusal};
+use crate::credentials::{Credentials, Pass};
 use crate::http_client::{HttpAnswer, HttpClient};
 use crate::recovery::replay::Progress;
 use crate::upstream::ConnectPace;
@@ -31,6 +33,8 @@ const PUT_OFF: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Asker {
     client: HttpClient,
+    /// What proves who we are, where that is anybody's business who is asked.
+    credentials: Option<Arc<Credentials>>,
     pace: ConnectPace,
     breaker: Breaker,
     stop: CancellationToken,
@@ -57,8 +61,13 @@ pub enum AskError {
 
 impl Asker {
     /// Who asks by `client` no quicker than `pace`, and not while `breaker` is open.
-    pub fn new(client: HttpClient, pace: ConnectPace, breaker: Breaker, stop: CancellationToken) -> Self {
-        Self { client, pace, breaker, stop }
+    pub fn new(
+        (client, credentials): (HttpClient, Option<Arc<Credentials>>),
+        pace: ConnectPace,
+        breaker: Breaker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { client, credentials, pace, breaker, stop }
     }
 
     /// Asks until there is an answer with a good status, or no hope of one. What it waits for meanwhile is shown in `progress`.
@@ -78,13 +87,21 @@ impl Asker {
         loop {
             let permit = self.permit(progress).await;
             self.keep_pace().await;
-            let reason = match self.client.send(self.request(url, body)?).await {
+            let (request, pass) = match self.request(url, body).await {
+                Ok(request) => request,
+                Err(reason) => {
+                    permit.failed(&reason);
+                    return Err(AskError::Failed(reason));
+                }
+            };
+            let scrub = |text: String| pass.as_ref().map_or_else(|| text.clone(), |pass| pass.scrub(&text));
+            let reason = match self.client.send(request).await {
                 Ok(answer) if answer.is_success() => {
                     permit.succeeded();
                     return Ok(answer);
                 }
                 Ok(answer) => {
-                    let said = format!("status {}: {}", answer.status, excerpt(&answer.body));
+                    let said = scrub(format!("status {}: {}", answer.status, excerpt(&answer.body)));
                     let wait = match (answer.status, answer.retry_after) {
                         (429, wait) => Some(wait.unwrap_or(PUT_OFF)),
                         (503, wait) => wait,
@@ -105,7 +122,7 @@ impl Asker {
                     if (400..500).contains(&answer.status) && answer.status != 408 {
                         // What is wrong is the request.
                         permit.succeeded();
-                        return Err(AskError::Refused { status: answer.status, reason: excerpt(&answer.body) });
+                        return Err(AskError::Refused { status: answer.status, reason: scrub(excerpt(&answer.body)) });
                     }
                     said
                 }
@@ -122,14 +139,23 @@ impl Asker {
         }
     }
 
-    /// The request. What proves who we are would be put into it here.
-    fn request(&self, url: &Url, body: Option<&str>) -> Result<reqwest::Request, AskError> {
+    /// The request, with what proves who we are.
+    async fn request(&self, url: &Url, body: Option<&str>) -> Result<(reqwest::Request, Option<Pass>), String> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
-        let mut request = self.client.client().request(method, url.clone()).header(header::ACCEPT, "application/json");
+        let (mut url, mut headers, mut pass) = (url.clone(), Vec::new(), None);
+        if let Some(credentials) = &self.credentials {
+            let ours = credentials.pass().await.map_err(|error| error.to_string())?;
+            let dressed =
+                ours.dress(method.as_str(), &url, body.unwrap_or_default()).map_err(|error| error.to_string())?;
+            (url, headers, pass) = (dressed.url, dressed.headers, Some(ours));
+        }
+        let mut request = self.client.client().request(method, url).header(header::ACCEPT, "application/json");
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_owned());
         }
-        request.build().map_err(|error| AskError::Failed(error.without_url().to_string()))
+        let mut request = request.build().map_err(|error| error.without_url().to_string())?;
+        request.headers_mut().extend(headers);
+        Ok((request, pass))
     }
 
     async fn permit(&self, progress: &Progress) -> Permit {

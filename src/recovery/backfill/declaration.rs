@@ -59,6 +59,8 @@ pub struct Declaration {
     pub(super) pages: Option<PageSettings>,
     pub(super) limit: Option<u32>,
     causes: Vec<String>,
+    /// Whether requests carry the upstream's credentials.
+    pub auth: bool,
     /// What it may ask.
     pub rate: Rate,
     /// The longest an answer may take.
@@ -182,6 +184,7 @@ impl Declaration {
             pages: settings.pages.clone(),
             limit: settings.limit,
             causes: settings.causes.clone(),
+            auth: settings.auth.unwrap_or(settings.url.is_none()),
             rate: settings.rate.unwrap_or(RATE),
             timeout: settings.timeout.unwrap_or(TIMEOUT),
             delay: settings.delay.unwrap_or(DELAY),
