@@ -11,6 +11,8 @@ mod journal_events;
 mod live_settings;
 mod operations;
 mod own_events;
+mod poll_mode;
+mod polling;
 mod pool_rows;
 mod retry;
 mod shedding;

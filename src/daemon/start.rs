@@ -19,6 +19,7 @@ use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
+use super::polling::Polling;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -34,8 +35,8 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::journal::{
     self, COVERAGE_MONITOR, DurableToken, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError,
-    JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR,
+    RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
@@ -221,6 +222,7 @@ impl Daemon {
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        switches.keep_polling(|name| settings.monitors.get(name).is_some_and(|monitor| monitor.poll.is_some()));
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         switches.keep_circuits(|kind, name| match kind {
             CircuitKind::Sink => settings.sinks.contains_key(name),
@@ -254,6 +256,7 @@ impl Daemon {
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let polling_identity = identities.of(POLLING_MONITOR, OWN_DOMAIN);
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -350,6 +353,13 @@ impl Daemon {
         );
         let fetching = Arc::new(fetching);
         let backfills = Arc::new(Backfills::new(Arc::clone(&fetching), Arc::clone(&works), Arc::clone(&journal)));
+        let polling = Arc::new(Polling::new(
+            fetching,
+            Arc::clone(&works),
+            Arc::clone(&switch_log.switches),
+            Arc::clone(&ledger),
+            polling_identity,
+        ));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -365,11 +375,13 @@ impl Daemon {
             ledger,
             sequences,
             backfills: Arc::clone(&backfills),
+            polling: Arc::clone(&polling),
         }));
 
         let stop_http = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
+        polling.begin();
         let attendant = Attendant::new(live);
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));

@@ -10,5 +10,6 @@ pub use latency::LatencyHistogram;
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use metrics::{
     BackfillMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics, JournalMetrics, MetricsHandle, MonitorMetrics,
-    RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install,
+    own_event_refused,
 };

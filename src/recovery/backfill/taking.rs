@@ -56,6 +56,7 @@ pub struct Taker {
     reading: Reading,
     batcher: Batcher,
     batch: BatchSettings,
+    window: Arc<DedupeWindow>,
     monitor: u32,
     topic: TopicId,
     record: FetchedRecord,
@@ -113,6 +114,7 @@ impl Taker {
             reading: Reading::new(Arc::clone(&roster)),
             batcher: Batcher::new(settings, roster, bench.own.clone(), Arc::clone(&bench.window)),
             batch: bench.batch.clone(),
+            window: Arc::clone(&bench.window),
             monitor: index,
             topic: id,
             record,
@@ -180,6 +182,10 @@ impl Taker {
         let before = self.batcher.events();
         let absorbed = self.batcher.absorb(burst, received, now, &mut closed);
         let after = self.batcher.events();
+        for key in &burst.keys {
+            // What an endpoint tells of again and again is known for as long as it does.
+            self.window.remember_anew(now, *key);
+        }
         self.taken.events += u64::from(absorbed.events);
         self.taken.repeats += u64::from(absorbed.repeats);
         if absorbed.events > 0 {
