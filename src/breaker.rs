@@ -83,16 +83,25 @@ pub enum CircuitKind {
     Upstream,
     /// Calls of a sink's store.
     Sink,
+    /// Asking an upstream's provider over HTTP for what was not seen.
+    Backfill,
+    /// Polling it over HTTP.
+    Poll,
     /// Calls for an upstream's token.
     Token,
 }
 
 impl CircuitKind {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::Token];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
+            Self::Backfill => "backfill",
+            Self::Poll => "poll",
             Self::Token => "token",
         }
     }

@@ -5,6 +5,7 @@
 //! between them.
 
 mod auth_settings;
+mod backfill_settings;
 mod check;
 mod command_line;
 mod endpoint;
@@ -28,6 +29,7 @@ pub mod units;
 mod upstream_settings;
 
 pub use auth_settings::*;
+pub use backfill_settings::*;
 pub use endpoint::Endpoint;
 pub use event_rule_settings::*;
 pub use key::KeyPath;

@@ -2,6 +2,8 @@
 
 mod assembly;
 mod attend;
+mod backfills;
+mod fetching;
 mod figures;
 mod gap_log;
 mod history;
@@ -9,6 +11,8 @@ mod journal_events;
 mod live_settings;
 mod operations;
 mod own_events;
+mod poll_mode;
+mod polling;
 mod pool_rows;
 mod retry;
 mod shedding;

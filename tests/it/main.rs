@@ -5,6 +5,7 @@
 mod account;
 mod anvil_node;
 mod auth;
+mod backfill;
 mod backpressure;
 mod bad_input;
 mod brokers;
