@@ -1,5 +1,6 @@
 //! What must hold between settings that are each of the right type.
 
+mod counters;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -306,6 +307,7 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
+        self.counters(&path.key("counters"), &monitor.counters);
     }
 
     fn upstreams_of(&mut self, path: &KeyPath, monitor: &MonitorSettings, settings: &Settings) {

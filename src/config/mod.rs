@@ -6,6 +6,7 @@
 
 mod check;
 mod command_line;
+mod counter_settings;
 mod endpoint;
 mod environment;
 mod event_rule_settings;
@@ -26,6 +27,7 @@ mod sink_settings;
 pub mod units;
 mod upstream_settings;
 
+pub use counter_settings::{CounterSettings, CounterValue};
 pub use endpoint::Endpoint;
 pub use event_rule_settings::*;
 pub use key::KeyPath;

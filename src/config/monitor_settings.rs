@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::counter_settings::CounterSettings;
 use super::event_rule_settings::EventRuleSettings;
 use super::sink_settings::FieldSettings;
 use super::units;
@@ -28,6 +29,9 @@ pub struct MonitorSettings {
     /// Fields of the payload that stores with columns give one of its own, by the column's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, FieldSettings>,
+    /// What of the events is counted as business, by the counter's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, CounterSettings>,
     /// Over what an id is unique.
     #[serde(default)]
     pub dedupe: DedupeScope,

@@ -21,6 +21,7 @@ use crate::monitor::roster::Pause;
 use crate::server::{ChangeRefusal, Changed, Control, Kind, MonitorState, ProposedFile, StateAnswer, StateRequest};
 use crate::telemetry;
 use crate::upstream;
+use crate::views::CounterBoard;
 
 const RELOAD: &str = "reload";
 const SETTINGS: &str = "settings";
@@ -118,6 +119,7 @@ pub(super) struct LiveSettings {
     in_force: Mutex<Arc<Settings>>,
     log: Arc<SwitchLog>,
     pools: Arc<dyn Pools>,
+    counters: Arc<CounterBoard>,
     works: Arc<Works>,
 }
 
@@ -130,10 +132,16 @@ struct Candidate {
 }
 
 impl LiveSettings {
-    pub(super) fn new(origin: Origin, log: Arc<SwitchLog>, pools: Arc<dyn Pools>, works: Arc<Works>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        log: Arc<SwitchLog>,
+        pools: Arc<dyn Pools>,
+        counters: Arc<CounterBoard>,
+        works: Arc<Works>,
+    ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
         let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
-        Self { options, state: Mutex::new(State { base, loaded, run_time }), in_force, log, pools, works }
+        Self { options, state: Mutex::new(State { base, loaded, run_time }), in_force, log, pools, counters, works }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,6 +175,7 @@ impl LiveSettings {
         let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
         let applied = self.pools.apply(&in_force, &self.log.switches.pauses());
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
+        self.counters.want(&in_force);
         if in_force.log.level != state.loaded.settings.log.level {
             telemetry::set_log_level(&in_force.log.level);
         }

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod attend;
+mod counter_log;
 mod figures;
 mod gap_log;
 mod history;

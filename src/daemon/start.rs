@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::counter_log::counters_on_record;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
@@ -47,7 +48,7 @@ use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
-use crate::views::{Probe, Views};
+use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -197,6 +198,8 @@ impl Daemon {
         if settings.log.level != level_before {
             telemetry::set_log_level(&settings.log.level);
         }
+        let on_record = counters_on_record(&mut journal.reader())?;
+        let counters = Arc::new(CounterBoard::new(on_record, journal.durable(), settings));
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -290,7 +293,8 @@ impl Daemon {
         drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
-            LiveState::new(state_identity, watched, ledger, Arc::clone(&switches), Arc::clone(&clock), started)
+            let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
+            LiveState::new(state_identity, watched, ledger, switches, counters, Arc::clone(&clock), started)
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
@@ -322,14 +326,18 @@ impl Daemon {
         if settings.fault_tolerance.enabled {
             works.write_periodically();
         }
-        let sources =
-            Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
+        let sources = Sources {
+            watched: Arc::clone(&watched),
+            commits: Arc::clone(&commits),
+            window: Arc::clone(&window),
+            counters: Arc::clone(&counters),
+        };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
+        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child, Arc::clone(&counters));
         let views = Arc::new(views.map_err(StartError::Runtime)?);
         let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
-        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&works)));
+        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&counters), Arc::clone(&works)));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -337,6 +345,7 @@ impl Daemon {
             window,
             retrier,
             views: Arc::clone(&views),
+            counters: Arc::clone(&counters),
             sinks: sinks.sinks(),
             circuits,
             switch_log,

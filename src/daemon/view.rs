@@ -38,7 +38,7 @@ use crate::telemetry::{
     WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
-use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
+use crate::views::{CounterBoard, CounterNow, LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -57,6 +57,7 @@ pub(super) struct Shown {
     pub(super) window: Arc<DedupeWindow>,
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
+    pub(super) counters: Arc<CounterBoard>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -74,6 +75,7 @@ pub struct DaemonView {
     window: Arc<DedupeWindow>,
     retrier: Retrier,
     views: Arc<Views>,
+    counters: Arc<CounterBoard>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
@@ -101,6 +103,7 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
             sinks,
             circuits,
             switch_log,
@@ -118,6 +121,7 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -373,6 +377,10 @@ impl View for DaemonView {
         Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
     }
 
+    fn counters(&self) -> Vec<CounterNow> {
+        self.counters.now()
+    }
+
     fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
         self.views.last_values(monitor, key, limit)
     }
@@ -478,6 +486,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let circuits = self.circuits.rows();
+        let counted = self.counters.now();
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
@@ -523,6 +532,11 @@ impl View for DaemonView {
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
                     race: monitor.race.as_ref().map(|race| race.now().into()),
+                    counters: counted
+                        .iter()
+                        .filter(|counter| *counter.monitor == *monitor.identity.name)
+                        .map(|counter| (counter.counter.clone(), counter.total))
+                        .collect(),
                 });
             }
         }

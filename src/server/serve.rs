@@ -28,7 +28,7 @@ use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
-use crate::views::{LastValuesNow, StatisticsNow, ViewError};
+use crate::views::{CounterNow, LastValuesNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the views are not to be had now.
     fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Business counters.
+    fn counters(&self) -> Vec<CounterNow>;
     /// Last values, at most so many, newest first. Blocking.
     ///
     /// # Errors

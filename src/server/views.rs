@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::serve::Shown;
 use crate::clock::UnixNanos;
-use crate::views::{Counted, LastValue, LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
+use crate::views::{Counted, CounterNow, LastValue, LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
 
 /// Last values of an answer that does not say how many.
 const VALUES_DEFAULT: usize = 1000;
@@ -68,6 +68,7 @@ struct StatisticsBody {
     counted_from: u64,
     counted_to: u64,
     monitors: Vec<MonitorBody>,
+    counters: Vec<CounterNow>,
     #[serde(flatten)]
     running: Running,
 }
@@ -179,6 +180,11 @@ impl Payload {
 pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
     answer(move || {
         let (StatisticsNow { from, to, monitors }, running) = shown.view.statistics(query.history)?;
+        let mut counters = shown.view.counters();
+        counters.retain(|of| query.monitor.as_ref().is_none_or(|monitor| of.monitor == *monitor));
+        if !query.history {
+            counters.iter_mut().for_each(|counter| counter.hours.clear());
+        }
         let body = StatisticsBody {
             events_total: monitors.iter().map(|monitor| monitor.counted.events).sum(),
             events_today: monitors.iter().map(|monitor| monitor.today.events).sum(),
@@ -189,6 +195,7 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
                 .filter(|of| query.monitor.as_ref().is_none_or(|monitor| of.monitor == *monitor))
                 .map(MonitorBody::from)
                 .collect(),
+            counters,
             running,
         };
         Ok(Json(body).into_response())

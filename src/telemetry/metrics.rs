@@ -72,6 +72,8 @@ const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
 const VIEW_OFFSET: &str = "sluice_view_offset";
 const VIEW_REBUILDS: &str = "sluice_view_rebuilds_total";
 const VIEW_SKIPPED: &str = "sluice_view_skipped_events_total";
+const BUSINESS: &str = "sluice_business_counter_total";
+const BUSINESS_HOUR: &str = "sluice_business_counter_last_hour";
 const SINK_STATE: &str = "sluice_sink_state";
 const SINK_BREAKER: &str = "sluice_sink_breaker_state";
 const SINK_CURSOR: &str = "sluice_sink_cursor_offset";
@@ -205,6 +207,8 @@ fn describe() {
     describe_gauge!(VIEW_OFFSET, "Up to which offset a view is built");
     describe_counter!(VIEW_REBUILDS, "Views thrown away and built anew from the journal");
     describe_counter!(VIEW_SKIPPED, "Events that last values passed over to catch up");
+    describe_counter!(BUSINESS, "Events that a business counter of a monitor counted since it was declared");
+    describe_gauge!(BUSINESS_HOUR, "The same of the last 60 minutes");
     describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
@@ -537,6 +541,14 @@ impl ViewMetrics {
     /// So many events were passed over.
     pub fn skipped(&self, events: u64) {
         counter!(VIEW_SKIPPED).increment(events);
+    }
+
+    /// A business counter. Once a second.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn count(&self, monitor: &str, name: &str, total: u64, last_hour: u64) {
+        let labels = [("monitor", monitor.to_owned()), ("counter", name.to_owned())];
+        counter!(BUSINESS, &labels).absolute(total);
+        gauge!(BUSINESS_HOUR, &labels).set(last_hour as f64);
     }
 
     /// How far each is. Once a second.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::counter_board::CounterBoard;
+use super::counters::{Beginnings, Counters};
 use super::last_values::{self, Found, LastValues};
 use super::probe::Probe;
 use super::statistics::Statistics;
@@ -22,6 +24,12 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest a round works: a tenth of a core.
 const ROUND_WORK: Duration = Duration::from_millis(100);
+
+/// The longest that it counts business, beside that: counters fall behind no retention, and are waited for by alerts.
+const COUNTING_WORK: Duration = Duration::from_millis(100);
+
+/// How far back a counter whose folder is lost reads again, for what the last hour had.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Time between two writes of the folder, and unsaved bytes that do not wait for it. Source: a guess; ten seconds of the
 /// journal are built again in some milliseconds, and sled costs 13 µs an entry.
@@ -69,6 +77,9 @@ struct Built {
     mark: Mark,
     statistics: Statistics,
     last: LastValues,
+    counters: Counters,
+    /// Of the wanted counters that were adopted last.
+    counters_generation: u64,
     saved: Instant,
     /// An entry that was asked for was not what had been written.
     broken: Option<StoreError>,
@@ -78,6 +89,10 @@ struct Built {
 struct Readers {
     statistics: JournalReader,
     last: JournalReader,
+    /// Of counters that are as far as any,
+    counters: JournalReader,
+    /// and of those that have to catch up.
+    late_counters: JournalReader,
 }
 
 /// A folder that is no good, or a journal that cannot be read.
@@ -109,7 +124,12 @@ impl Views {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(data_dir: &Path, journal: Arc<Journal>, probe: Probe) -> std::io::Result<Self> {
+    pub fn start(
+        data_dir: &Path,
+        journal: Arc<Journal>,
+        probe: Probe,
+        board: Arc<CounterBoard>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             built: Mutex::new(Err("they are being opened".to_owned())),
             stopping: Mutex::default(),
@@ -120,6 +140,7 @@ impl Views {
             dir: folder(data_dir),
             journal,
             probe,
+            board,
             metrics: ViewMetrics::default(),
         };
         let thread = thread::Builder::new().name("views".into()).spawn(move || builder.run())?;
@@ -244,6 +265,7 @@ struct Builder {
     dir: PathBuf,
     journal: Arc<Journal>,
     probe: Probe,
+    board: Arc<CounterBoard>,
     metrics: ViewMetrics,
 }
 
@@ -377,9 +399,12 @@ impl Builder {
             let Ok(built) = &mut *built else { return Ok(()) };
             more = built.count(&mut readers.statistics)?;
         }
+        let counting = Instant::now();
+        self.count_business(readers)?;
+        let counted = counting.elapsed();
         self.skip_if_behind(&mut readers.last, end);
         let mut more = true;
-        while more && began.elapsed() < ROUND_WORK {
+        while more && began.elapsed() < ROUND_WORK + counted {
             let mut built = self.lock();
             let Ok(built) = &mut *built else { return Ok(()) };
             more = built.take_values(&mut readers.last)?;
@@ -393,9 +418,47 @@ impl Builder {
         Ok(())
     }
 
+    /// Counts business for a while: first for counters that are as far as any, so that none waits for one that catches up.
+    fn count_business(&self, readers: &mut Readers) -> Result<(), RoundError> {
+        let began = Instant::now();
+        {
+            let mut built = self.lock();
+            let Ok(built) = &mut *built else { return Ok(()) };
+            if let Some(wanted) = self.board.wanted_since(&mut built.counters_generation) {
+                let earliest = readers.counters.earliest()?;
+                readers.counters.seek_received(UnixNanos::now().saturating_sub(HOUR))?;
+                let beginnings = Beginnings { earliest, hour_ago: readers.counters.position() };
+                built.counters.adopt(&wanted, |wanted| self.board.on_record(wanted), &beginnings);
+            }
+        }
+        for late in [false, true] {
+            let mut more = true;
+            while more && began.elapsed() < COUNTING_WORK {
+                let mut built = self.lock();
+                let Ok(Built { counters, .. }) = &mut *built else { return Ok(()) };
+                let Some((furthest, least)) = counters.places() else { break };
+                more = match late {
+                    false => counters.follow(&mut readers.counters, furthest, BLOCKS_AT_ONCE)?,
+                    true if least < furthest => counters.follow(&mut readers.late_counters, least, BLOCKS_AT_ONCE)?,
+                    true => false,
+                };
+            }
+        }
+        let built = self.lock();
+        if let Ok(Built { counters, counters_generation, .. }) = &*built {
+            let now = counters.now();
+            for counter in &now {
+                self.metrics.count(&counter.monitor, &counter.counter, counter.total, counter.last_hour);
+            }
+            self.board.publish(*counters_generation, now, counters.records());
+        }
+        Ok(())
+    }
+
     /// Readers where the views stand; where the journal does not reach back so far, at its beginning.
     fn readers(&self, end: Offset) -> Result<Readers, RoundError> {
         let (mut statistics, mut last) = (self.journal.reader(), self.journal.reader());
+        let (counters, late_counters) = (self.journal.reader(), self.journal.reader());
         let earliest = statistics.earliest()?;
         let mut built = self.lock();
         if let Ok(Built { mark, .. }) = &mut *built {
@@ -414,7 +477,7 @@ impl Builder {
             last.seek(Offset(mark.last_to.min(end.0)));
         }
         drop(built);
-        Ok(Readers { statistics, last })
+        Ok(Readers { statistics, last, counters, late_counters })
     }
 
     fn skip_if_behind(&self, reader: &mut JournalReader, end: Offset) {
@@ -456,16 +519,20 @@ impl Built {
             return Err(StoreError::Damaged("it is of another journal"));
         }
         let (mut statistics, mut last) = (Statistics::default(), LastValues::default());
+        let mut counters = Counters::default();
         for (key, value) in entries {
             let known = last.load(&key, &value).or_else(|| statistics.load(&key, &value));
+            let known = known.or_else(|| counters.load(&key, &value));
             known.ok_or(StoreError::Damaged("an entry is in no form that we know"))?;
         }
-        Ok(Self { store, mark, statistics, last, saved: Instant::now(), broken: None })
+        let (counters_generation, saved) = (0, Instant::now());
+        Ok(Self { store, mark, statistics, last, counters, counters_generation, saved, broken: None })
     }
 
     /// A view of events that are not there (any more) is of something else.
     fn within(self, durable: Offset) -> Result<Self, String> {
-        if self.mark.statistics_to > durable.0 || self.mark.last_to > durable.0 {
+        let furthest = self.mark.statistics_to.max(self.mark.last_to).max(self.counters.stored_up_to());
+        if furthest > durable.0 {
             return Err("it is ahead of the journal".to_owned());
         }
         Ok(self)
@@ -506,6 +573,7 @@ impl Built {
     fn save(&mut self) -> Result<(), StoreError> {
         let mut changes: Vec<Change> = self.statistics.take_changes();
         changes.extend(self.last.take_changes());
+        changes.extend(self.counters.take_changes());
         self.saved = Instant::now();
         if changes.is_empty() {
             return Ok(());

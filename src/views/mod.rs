@@ -1,4 +1,4 @@
-//! Views of the journal that are quick to ask: statistics of each monitor, and the newest event of each key.
+//! Views of the journal that are quick to ask: statistics of each monitor, business counters, and the newest event of each key.
 //!
 //! They are built behind the journal by a thread of low priority, and kept in a folder so that a restart goes on where
 //! they stood. Nothing is only here: whatever is wrong with the folder, it is deleted, said so, and built anew. Commands on the
@@ -8,6 +8,9 @@
 //! |---------------|--------------------------------------------------------------|
 //! | `builder`     | the thread: follows the journal, keeps the folder            |
 //! | `statistics`  | counts by monitor, hour and day, out of headers              |
+//! | `counters`    | events with a certain value, or a new one                    |
+//! | `first_seen`  | keys that a counter has seen                                 |
+//! | `counter_board` | which counters are wanted, and where they stand            |
 //! | `last_values` | the newest event of each monitor and key                     |
 //! | `store`       | the folder: sled, with a digest over everything              |
 //! | `probe`       | a child process that opens the folder first                  |
@@ -18,12 +21,16 @@
 //! on closer to the end and moves `complete_from` there: keys that were last seen before it may show an older value or none.
 
 mod builder;
+mod counter_board;
+mod counters;
+mod first_seen;
 mod last_values;
 mod probe;
 mod statistics;
 mod store;
 
 pub use builder::Views;
+pub use counter_board::{CounterBoard, CounterNow, CounterRecord};
 pub use last_values::LastValue;
 pub use probe::{PROBE_COMMAND, Probe, run as probe};
 pub use statistics::Counted;
