@@ -13,6 +13,7 @@ mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
+mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
