@@ -83,6 +83,8 @@ pub enum CircuitKind {
     Upstream,
     /// Calls of a sink's store.
     Sink,
+    /// Asking for a look-up; its name is `MONITOR.LOOKUP`.
+    LookUp,
 }
 
 impl CircuitKind {
@@ -91,6 +93,7 @@ impl CircuitKind {
         match self {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
+            Self::LookUp => "look_up",
         }
     }
 }

@@ -48,6 +48,8 @@ struct Change {
 enum Kind {
     Upstream,
     Sink,
+    #[value(name = "look_up")]
+    LookUp,
 }
 
 impl Args {
@@ -103,6 +105,7 @@ impl Change {
         match (self.kind, kinds.next(), kinds.next()) {
             (Some(Kind::Upstream), ..) => Ok(CircuitKind::Upstream),
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
+            (Some(Kind::LookUp), ..) => Ok(CircuitKind::LookUp),
             (None, Some(_), Some(_)) => {
                 let message =
                     format!("`{}` is an upstream and a sink; say which: `--kind upstream` or `--kind sink`", self.name);

@@ -1,6 +1,7 @@
 //! What must hold between settings that are each of the right type.
 
 mod counters;
+mod enrich;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -308,6 +309,7 @@ impl Checker<'_> {
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
         self.counters(&path.key("counters"), &monitor.counters);
+        self.enrich(&path.key("enrich"), &monitor.enrich);
     }
 
     fn upstreams_of(&mut self, path: &KeyPath, monitor: &MonitorSettings, settings: &Settings) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::counter_settings::CounterSettings;
+use super::enrich_settings::EnrichSettings;
 use super::event_rule_settings::EventRuleSettings;
 use super::sink_settings::FieldSettings;
 use super::units;
@@ -32,6 +33,9 @@ pub struct MonitorSettings {
     /// What of the events is counted as business, by the counter's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, CounterSettings>,
+    /// What is looked up and added beside the payload, by the look-up's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub enrich: BTreeMap<String, EnrichSettings>,
     /// Over what an id is unique.
     #[serde(default)]
     pub dedupe: DedupeScope,

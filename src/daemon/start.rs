@@ -31,10 +31,11 @@ use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
+use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions,
-    LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR,
-    SINKS_MONITOR, STATE_MONITOR,
+    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError,
+    JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR,
+    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
@@ -74,6 +75,9 @@ pub enum StartError {
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A look-up.
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -110,6 +114,7 @@ pub struct Daemon {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
+    enrichment: Arc<Enrichment>,
     ingest: Option<Runtime>,
     upstreams: Arc<Upstreams>,
     upstream_faults: Faults,
@@ -153,6 +158,7 @@ impl Daemon {
         let (began, started) = (Instant::now(), UnixNanos::now());
         // Everything that settings can get wrong comes before any port or file.
         check(settings)?;
+        enrich::check(settings)?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
 
         let ready_sinks = ReadySinks::new(settings)?;
@@ -224,6 +230,7 @@ impl Daemon {
         switches.keep_circuits(|kind, name| match kind {
             CircuitKind::Upstream => settings.upstreams.contains_key(name),
             CircuitKind::Sink => settings.sinks.contains_key(name),
+            CircuitKind::LookUp => enrich::is_declared(settings, name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let ledger = match recovered.last_received {
@@ -253,6 +260,12 @@ impl Daemon {
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let enrichment = Enrichment::new(EnrichmentParts {
+            journal: Arc::clone(&journal),
+            monitor: identities.of(ENRICHMENTS_MONITOR, OWN_DOMAIN),
+            clock: Arc::clone(&clock),
+            circuits: Arc::clone(&circuits),
+        });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -300,6 +313,7 @@ impl Daemon {
         gap_log.flush();
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
+        enrichment.apply(settings)?;
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
             ancestors: journal.ancestors(),
@@ -315,6 +329,7 @@ impl Daemon {
                 let dropped = from.0 < dropped.load(Ordering::Relaxed);
                 if dropped { LostCause::DropOldest } else { LostCause::Retention }
             }),
+            enrichment: Some(Arc::clone(&enrichment)),
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
@@ -337,7 +352,14 @@ impl Daemon {
         let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child, Arc::clone(&counters));
         let views = Arc::new(views.map_err(StartError::Runtime)?);
         let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
-        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&counters), Arc::clone(&works)));
+        let live = Arc::new(LiveSettings::new(
+            origin,
+            Arc::clone(&switch_log),
+            pools,
+            Arc::clone(&counters),
+            Arc::clone(&enrichment),
+            Arc::clone(&works),
+        ));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -346,6 +368,7 @@ impl Daemon {
             retrier,
             views: Arc::clone(&views),
             counters: Arc::clone(&counters),
+            enrichment: Arc::clone(&enrichment),
             sinks: sinks.sinks(),
             circuits,
             switch_log,
@@ -388,6 +411,7 @@ impl Daemon {
             history,
             gap_log,
             views,
+            enrichment,
             ingest: Some(ingest),
             upstreams,
             upstream_faults,
@@ -434,6 +458,7 @@ impl Daemon {
         if !self.works.operations.stop(deadline).await {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
+        self.enrichment.stop().await;
         self.history.end();
         if drained {
             let gap_log = Arc::clone(&self.gap_log);
@@ -479,6 +504,7 @@ impl Drop for Daemon {
     /// Of a daemon that was not stopped, or not to its end: dropping a runtime waits, which is not allowed where
     /// others are driven.
     fn drop(&mut self) {
+        self.enrichment.abandon();
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }

@@ -20,6 +20,7 @@ use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
+use crate::enrich::{Enrichment, LookUpRow};
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
@@ -34,10 +35,11 @@ use crate::server::{
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
-    WindowMetrics,
+    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
+    UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
+use crate::value_cache::CacheFigures;
 use crate::views::{CounterBoard, CounterNow, LastValuesNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
@@ -58,6 +60,7 @@ pub(super) struct Shown {
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
     pub(super) counters: Arc<CounterBoard>,
+    pub(super) enrichment: Arc<Enrichment>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -76,6 +79,7 @@ pub struct DaemonView {
     retrier: Retrier,
     views: Arc<Views>,
     counters: Arc<CounterBoard>,
+    enrichment: Arc<Enrichment>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
@@ -104,6 +108,7 @@ impl DaemonView {
             retrier,
             views,
             counters,
+            enrichment,
             sinks,
             circuits,
             switch_log,
@@ -122,6 +127,7 @@ impl DaemonView {
             retrier,
             views,
             counters,
+            enrichment,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -248,6 +254,9 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        for (name, figures) in self.caches() {
+            CacheMetrics::set(&name, &figures);
+        }
         self.works.keeper.tend();
     }
 }
@@ -375,6 +384,14 @@ impl View for DaemonView {
         let utilization_percent = 100.0 * bytes as f64 / capacity as f64;
         let buffer = Buffer { bytes, capacity, utilization_percent };
         Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
+    }
+
+    fn look_ups(&self) -> Vec<LookUpRow> {
+        self.enrichment.rows()
+    }
+
+    fn caches(&self) -> BTreeMap<String, CacheFigures> {
+        self.enrichment.caches().into_iter().collect()
     }
 
     fn counters(&self) -> Vec<CounterNow> {

@@ -33,8 +33,11 @@ pub const SETTINGS_MONITOR: &str = "settings";
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
 pub const JOURNAL_MONITOR: &str = "journal";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
+pub const ENRICHMENTS_MONITOR: &str = "enrichments";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 9] = [
+pub const OWN_MONITORS: [&str; 10] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -44,6 +47,7 @@ pub const OWN_MONITORS: [&str; 9] = [
     SINKS_MONITOR,
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
+    ENRICHMENTS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -1,5 +1,6 @@
 //! Listens, and serves each resource.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,10 +25,12 @@ use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::enrich::LookUpRow;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
+use crate::value_cache::CacheFigures;
 use crate::views::{CounterNow, LastValuesNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
@@ -66,6 +69,10 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the views are not to be had now.
     fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Look-ups of enrichment.
+    fn look_ups(&self) -> Vec<LookUpRow>;
+    /// Caches, by name.
+    fn caches(&self) -> BTreeMap<String, CacheFigures>;
     /// Business counters.
     fn counters(&self) -> Vec<CounterNow>;
     /// Last values, at most so many, newest first. Blocking.

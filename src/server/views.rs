@@ -1,5 +1,7 @@
 //! `/api/v1/statistics` and `/api/v1/last-values`: what the views of the journal say.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -10,6 +12,8 @@ use serde_json::value::RawValue;
 
 use super::serve::Shown;
 use crate::clock::UnixNanos;
+use crate::enrich::LookUpRow;
+use crate::value_cache::CacheFigures;
 use crate::views::{Counted, CounterNow, LastValue, LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
 
 /// Last values of an answer that does not say how many.
@@ -69,6 +73,8 @@ struct StatisticsBody {
     counted_to: u64,
     monitors: Vec<MonitorBody>,
     counters: Vec<CounterNow>,
+    enrichment: Vec<LookUpRow>,
+    caches: BTreeMap<String, CacheFigures>,
     #[serde(flatten)]
     running: Running,
 }
@@ -196,6 +202,8 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
                 .map(MonitorBody::from)
                 .collect(),
             counters,
+            enrichment: shown.view.look_ups(),
+            caches: shown.view.caches(),
             running,
         };
         Ok(Json(body).into_response())

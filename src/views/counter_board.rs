@@ -118,7 +118,9 @@ impl CounterBoard {
             wanted.iter().any(|wanted| wanted.name == *name && wanted.settings == *counts)
         };
         state.records.retain(|name, record| is_wanted(name, &record.counts));
-        state.now.retain(|now| wanted.iter().any(|wanted| *wanted.name.0 == *now.monitor && *wanted.name.1 == *now.counter));
+        state
+            .now
+            .retain(|now| wanted.iter().any(|wanted| *wanted.name.0 == *now.monitor && *wanted.name.1 == *now.counter));
         state.wanted = wanted;
     }
 

@@ -181,7 +181,8 @@ impl Counters {
         let end = block.header().end();
         let Self { monitors, fields, .. } = self;
         for of in monitors.iter_mut().filter(|of| of.counters.iter().any(|counter| counter.is_within(from, end))) {
-            for event in block.events().filter(|event| *event.monitor == *of.monitor && !event.domain.starts_with('_')) {
+            for event in block.events().filter(|event| *event.monitor == *of.monitor && !event.domain.starts_with('_'))
+            {
                 // A payload that is no JSON has nothing to count.
                 if of.pointers.scan(event.payload, Utf8::Unchecked, fields).is_err() {
                     continue;
@@ -215,7 +216,10 @@ impl Counters {
                 // What a total was taken over for is in it.
                 standing.missed += earliest.0.saturating_sub(standing.up_to.max(standing.count_from));
                 tracing::warn!(
-                    monitor = &*counter.name.0, counter = &*counter.name.1, from = standing.up_to, to = earliest.0,
+                    monitor = &*counter.name.0,
+                    counter = &*counter.name.1,
+                    from = standing.up_to,
+                    to = earliest.0,
                     "retention deleted events before they were counted"
                 );
                 standing.up_to = earliest.0;
@@ -231,7 +235,8 @@ impl Counters {
             let forgotten = largest.seen.forget_oldest() as u64;
             if largest.standing.forgotten == 0 {
                 tracing::warn!(
-                    monitor = &*largest.name.0, counter = &*largest.name.1,
+                    monitor = &*largest.name.0,
+                    counter = &*largest.name.1,
                     "more than {most} keys were seen: the oldest are forgotten, and count again when they come again"
                 );
             }
@@ -290,7 +295,11 @@ impl Counters {
             keys: matches!(rule, Rule::FirstSeen).then_some(seen.len() as u64),
             forgotten: standing.forgotten,
             missed: standing.missed,
-            hours: standing.hours.iter().map(|(hour, count)| (UnixNanos(hour * NANOS_PER_HOUR).to_string(), *count)).collect(),
+            hours: standing
+                .hours
+                .iter()
+                .map(|(hour, count)| (UnixNanos(hour * NANOS_PER_HOUR).to_string(), *count))
+                .collect(),
         });
         now.collect()
     }
@@ -382,7 +391,8 @@ impl Counter {
         if event.offset.0 >= standing.count_from {
             standing.total += 1;
         }
-        let (hour, minute) = (event.received.0.div_euclid(NANOS_PER_HOUR), event.received.0.div_euclid(NANOS_PER_MINUTE));
+        let (hour, minute) =
+            (event.received.0.div_euclid(NANOS_PER_HOUR), event.received.0.div_euclid(NANOS_PER_MINUTE));
         for (buckets, bucket, kept) in
             [(&mut standing.hours, hour, HOURS_KEPT), (&mut standing.minutes, minute, MINUTES_KEPT)]
         {

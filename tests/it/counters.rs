@@ -47,8 +47,9 @@ fn journaled(place: &Workplace) -> BTreeMap<String, u64> {
         .map(|event| serde_json::from_str(event.payload.get()).unwrap())
         .collect();
     let equal = |pointer: &str, value: Value| payloads.iter().filter(|of| of.pointer(pointer) == Some(&value)).count();
-    let distinct =
-        |pointer: &str| payloads.iter().filter_map(|of| Some(of.pointer(pointer)?.to_string())).collect::<BTreeSet<_>>();
+    let distinct = |pointer: &str| {
+        payloads.iter().filter_map(|of| Some(of.pointer(pointer)?.to_string())).collect::<BTreeSet<_>>()
+    };
     let counted = [
         ("trades", equal("/data/e", "trade".into())),
         ("makers", equal("/data/m", true.into())),
@@ -159,7 +160,12 @@ fn a_counter_that_cannot_count_is_refused_with_what_to_write() {
     let said = place.run(["--config", "sluice.toml", "config", "check"]);
     assert_eq!(said.code, Some(78), "{said:?}");
     let all = format!("{}{}", said.stdout, said.stderr);
-    for part in ["monitors.m.counters.a", "`pointer` and `equals`, or `first_seen` alone", "monitors.m.counters.b.first_seen", "counters.c.equals"] {
+    for part in [
+        "monitors.m.counters.a",
+        "`pointer` and `equals`, or `first_seen` alone",
+        "monitors.m.counters.b.first_seen",
+        "counters.c.equals",
+    ] {
         assert!(all.contains(part), "{part}: {all}");
     }
 }

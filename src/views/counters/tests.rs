@@ -152,7 +152,8 @@ fn a_new_counter_counts_from_the_beginning_and_holds_up_no_other() {
     counters.adopt(&[wanted("orders", "pointer = '/type'\nequals = ['other', 1]")], |_| None, &beginnings());
     follow(&mut counters, &journal);
     assert_eq!(totals(&counters), [("orders".to_owned(), 25)]);
-    let gone: Vec<u8> = counters.take_changes().into_iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key[0]).collect();
+    let gone: Vec<u8> =
+        counters.take_changes().into_iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key[0]).collect();
     assert_eq!(gone, [b'c', b'k']);
 }
 
