@@ -17,6 +17,7 @@ mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod enrichment;
 mod failing_disk;
 mod fault_proxy;
 mod faulty_network;
@@ -28,6 +29,7 @@ mod hand_over;
 mod journal;
 mod journal_tools;
 mod ledger;
+mod look_up_server;
 mod losses;
 mod nats;
 mod nats_server;
