@@ -100,7 +100,12 @@ impl ValueCache {
 
     /// The value of a key, counted as a hit or a miss.
     pub fn get(&self, key: &str) -> Option<Cached> {
-        let found = self.peek(key);
+        self.get_if(key, |_| true)
+    }
+
+    /// The same; a value that is not `valid` any more is a miss.
+    pub fn get_if(&self, key: &str, valid: impl Fn(&[u8]) -> bool) -> Option<Cached> {
+        let found = self.peek(key).filter(|cached| valid(&cached.value));
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         found

@@ -13,7 +13,7 @@ mod exit;
 mod gaps;
 mod health;
 mod journal;
-mod last;
+mod latest;
 mod monitors;
 mod pool;
 mod print;
@@ -80,7 +80,8 @@ enum Command {
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
-    Last(last::Args),
+    #[command(visible_alias = "last")]
+    Latest(latest::Args),
     /// Compare what sinks hold with the journal
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
@@ -120,7 +121,7 @@ impl Command {
             Self::Reload(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
-            Self::Last(args) => args.run(context),
+            Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }

@@ -349,7 +349,13 @@ impl Daemon {
         };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child, Arc::clone(&counters));
+        let views = Views::start(
+            &settings.daemon.data_dir,
+            Arc::clone(&journal),
+            Probe::Child,
+            Arc::clone(&counters),
+            &settings.cache,
+        );
         let views = Arc::new(views.map_err(StartError::Runtime)?);
         let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
         let live = Arc::new(LiveSettings::new(

@@ -40,7 +40,7 @@ use crate::telemetry::{
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
-use crate::views::{CounterBoard, CounterNow, LastValuesNow, StatisticsNow, ViewError, Views};
+use crate::views::{CounterBoard, CounterNow, LatestNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -391,15 +391,16 @@ impl View for DaemonView {
     }
 
     fn caches(&self) -> BTreeMap<String, CacheFigures> {
-        self.enrichment.caches().into_iter().collect()
+        let latest = ("latest".to_owned(), self.views.cache_figures());
+        self.enrichment.caches().into_iter().chain([latest]).collect()
     }
 
     fn counters(&self) -> Vec<CounterNow> {
         self.counters.now()
     }
 
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
-        self.views.last_values(monitor, key, limit)
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError> {
+        self.views.latest(monitor, key, limit)
     }
 
     fn sinks(&self) -> Vec<SinkRow> {

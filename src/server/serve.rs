@@ -31,7 +31,7 @@ use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
 use crate::value_cache::CacheFigures;
-use crate::views::{CounterNow, LastValuesNow, StatisticsNow, ViewError};
+use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub trait View: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the views are not to be had now.
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -187,7 +187,9 @@ pub async fn serve(
         .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
         .route("/api/v1/plan", post(settings::plan))
         .route("/api/v1/reload", post(settings::reload))
-        .route("/api/v1/last-values", get(views::last_values))
+        .route("/api/v1/latest", get(views::latest))
+        // As it was called first.
+        .route("/api/v1/last-values", get(views::latest))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))

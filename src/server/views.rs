@@ -1,4 +1,4 @@
-//! `/api/v1/statistics` and `/api/v1/last-values`: what the views of the journal say.
+//! `/api/v1/statistics` and `/api/v1/latest`: what the views of the journal say.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::serve::Shown;
 use crate::clock::UnixNanos;
 use crate::enrich::LookUpRow;
 use crate::value_cache::CacheFigures;
-use crate::views::{Counted, CounterNow, LastValue, LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
+use crate::views::{Counted, CounterNow, LatestNow, LatestValue, MonitorStatistics, StatisticsNow, ViewError};
 
 /// Last values of an answer that does not say how many.
 const VALUES_DEFAULT: usize = 1000;
@@ -59,7 +59,7 @@ pub(super) struct StatisticsQuery {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LastValuesQuery {
+pub(super) struct LatestQuery {
     monitor: Option<String>,
     key: Option<String>,
     limit: Option<usize>,
@@ -138,7 +138,7 @@ impl From<MonitorStatistics> for MonitorBody {
 }
 
 #[derive(Debug, Serialize)]
-struct LastValuesBody {
+struct LatestBody {
     complete_from: u64,
     up_to: u64,
     held: usize,
@@ -148,7 +148,7 @@ struct LastValuesBody {
 #[derive(Debug, Serialize)]
 struct ValueBody {
     #[serde(flatten)]
-    value: LastValue,
+    value: LatestValue,
     #[serde(flatten)]
     payload: Payload,
 }
@@ -211,16 +211,16 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
     .await
 }
 
-pub(super) async fn last_values(State(shown): State<Shown>, Query(query): Query<LastValuesQuery>) -> Response {
+pub(super) async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
     answer(move || {
         let limit = query.limit.unwrap_or(VALUES_DEFAULT);
-        let LastValuesNow { complete_from, up_to, values, held } =
-            shown.view.last_values(query.monitor.as_deref(), query.key.as_deref(), limit)?;
+        let LatestNow { complete_from, up_to, values, held } =
+            shown.view.latest(query.monitor.as_deref(), query.key.as_deref(), limit)?;
         let values = values.into_iter().map(|(value, payload)| {
             let payload = Payload::of(payload, value.cut);
             ValueBody { value, payload }
         });
-        Ok(Json(LastValuesBody { complete_from, up_to, held, values: values.collect() }).into_response())
+        Ok(Json(LatestBody { complete_from, up_to, held, values: values.collect() }).into_response())
     })
     .await
 }

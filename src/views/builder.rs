@@ -10,14 +10,17 @@ use tokio::time::Instant;
 
 use super::counter_board::CounterBoard;
 use super::counters::{Beginnings, Counters};
-use super::last_values::{self, Found, LastValues};
+use super::latest::{self, Found, LatestValues};
 use super::probe::Probe;
 use super::statistics::Statistics;
 use super::store::{Change, Mark, StoreError, ViewStore};
-use super::{LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
+use super::whole_payloads::WholePayloads;
+use super::{LatestNow, MonitorStatistics, StatisticsNow, ViewError};
 use crate::clock::UnixNanos;
+use crate::config::CacheSettings;
 use crate::journal::{BlockFilter, Journal, JournalError, JournalReader, Offset};
 use crate::telemetry::ViewMetrics;
+use crate::value_cache::{CacheFigures, ValueCache, multiplied};
 
 /// Time between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,6 +49,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// The longest a stop waits for the folder: sled may hang.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Memory of latest values that were asked for.
+const VALUES_BYTES_MAX: usize = 16 << 20;
+
 /// The longest a question waits for the thread.
 const ASK_PATIENCE: Duration = Duration::from_secs(2);
 const ASK_INTERVAL: Duration = Duration::from_millis(5);
@@ -60,6 +66,10 @@ const BLOCKS_AT_ONCE: usize = 32;
 #[derive(Debug)]
 pub struct Views {
     shared: Arc<Shared>,
+    journal: Arc<Journal>,
+    /// Values that were asked for, with their whole payloads.
+    values: ValueCache,
+    values_ttl: Duration,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -76,7 +86,7 @@ struct Built {
     store: ViewStore,
     mark: Mark,
     statistics: Statistics,
-    last: LastValues,
+    last: LatestValues,
     counters: Counters,
     /// Of the wanted counters that were adopted last.
     counters_generation: u64,
@@ -129,6 +139,7 @@ impl Views {
         journal: Arc<Journal>,
         probe: Probe,
         board: Arc<CounterBoard>,
+        cache: &CacheSettings,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             built: Mutex::new(Err("they are being opened".to_owned())),
@@ -138,13 +149,15 @@ impl Views {
         let builder = Builder {
             shared: Arc::clone(&shared),
             dir: folder(data_dir),
-            journal,
+            journal: Arc::clone(&journal),
             probe,
             board,
             metrics: ViewMetrics::default(),
         };
         let thread = thread::Builder::new().name("views".into()).spawn(move || builder.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let values = ValueCache::new(VALUES_BYTES_MAX, cache);
+        let values_ttl = multiplied(cache.ttl, cache);
+        Ok(Self { shared, journal, values, values_ttl, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has the folder written a last time and ends the thread, if that does not take long.
@@ -187,28 +200,32 @@ impl Views {
         Ok(StatisticsNow { from: built.mark.statistics_from, to: built.mark.statistics_to, monitors })
     }
 
-    /// Last values of a monitor, of a key, or of all; at most so many, newest first. Blocking.
+    /// The newest event of each key, of a monitor, of a key, or of all; at most so many, newest first. Blocking.
     ///
     /// # Errors
     /// When the views are being built anew, or are from now on.
-    pub fn last_values(
-        &self,
-        monitor: Option<&str>,
-        key: Option<&str>,
-        limit: usize,
-    ) -> Result<LastValuesNow, ViewError> {
+    pub fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError> {
         let mut guard = self.ask()?;
         let built = guard.as_mut().map_err(|reason| ViewError(reason.clone()))?;
-        let mut values = Vec::new();
+        let (complete_from, up_to, held) = (built.mark.last_from, built.mark.last_to, built.last.len());
+        let mut entries = Vec::new();
         let mut broken = None;
-        for found in built.last.newest() {
-            if values.len() >= limit {
+        for Found { offset, place, unsaved } in built.last.newest() {
+            if entries.len() >= limit {
                 break;
             }
-            let entry = match found {
-                Found::Here(entry) => entry.to_vec(),
-                Found::InFolder(place) if !last_values::is_of(place, monitor, key) => continue,
-                Found::InFolder(place) => match guarded(|| built.store.get(place)) {
+            if !latest::is_of(place, monitor, key) {
+                continue;
+            }
+            let name = String::from_utf8_lossy(place).into_owned();
+            let is_newest = |entry: &[u8]| latest::read(entry).is_some_and(|(value, _)| value.offset == offset);
+            if let Some(cached) = self.values.get_if(&name, is_newest) {
+                entries.push((name, cached.value, true));
+                continue;
+            }
+            let entry = match unsaved {
+                Some(entry) => entry.to_vec(),
+                None => match guarded(|| built.store.get(place)) {
                     Ok(Some(entry)) => entry,
                     Ok(None) => continue,
                     Err(error) => {
@@ -217,20 +234,29 @@ impl Views {
                     }
                 },
             };
-            let Some((value, payload)) = last_values::read(&entry) else { continue };
-            let wanted = monitor.is_none_or(|monitor| value.monitor == monitor)
-                && key.is_none_or(|key| value.key.as_deref() == Some(key));
-            if wanted {
-                values.push((value, payload.to_vec()));
-            }
+            entries.push((name, entry, false));
         }
         if let Some(error) = broken {
             let reason = error.to_string();
             built.broken = Some(error);
             return Err(ViewError(reason));
         }
-        let (complete_from, up_to) = (built.mark.last_from, built.mark.last_to);
-        Ok(LastValuesNow { complete_from, up_to, values, held: built.last.len() })
+        drop(guard);
+        let mut whole = WholePayloads::new(&self.journal);
+        let values = entries.into_iter().filter_map(|(name, entry, is_cached)| {
+            let (value, payload) = latest::read(&entry)?;
+            let (value, payload) = whole.read(value, payload);
+            if !is_cached {
+                self.values.insert(&name, &latest::entry_of(&value, &payload), self.values_ttl, self.values_ttl);
+            }
+            Some((value, payload))
+        });
+        Ok(LatestNow { complete_from, up_to, values: values.collect(), held })
+    }
+
+    /// How the cache of values is used.
+    pub fn cache_figures(&self) -> CacheFigures {
+        self.values.figures()
     }
 
     fn ask(&self) -> Result<MutexGuard<'_, Result<Built, String>>, ViewError> {
@@ -518,7 +544,7 @@ impl Built {
         if mark.journal != journal {
             return Err(StoreError::Damaged("it is of another journal"));
         }
-        let (mut statistics, mut last) = (Statistics::default(), LastValues::default());
+        let (mut statistics, mut last) = (Statistics::default(), LatestValues::default());
         let mut counters = Counters::default();
         for (key, value) in entries {
             let known = last.load(&key, &value).or_else(|| statistics.load(&key, &value));

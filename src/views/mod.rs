@@ -11,7 +11,8 @@
 //! | `counters`    | events with a certain value, or a new one                    |
 //! | `first_seen`  | keys that a counter has seen                                 |
 //! | `counter_board` | which counters are wanted, and where they stand            |
-//! | `last_values` | the newest event of each monitor and key                     |
+//! | `latest`      | the newest event of each monitor and key                     |
+//! | `whole_payloads` | payloads too long for the folder, read in the journal     |
 //! | `store`       | the folder: sled, with a digest over everything              |
 //! | `probe`       | a child process that opens the folder first                  |
 //!
@@ -24,14 +25,15 @@ mod builder;
 mod counter_board;
 mod counters;
 mod first_seen;
-mod last_values;
+mod latest;
 mod probe;
 mod statistics;
 mod store;
+mod whole_payloads;
 
 pub use builder::Views;
 pub use counter_board::{CounterBoard, CounterNow, CounterRecord};
-pub use last_values::LastValue;
+pub use latest::LatestValue;
 pub use probe::{PROBE_COMMAND, Probe, run as probe};
 pub use statistics::Counted;
 
@@ -73,13 +75,13 @@ pub struct StatisticsNow {
 
 /// Last values, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastValuesNow {
+pub struct LatestNow {
     /// Complete for events from this offset on,
     pub complete_from: u64,
     /// up to this one.
     pub up_to: u64,
     /// Each with its payload.
-    pub values: Vec<(LastValue, Vec<u8>)>,
+    pub values: Vec<(LatestValue, Vec<u8>)>,
     /// How many there are in all.
     pub held: usize,
 }
