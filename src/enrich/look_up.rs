@@ -24,6 +24,10 @@ pub(super) const QUEUE_MAX: usize = 10_000;
 /// After a failure a key is not asked for again before this. Source: a guess; the breaker sees to more.
 const FAILED_WAIT: Duration = Duration::from_secs(2);
 
+/// What was found is shown for at least so long after it should be asked for again. Source: a guess; keys come again within it, or
+/// are of little interest.
+const STALE_MIN: Duration = Duration::from_mins(1);
+
 /// A look-up as it stands, for people and programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookUpRow {
@@ -191,7 +195,7 @@ impl LookUp {
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
                 match &before {
                     // Better what was known last than nothing.
-                    Some(fields) => self.cache.insert(key, fields.as_bytes(), FAILED_WAIT, ttl.max(FAILED_WAIT)),
+                    Some(fields) => self.know(key, Some(fields), FAILED_WAIT),
                     None => self.cache.insert(key, b"", FAILED_WAIT, FAILED_WAIT),
                 }
                 News::None
@@ -202,10 +206,10 @@ impl LookUp {
         news
     }
 
-    /// Takes over what was found, for so long; it is shown as long again, until it was asked for anew.
+    /// Takes over what was found, for so long; then it is shown for the time to live again, until it was asked for anew.
     pub(super) fn know(&self, key: &str, fields: Option<&str>, fresh: Duration) {
         match fields {
-            Some(fields) => self.cache.insert(key, fields.as_bytes(), fresh, fresh + self.ttl()),
+            Some(fields) => self.cache.insert(key, fields.as_bytes(), fresh, fresh + self.ttl().max(STALE_MIN)),
             None => self.cache.remove(key),
         }
     }

@@ -8,6 +8,9 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::look_up_server::{LookUpServer, Mood};
+use super::nats::bus;
+use super::nats_server::NatsServer;
+use super::postgres_server::PostgresServer;
 use super::processes::{Daemon, Feed, Settings, json, until};
 use super::support::Workplace;
 
@@ -148,8 +151,8 @@ fn from_its_first_event_on_a_key_has_its_fields_in_every_store_and_the_payload_s
         }
     }
     daemon.stop();
-    for path in fs::read_dir(place.path("days")).unwrap() {
-        fs::remove_file(path.unwrap().path()).unwrap();
+    for path in fs::read_dir(place.path("days")).unwrap().map(|entry| entry.unwrap().path()) {
+        Connection::open(path).unwrap().execute("UPDATE events SET enriched = NULL", []).unwrap();
     }
     let said = place.run(["--config", "sluice.toml", "replay", "--sink", "days", "--from-offset", "0"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -365,6 +368,57 @@ fn a_file_of_a_sqlite_sink_of_the_form_before_is_gone_on_with() {
     assert!(days.values().take(10).all(|(_, enriched)| enriched.is_null()), "what was stored before had none");
     assert!(days.values().next_back().unwrap().1["token"]["version"] == 1);
     assert_eq!(verified().code, Some(0), "{:?}", verified());
+}
+
+#[test]
+fn a_table_in_postgres_that_has_no_column_for_it_gets_one_and_a_message_of_nats_has_a_header() {
+    let place = Workplace::new();
+    let (postgres, nats) = (PostgresServer::start(), NatsServer::start());
+    let feed = feed(&place, "150");
+    let server = LookUpServer::start(Mood::Answers { version: 1 });
+    let sinks = format!(
+        "[sinks.warehouse]\nkind = \"postgres\"\nurl = \"{}\"\nflush_interval = \"10ms\"\n\
+         [sinks.bus]\nkind = \"nats\"\nurl = \"{}\"\nflush_interval = \"10ms\"\n",
+        postgres.url(),
+        nats.url()
+    );
+    let settings = |enrich: &str| {
+        Settings::new().with(&sinks).upstream("feed", "binance", feed.url()).monitor(
+            "trades",
+            "spot",
+            "feed",
+            &["btcusdt@trade", "ethusdt@trade"],
+            enrich,
+        )
+    };
+    let count = |condition: &str| -> u64 {
+        let counted = postgres.try_sql(&format!("SELECT count(*) FROM events WHERE {condition}"));
+        counted.ok().and_then(|counted| counted.parse().ok()).unwrap_or(0)
+    };
+    let daemon = Daemon::start(&place, &settings(""));
+    until("events are stored", || (count("true") >= 50).then_some(()));
+    daemon.stop();
+    let columns =
+        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'events' AND column_name = 'enriched'";
+    assert_eq!(postgres.sql(columns), "0");
+    let before = count("true");
+    let look_up = by_http(&server, "wait = \"5s\"\nttl = \"1h\"");
+    let daemon = Daemon::start(&place, &settings(&format!("[monitors.trades.enrich.token]\n{look_up}")));
+    until("more is stored", || (count("true") >= before + 100).then_some(()));
+    feed.stop();
+    daemon.stop();
+    let enriched =
+        count("enriched -> 'token' ->> 'name' = 'about /' || key AND (enriched -> 'token' -> 'version')::int = 1");
+    assert_eq!((count("enriched IS NULL"), enriched), (before, count("true") - before));
+    let headers = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let messages = bus::messages(&nats, "SLUICE_BUS").await;
+        let header = |name: &'static str| messages.iter().map(|message| bus::header(message, name)).collect::<Vec<_>>();
+        header("Sluice-Enriched").into_iter().zip(header("Sluice-Key")).collect::<Vec<_>>()
+    });
+    let last = headers.last().unwrap();
+    let expected = format!(r#"{{"token":{{"name":"about /{}","version":1}}}}"#, last.1.as_deref().unwrap());
+    assert_eq!(last.0.as_deref(), Some(&*expected));
+    assert!(headers[0].0.is_none());
 }
 
 #[test]

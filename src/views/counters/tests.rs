@@ -28,7 +28,12 @@ fn journal(payloads: &[String]) -> (tempfile::TempDir, Journal) {
                 handover: false,
             });
         }
-        journal.try_submit(builder.finish(&mut Encoder::new())).unwrap();
+        let mut block = builder.finish(&mut Encoder::new());
+        // The queue may be full: its writer is at work.
+        while let Err(back) = journal.try_submit(block) {
+            block = back;
+            std::thread::yield_now();
+        }
     }
     journal.close().unwrap();
     (dir, journal)
