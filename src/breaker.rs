@@ -85,6 +85,8 @@ pub enum CircuitKind {
     Sink,
     /// Asking for a look-up; its name is `MONITOR.LOOKUP`.
     LookUp,
+    /// Calls for an upstream's token.
+    Token,
 }
 
 impl CircuitKind {
@@ -94,6 +96,7 @@ impl CircuitKind {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
             Self::LookUp => "look_up",
+            Self::Token => "token",
         }
     }
 }

@@ -228,7 +228,7 @@ impl Daemon {
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Upstream | CircuitKind::Token => settings.upstreams.contains_key(name),
             CircuitKind::Sink => settings.sinks.contains_key(name),
             CircuitKind::LookUp => enrich::is_declared(settings, name),
         });

@@ -22,8 +22,7 @@ pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
     Access::new(settings.server.listen, settings.server.token_file.as_deref())
         .map_err(|error| at(KeyPath::from(["server"]), error.to_string()))?;
     for (name, upstream) in &settings.upstreams {
-        upstream::check_trust(name, upstream)
-            .map_err(|error| at(KeyPath::from(["upstreams", name, "ca_file"]), error.to_string()))?;
+        upstream::check_trust(name, upstream, settings).map_err(|error| at(error.key(), error.to_string()))?;
     }
     enrich::check(settings).map_err(|error| match &error {
         EnrichError::Settings { monitor, look_up, .. } => {

@@ -5,15 +5,26 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod asked;
 mod asking;
+pub mod atproto;
 mod condition;
+mod declaration;
 mod declared;
+mod decoding;
+mod early;
+mod envelope;
 mod error;
+pub mod graphql_ws;
+pub mod jetstream;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
+pub mod mastodon;
+pub mod nostr;
 mod pattern;
+pub mod poll;
 #[cfg(test)]
 mod preset_rules;
 #[cfg(test)]
@@ -22,19 +33,26 @@ pub mod registry;
 mod requests;
 mod resume;
 mod scanned;
-mod template;
+pub mod sse;
+mod subscriptions;
+pub(crate) mod template;
 mod topic_book;
 mod topic_form;
+mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
+pub use self::decoding::DecodeStep;
+pub use self::early::EarlySettings;
 pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
+pub use self::transport::{Opening, Transport};
 
 use crate::scanner::Fields;
 
@@ -104,6 +122,8 @@ pub struct Message<'a> {
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
+    /// Data of a topic that is kept as it came, `raw`, while pointers look into `view`, a JSON text that was made of it.
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>);
     /// Something understood that is no event: an acknowledgement, a heartbeat. `topic` where it belongs to one.
     fn control(&mut self, topic: Option<TopicId>);
     /// A subscription is in force. Counts nothing: the frame that said so is reported by [`Intake::control`].
@@ -115,6 +135,11 @@ pub trait Intake {
     /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
     /// [`Intake::control`].
     fn closing(&mut self) {}
+    /// The link is of no use any more: it cannot be read on, or the upstream refuses us. It is closed after this burst, and
+    /// opened again later. Counts nothing.
+    fn broken(&mut self, _reason: &str) {}
+    /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
+    fn reconnect_after(&mut self, _wait: Duration) {}
 }
 
 /// A resume token that came with a frame.
@@ -131,13 +156,34 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// Limits of the upstream.
     fn limits(&self) -> Limits;
 
+    /// What it is spoken over; which of them is meant, the scheme of the upstream's address says.
+    fn transports(&self) -> &'static [Transport] {
+        &[Transport::WebSocket]
+    }
+
+    /// What a new connection for these topics is opened with, to go on from `point` where there is one.
+    fn opening(&self, _topics: &[&str], point: Option<&str>) -> Opening {
+        Opening::resuming(self.resumption(), point)
+    }
+
     /// Headers that the handshake must carry, such as a subprotocol.
     fn handshake_headers(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
+    /// Whether [`Dialect::opening`] names the topics: they are in force once the connection is open, and the session's first
+    /// [`Session::subscribe`] is about them. Else topics are asked for within the connection.
+    fn asks_by_opening(&self) -> bool {
+        false
+    }
+
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
+    fn credentials_named(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 
     /// Event rules for monitors that declare none.
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
@@ -161,10 +207,17 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
 pub trait Session: Send {
+    /// The link is open, and nothing was asked for over it. `name` is what it may call itself: at most 23 letters and digits,
+    /// the same whenever a link takes this place, also after a restart, and no other link's.
+    fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
-    /// Ends topics.
+    /// Ends topics. What is under way still is no data.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics that another link goes on with, where what comes twice is told by its id: what is under way still is data.
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+    }
     /// Goes on with more topics, in which those known keep their numbers, and another plan.
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.
@@ -175,6 +228,14 @@ pub trait Session: Send {
     /// The newest resume tokens of the frames read since the last call.
     fn take_tokens(&mut self) -> Vec<SessionToken> {
         Vec::new()
+    }
+    /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
+    /// False: the message is read as it is. The error says why there is no such text.
+    ///
+    /// # Errors
+    /// When the message is damaged.
+    fn view(&self, _message: &[u8], _view: &mut Vec<u8>) -> Result<bool, String> {
+        Ok(false)
     }
     /// Reads one frame and says what it was; answers it where the upstream expects that.
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);

@@ -91,7 +91,7 @@ pub struct Batcher {
 struct Sequences {
     book: Arc<SequenceBook>,
     connection: u64,
-    /// Series that are the connection's own, and end with it: one a monitor that has such a rule.
+    /// Series that are the connection's own, and end with it: one, where it numbers its messages.
     own: HashSet<u64>,
 }
 
@@ -103,8 +103,8 @@ impl Sequences {
             let route = &roster.routes[route as usize];
             let identity = &roster.monitors[route.monitor as usize].identity;
             let series = series.unwrap_or_else(|| {
-                // Neither number is anybody's to choose; any mixture will do.
-                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(identity.index) << 40;
+                // The number is not anybody's to choose; any mixture will do.
+                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 self.own.insert(series);
                 series
             });
@@ -179,6 +179,11 @@ impl Batcher {
                 self.handed_over.remove(&route);
             }
         }
+    }
+
+    /// Whether events of a topic are marked, since some of them have no ids.
+    pub fn marks_handover(&self, topic: TopicId) -> bool {
+        self.roster.routes_of(topic).any(|route| self.handed_over.contains(&route))
     }
 
     /// Notes resume tokens of the burst that was absorbed last. They go with the block that has its last event.
@@ -290,6 +295,11 @@ impl Batcher {
     ) {
         if records.is_empty() {
             return;
+        }
+        // A token counts as received when its block was. A record that is stamped later would have it look newer than what it
+        // stands for, and a gap that is filled by going on from it would not be told as filled.
+        if !self.tokens.is_empty() {
+            closed.extend(self.close());
         }
         for record in records {
             let payload = record.to_payload();

@@ -24,9 +24,11 @@ pub(super) async fn change(
         "upstream" => CircuitKind::Upstream,
         "sink" => CircuitKind::Sink,
         "look_up" => CircuitKind::LookUp,
+        "token" => CircuitKind::Token,
         other => {
-            let error =
-                format!("there are no circuits of kind `{other}`; the kinds are `upstream`, `sink` and `look_up`");
+            let error = format!(
+                "there are no circuits of kind `{other}`; the kinds are `upstream`, `sink`, `look_up` and `token`"
+            );
             return refused(StatusCode::NOT_FOUND, &error);
         }
     };

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Permit;
 use crate::dialect::TopicId;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, OPENING};
 use crate::upstream::link::{Begin, Link, LinkEnd};
 use crate::upstream::orders::{Keeping, Order, Report};
 use crate::upstream::placement::SlotNumber;
 use crate::upstream::pool::Shared;
-use crate::upstream::resume::{QUERY, ResumePoint};
+use crate::upstream::resume::ResumePoint;
 use crate::upstream::status::LinkState;
 
 /// How a link's task ended.
@@ -55,11 +55,11 @@ impl Connecting {
         if let Some(resume) = &resume {
             resume.remember_ids(&shared).await;
         }
-        let query = resume.as_ref().and_then(|resume| resume.query(&shared));
+        let opening = shared.opening(&topics, resume.as_ref());
         let connection = tokio::select! {
             biased;
             () = stop.cancelled() => return SlotEnd::Stopped,
-            connection = QUERY.scope(query, connections.get()) => connection,
+            connection = OPENING.scope(opening, connections.get()) => connection,
         };
         let mut connection = match connection {
             Ok(connection) => connection,
