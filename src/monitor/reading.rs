@@ -247,6 +247,15 @@ impl Reading {
         true
     }
 
+    /// Counts a message of a topic that could not be made ready for one monitor. Nothing happens if there is no such monitor.
+    pub fn unreadable_for(&mut self, monitor: u32, topic: TopicId, reason: &str, raw: &[u8]) {
+        let Self { roster, state, .. } = self;
+        if (monitor as usize) < roster.monitors.len() {
+            state.burst.counts(monitor).messages += 1;
+            state.quarantine(roster, Some(monitor), Some(topic), reason, raw);
+        }
+    }
+
     /// Counts a frame that came and was none of the dialect's business, such as one beyond the size limit.
     pub fn unreadable_frame(&mut self, reason: &str, raw: &[u8]) {
         self.unreadable(None, reason, raw);

@@ -104,6 +104,15 @@ struct Draining {
     topics: Vec<TopicId>,
 }
 
+/// A topic that another link began to bring as well.
+#[derive(Debug)]
+struct Overlapping {
+    /// Until when nothing of it had been missed here then.
+    whole_until: UnixNanos,
+    /// Since when the other one does not bring it any more.
+    over: Option<UnixNanos>,
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -114,8 +123,8 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
-    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
-    overlapping: BTreeMap<TopicId, UnixNanos>,
+    /// Topics that another link begins to bring as well.
+    overlapping: BTreeMap<TopicId, Overlapping>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
