@@ -83,6 +83,8 @@ pub enum CircuitKind {
     Upstream,
     /// Calls of a sink's store.
     Sink,
+    /// Calls for an upstream's token.
+    Token,
 }
 
 impl CircuitKind {
@@ -91,6 +93,7 @@ impl CircuitKind {
         match self {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
+            Self::Token => "token",
         }
     }
 }

@@ -4,15 +4,19 @@
 //! set, a deadline for the whole answer, a bound on its size, and errors that never show an address's secrets.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use reqwest::header;
-use reqwest::redirect::Policy;
+use reqwest::redirect::{self, Policy};
 
 use crate::clock::UnixNanos;
+use crate::proxy::Proxy;
 use crate::retry_after::wait_of;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, ClientIdentity, TlsError};
 
 /// How a client of one side is set up.
 #[derive(Debug, Clone)]
@@ -23,6 +27,15 @@ pub struct HttpSettings<'a> {
     pub timeout: Duration,
     /// The longest body that is taken.
     pub body_bytes_max: usize,
+}
+
+/// The way to one side.
+#[derive(Debug, Clone, Default)]
+pub struct Way<'a> {
+    /// The proxy that everything goes through.
+    pub proxy: Option<&'a Proxy>,
+    /// The client certificate.
+    pub identity: Option<&'a Arc<ClientIdentity>>,
 }
 
 /// A client, whose connections are kept for the next request. Cheap to clone.
@@ -50,6 +63,18 @@ impl HttpAnswer {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+}
+
+/// An answer without an end, read as it comes.
+pub struct HttpStream {
+    /// The status.
+    pub status: u16,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Its headers.
+    pub headers: header::HeaderMap,
+    /// The body, decompressed, in pieces.
+    pub body: BoxStream<'static, Result<Bytes, HttpError>>,
 }
 
 /// Why there is no answer.
@@ -85,15 +110,27 @@ impl HttpClient {
     /// # Errors
     /// When its trust cannot be built.
     pub fn new(settings: &HttpSettings<'_>) -> Result<Self, HttpError> {
-        let tls = tls::client_config(settings.ca_file)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
-            .no_proxy()
-            .redirect(Policy::limited(3))
+        Self::by(settings, &Way::default())
+    }
+
+    /// A client that goes a way of its own.
+    ///
+    /// # Errors
+    /// When its trust cannot be built, or its proxy is none.
+    pub fn by(settings: &HttpSettings<'_>, way: &Way<'_>) -> Result<Self, HttpError> {
+        let tls = tls::client_config_with(settings.ca_file, way.identity)?;
+        let setup = |error: reqwest::Error| HttpError::Setup(error.without_url().to_string());
+        let client = reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).no_proxy();
+        let client = match way.proxy {
+            Some(proxy) => client.proxy(proxy.for_http().map_err(setup)?),
+            None => client,
+        };
+        let client = client
+            .redirect(Policy::custom(within_the_host))
             .timeout(settings.timeout)
             .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| HttpError::Setup(error.without_url().to_string()))?;
+            .map_err(setup)?;
         Ok(Self { client, body_bytes_max: settings.body_bytes_max })
     }
 
@@ -108,17 +145,10 @@ impl HttpClient {
     /// When no answer came, not in time, or a longer one than may be. An answer of any status is an answer.
     pub async fn send(&self, request: reqwest::Request) -> Result<HttpAnswer, HttpError> {
         let host = host_of(request.url());
-        let failed = |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason_of(error) };
-        let response = self.client.execute(request).await.map_err(failed)?;
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-        let retry_after =
-            text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+        let HttpStream { status, retry_after, headers, body: mut chunks } = self.execute(request).await?;
         let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(failed)?;
+            let chunk = chunk?;
             if body.len() + chunk.len() > self.body_bytes_max {
                 return Err(HttpError::TooLong { host, limit: self.body_bytes_max });
             }
@@ -126,6 +156,43 @@ impl HttpClient {
         }
         Ok(HttpAnswer { status, retry_after, body, headers })
     }
+
+    /// Asks for something without an end. Neither the time nor the length of the answer is bounded: both are up to whoever
+    /// reads it, as is how long its head is waited for.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn open(&self, mut request: reqwest::Request) -> Result<HttpStream, HttpError> {
+        *request.timeout_mut() = Some(ENDLESS);
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: reqwest::Request) -> Result<HttpStream, HttpError> {
+        let host = host_of(request.url());
+        let failed = move |error: reqwest::Error| HttpError::Failed { host: host.clone(), reason: reason_of(error) };
+        let response = self.client.execute(request).await.map_err(&failed)?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        let retry_after =
+            text(header::RETRY_AFTER).and_then(|wait| wait_of(wait, text(header::DATE), UnixNanos::now()));
+        let body = response.bytes_stream().map(move |chunk| chunk.map_err(&failed)).boxed();
+        Ok(HttpStream { status, retry_after, headers, body })
+    }
+}
+
+/// Stands for no deadline, which a request can only have of its own or from its client.
+const ENDLESS: Duration = Duration::from_hours(24 * 365);
+
+/// Follows redirects of a host to itself, not in the clear where it was not before: what proves who we are is for nobody else. Any
+/// other is the answer.
+fn within_the_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    const REDIRECTS_MAX: usize = 3;
+    let first = attempt.previous().first();
+    let (from, to) = (first.map(url::Url::host_str), attempt.url());
+    let safe = to.scheme() == "https" || first.is_some_and(|first| first.scheme() == to.scheme());
+    let stays = from == Some(to.host_str()) && safe && attempt.previous().len() <= REDIRECTS_MAX;
+    if stays { attempt.follow() } else { attempt.stop() }
 }
 
 /// Host and port.

@@ -1,11 +1,16 @@
 //! Trust: the system's certificates, and those an upstream or a sink adds.
 
+mod identity;
+mod validity;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+pub use self::identity::{ClientIdentity, IdentityError};
 
 /// Why no trust could be built.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,17 @@ pub enum TlsError {
 /// # Errors
 /// When there is nothing to trust, or the file cannot be read.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_with(ca_file, None)
+}
+
+/// The same, and where a client certificate is given, it proves who we are.
+///
+/// # Errors
+/// As of [`client_config`].
+pub fn client_config_with(
+    ca_file: Option<&Path>,
+    identity: Option<&Arc<ClientIdentity>>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // A bad certificate among the system's is skipped: the others still serve.
@@ -58,7 +74,9 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_root_certificates(roots);
+    Ok(Arc::new(match identity {
+        Some(identity) => config.with_client_cert_resolver(Arc::clone(identity) as _),
+        None => config.with_no_client_auth(),
+    }))
 }

@@ -37,7 +37,7 @@ struct List {
 struct Change {
     /// Of which upstream or sink
     name: String,
-    /// Whether the upstream or the sink is meant, where both have that name
+    /// Which is meant, where several have that name: the upstream, the sink, or the upstream's token
     #[arg(long)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -48,6 +48,7 @@ struct Change {
 enum Kind {
     Upstream,
     Sink,
+    Token,
 }
 
 impl Args {
@@ -103,9 +104,13 @@ impl Change {
         match (self.kind, kinds.next(), kinds.next()) {
             (Some(Kind::Upstream), ..) => Ok(CircuitKind::Upstream),
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
-            (None, Some(_), Some(_)) => {
-                let message =
-                    format!("`{}` is an upstream and a sink; say which: `--kind upstream` or `--kind sink`", self.name);
+            (Some(Kind::Token), ..) => Ok(CircuitKind::Token),
+            (None, Some(one), Some(other)) => {
+                let (one, other) = (one.as_str(), other.as_str());
+                let message = format!(
+                    "`{}` has circuits of several kinds; say which: `--kind {one}` or `--kind {other}`",
+                    self.name
+                );
                 Err(CliError::plain(Exit::Usage, message))
             }
             (None, Some(kind), None) => Ok(kind),

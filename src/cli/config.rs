@@ -9,6 +9,7 @@ use serde_json::json;
 use super::api::{self, CHANGE_PATIENCE};
 use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
 use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, require_smart_path, show};
+use crate::credentials::Credentials;
 use crate::daemon;
 use crate::server::{Access, Changed, ProposedFile};
 use crate::sink;
@@ -134,7 +135,12 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     Access::new(settings.server.listen, settings.server.token_file.as_deref())
         .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     for (name, upstream) in &settings.upstreams {
-        upstream::check_trust(name, upstream).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+        // What a running daemon waits for, since it may come, is said here: that a secret is not there.
+        let checked = upstream::check_trust(name, upstream, settings)
+            .and_then(|()| Ok(Credentials::check(name, upstream, &settings.pool)?));
+        checked.map_err(|error| {
+            CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
+        })?;
     }
     sink::check(settings).map_err(|error| super::run::sink_error(&loaded, &error))?;
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();

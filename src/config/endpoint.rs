@@ -96,7 +96,8 @@ impl Serialize for Endpoint {
 
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse(deserializer, &["ws", "wss"])
+        // Which of them a dialect is spoken over is up to that.
+        parse(deserializer, &["ws", "wss", "http", "https", "tcp", "tls"])
     }
 }
 
@@ -110,15 +111,27 @@ pub(super) fn over_http<'de, D: Deserializer<'de>>(deserializer: D) -> Result<En
     parse(deserializer, &["http", "https"])
 }
 
+/// The address of a proxy; none for the word `none`.
+pub(super) fn of_a_proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(none) if none == "none" => Ok(None),
+        Some(text) => parse_text(&text, &["http", "socks5"]).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
 fn parse<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result<Endpoint, D::Error> {
-    use serde::de::Error as _;
     let text = String::deserialize(deserializer)?;
+    parse_text(&text, schemes).map_err(serde::de::Error::custom)
+}
+
+fn parse_text(text: &str, schemes: &[&str]) -> Result<Endpoint, String> {
     // The text may hold a secret: the error names what is wrong with it, never the text.
-    let url = Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))?;
+    let url = Url::parse(text).map_err(|error| format!("not an address: {error}"))?;
     // Of PostgreSQL the host may be a parameter: the folder of the server's socket.
     if schemes.contains(&url.scheme()) && (url.host().is_some() || url.scheme().starts_with("postgres")) {
         return Ok(Endpoint(url));
     }
     let spoken: Vec<String> = schemes.iter().map(|scheme| format!("`{scheme}://HOST`")).collect();
-    Err(D::Error::custom(format!("`{}:` is not spoken; write {}", url.scheme(), spoken.join(" or "))))
+    Err(format!("`{}:` is not spoken; write {}", url.scheme(), spoken.join(" or ")))
 }

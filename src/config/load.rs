@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use config::{Config, Source, Value, ValueKind};
 
+use super::auth_settings::SecretSource;
 use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
@@ -14,6 +15,7 @@ use super::read::{Reason, read};
 use super::run_time::RunTimeLayer;
 use super::settings::Settings;
 use super::sink_settings::{SinkKind, SinkSettings};
+use super::upstream_settings::UpstreamSettings;
 use super::{check, command_line, environment, events_sink, file};
 
 /// Where the layers come from. Nothing else of the process is looked at, but for `${NAME}` inside a `.env` file.
@@ -319,10 +321,26 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     let data_dir = (KeyPath::from(["daemon", "data_dir"]), &mut settings.daemon.data_dir);
     let checkpoints = (KeyPath::from(["checkpoint", "dir"]), &mut settings.checkpoint.dir);
     let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
-    let ca_files = settings.upstreams.iter_mut().filter_map(|(name, upstream)| {
-        upstream.ca_file.as_mut().map(|path| (KeyPath::from(["upstreams", name, "ca_file"]), path))
+    let upstreams = settings.upstreams.iter_mut().flat_map(|(name, upstream)| upstream_paths(name, upstream));
+    [data_dir, checkpoints].into_iter().chain(token_file).chain(upstreams).chain(sink_paths(&mut settings.sinks))
+}
+
+fn upstream_paths<'s>(
+    name: &'s str,
+    upstream: &'s mut UpstreamSettings,
+) -> impl Iterator<Item = (KeyPath, &'s mut PathBuf)> {
+    let files = [
+        ("ca_file", &mut upstream.ca_file),
+        ("client_cert", &mut upstream.client_cert),
+        ("client_key", &mut upstream.client_key),
+    ];
+    let files = files.into_iter().filter_map(|(key, path)| Some((key, path.as_mut()?)));
+    let files = files.map(move |(key, path)| (KeyPath::from(["upstreams", name, key]), path));
+    let secrets = upstream.auth.secrets.iter_mut().filter_map(move |(secret, source)| match source {
+        SecretSource::File(path) => Some((KeyPath::from(["upstreams", name, "auth", "secrets", secret, "file"]), path)),
+        SecretSource::Env(_) | SecretSource::Credential(_) => None,
     });
-    [data_dir, checkpoints].into_iter().chain(token_file).chain(ca_files).chain(sink_paths(&mut settings.sinks))
+    files.chain(secrets)
 }
 
 fn sink_paths(sinks: &mut BTreeMap<String, SinkSettings>) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {

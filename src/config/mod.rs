@@ -4,6 +4,7 @@
 //! one tree whose every value knows where it was set, reads the typed [`Settings`] out of it, and checks what must hold
 //! between them.
 
+mod auth_settings;
 mod check;
 mod command_line;
 mod endpoint;
@@ -26,6 +27,7 @@ mod sink_settings;
 pub mod units;
 mod upstream_settings;
 
+pub use auth_settings::*;
 pub use endpoint::Endpoint;
 pub use event_rule_settings::*;
 pub use key::KeyPath;

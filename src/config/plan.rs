@@ -208,8 +208,12 @@ impl Plan {
             (Some(was), Some(will)) => {
                 let mut keys = differing(was, will);
                 // Secrets are written as stars.
-                if was.url != will.url && !keys.iter().any(|key| key == "url") {
-                    keys.insert(0, "url".into());
+                for (key, differs) in
+                    [("auth", was.auth != will.auth), ("proxy", was.proxy != will.proxy), ("url", was.url != will.url)]
+                {
+                    if differs && !keys.iter().any(|known| known.split('.').next() == Some(key)) {
+                        keys.insert(0, key.into());
+                    }
                 }
                 let defined_anew = dialect_chain(now, &will.dialect) != dialect_chain(then, &will.dialect);
                 if was.dialect == will.dialect && defined_anew {

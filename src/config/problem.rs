@@ -127,8 +127,12 @@ const SECRET_NAMES: [&str; 9] =
 pub(super) fn redacted(key: &KeyPath, text: &str) -> String {
     let name = key.last_key().unwrap_or_default().to_lowercase();
     // Whatever a header is called, most that one declares are there to prove who one is.
-    let header = key.parent().is_some_and(|above| above.last_key() == Some("headers"));
-    let secret = header || (SECRET_NAMES.iter().any(|secret| name.contains(secret)) && !name.ends_with("_file"));
+    let above = key.parent().and_then(|above| above.last_key().map(str::to_owned));
+    let header = above.as_deref() == Some("headers");
+    // Whatever stands there of an upstream's `auth`, only the holes of a template are harmless.
+    let auth = matches!(above.as_deref(), Some("query" | "secrets")) && key.key_at(2) == Some("auth");
+    let secret =
+        header || auth || (SECRET_NAMES.iter().any(|secret| name.contains(secret)) && !name.ends_with("_file"));
     if secret {
         return REDACTED.to_owned();
     }

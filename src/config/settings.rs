@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
 use super::sink_settings::SinkSettings;
 use super::units::{self, ByteSize};
@@ -149,6 +150,9 @@ pub struct PoolSettings {
     /// How long the load must have been small before the pool shrinks.
     #[serde(with = "units::duration")]
     pub shrink_after: Duration,
+    /// The proxy that upstreams are reached through which say nothing else; absent: none.
+    #[serde(deserialize_with = "endpoint::of_a_proxy")]
+    pub proxy: Option<Endpoint>,
 }
 
 /// `[batch]`
@@ -328,6 +332,7 @@ impl Default for PoolSettings {
             silence_max: Duration::from_hours(1),
             link_rate_max: 20_000,
             shrink_after: Duration::from_mins(1),
+            proxy: None,
         }
     }
 }
@@ -351,6 +356,7 @@ impl PoolSettings {
             silence_max: own.silence_max.unwrap_or(self.silence_max),
             link_rate_max: own.link_rate_max.unwrap_or(self.link_rate_max),
             shrink_after: own.shrink_after.unwrap_or(self.shrink_after),
+            proxy: self.proxy.clone(),
         }
     }
 }

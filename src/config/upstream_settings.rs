@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::endpoint::Endpoint;
+use super::auth_settings::AuthSettings;
+use super::endpoint::{self, Endpoint};
 use super::limits::LimitOverrides;
 use super::units::{self, ByteSize};
 
@@ -32,12 +33,57 @@ pub struct UpstreamSettings {
     /// A PEM file of certificates trusted beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// A PEM file of the certificate, and of those it was issued by, that we prove ourselves with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<PathBuf>,
+    /// A PEM file of its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
+    /// How it is reached, where that is not as `[pool]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyChoice>,
+    /// How we prove who we are.
+    #[serde(default, skip_serializing_if = "AuthSettings::is_empty")]
+    pub auth: AuthSettings,
     /// Overrides of `[pool]`.
     #[serde(default, skip_serializing_if = "PoolOverrides::is_empty")]
     pub pool: PoolOverrides,
 }
 
+/// How an upstream is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// Directly, whatever `[pool]` says: `"none"`.
+    Direct,
+    /// Through this proxy: `http://` or `socks5://`.
+    Through(Endpoint),
+}
+
+impl Serialize for ProxyChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Direct => serializer.serialize_str("none"),
+            Self::Through(proxy) => proxy.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ProxyChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        endpoint::of_a_proxy(deserializer).map(|proxy| proxy.map_or(Self::Direct, Self::Through))
+    }
+}
+
 impl UpstreamSettings {
+    /// The proxy that it is reached through, of its own or of `[pool]`.
+    pub fn proxy<'s>(&'s self, pool: &'s super::PoolSettings) -> Option<&'s Endpoint> {
+        match &self.proxy {
+            Some(ProxyChoice::Direct) => None,
+            Some(ProxyChoice::Through(proxy)) => Some(proxy),
+            None => pool.proxy.as_ref(),
+        }
+    }
+
     fn default_max_message() -> ByteSize {
         ByteSize::mib(16)
     }

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
 use crate::config::units::show_duration;
 use crate::config::{KeyPath, Settings};
-use crate::dialect::{Dialect, DialectError, Resumption, registry};
+use crate::dialect::{Dialect, DialectError, Resumption, Transport, registry};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause, Roster, RosterError, RosterParts};
 use crate::pipeline::dedupe::TTL_MAX;
@@ -23,6 +23,27 @@ pub enum AssemblyError {
         upstream: String,
         /// Why.
         source: DialectError,
+    },
+    /// An address of the wrong kind.
+    #[error(
+        "`upstreams.{upstream}.url`: its dialect is not spoken over `{scheme}:`; write {}",
+        .spoken.iter().map(|scheme| format!("`{scheme}://HOST`")).collect::<Vec<_>>().join(" or ")
+    )]
+    Scheme {
+        /// Which upstream.
+        upstream: String,
+        /// What the address has.
+        scheme: String,
+        /// What it may have.
+        spoken: Vec<&'static str>,
+    },
+    /// A port that nobody can guess.
+    #[error("`upstreams.{upstream}.url`: says no port; write `{scheme}://HOST:PORT`")]
+    Port {
+        /// Which upstream.
+        upstream: String,
+        /// What the address has.
+        scheme: String,
     },
     /// A monitor's rules.
     #[error(transparent)]
@@ -71,6 +92,9 @@ impl AssemblyError {
         match self {
             Self::Dialect { upstream, .. } | Self::Header { upstream, .. } | Self::Overlap { upstream, .. } => {
                 KeyPath::from(["upstreams", upstream, "dialect"])
+            }
+            Self::Scheme { upstream, .. } | Self::Port { upstream, .. } => {
+                KeyPath::from(["upstreams", upstream, "url"])
             }
             Self::Roster(RosterError::Rule { monitor, rule, source }) => {
                 KeyPath::from(["monitors", monitor, "event"]).index(rule - 1).key(source.key)
@@ -127,6 +151,7 @@ pub(super) fn assemble(
             None => registry::build(&upstream.dialect, &settings.dialects)
                 .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?,
         };
+        check_address(name, upstream.url.reveal(), dialect.transports())?;
         check_headers(name, &dialect.handshake_headers())?;
         if let Some(overlap) = dialect.resumption().map(Resumption::overlap)
             && overlap >= dedupe_ttl(settings)
@@ -164,6 +189,19 @@ pub(super) fn assemble(
 /// How long ids are remembered.
 pub(super) fn dedupe_ttl(settings: &Settings) -> Duration {
     settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier).min(TTL_MAX)
+}
+
+/// An address must fit what its dialect is spoken over.
+fn check_address(upstream: &str, url: &url::Url, transports: &[Transport]) -> Result<(), AssemblyError> {
+    let (upstream, scheme) = (upstream.to_owned(), url.scheme().to_owned());
+    if Transport::of(transports, &scheme).is_none() {
+        let spoken = transports.iter().flat_map(|transport| transport.schemes()).collect();
+        return Err(AssemblyError::Scheme { upstream, scheme, spoken });
+    }
+    if url.port_or_known_default().is_none() {
+        return Err(AssemblyError::Port { upstream, scheme });
+    }
+    Ok(())
 }
 
 /// A value that no request can carry would else be found out at every attempt to connect.

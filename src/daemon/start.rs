@@ -219,7 +219,7 @@ impl Daemon {
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream => settings.upstreams.contains_key(name),
+            CircuitKind::Upstream | CircuitKind::Token => settings.upstreams.contains_key(name),
             CircuitKind::Sink => settings.sinks.contains_key(name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));

@@ -163,6 +163,7 @@ impl Upstreams {
                 self.list.remove(name);
                 if !settings.upstreams.contains_key(name) {
                     self.wiring.circuits.remove(CircuitKind::Upstream, name);
+                    self.wiring.circuits.remove(CircuitKind::Token, name);
                 }
                 applied.stopped.push(name.clone());
             }

@@ -21,8 +21,7 @@ pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
     Access::new(settings.server.listen, settings.server.token_file.as_deref())
         .map_err(|error| at(KeyPath::from(["server"]), error.to_string()))?;
     for (name, upstream) in &settings.upstreams {
-        upstream::check_trust(name, upstream)
-            .map_err(|error| at(KeyPath::from(["upstreams", name, "ca_file"]), error.to_string()))?;
+        upstream::check_trust(name, upstream, settings).map_err(|error| at(error.key(), error.to_string()))?;
     }
     sink::check(settings).map_err(|error| match &error {
         SinkError::Settings { sink, .. } => at(KeyPath::from(["sinks", sink]), error.to_string()),

@@ -10,6 +10,7 @@ mod asking;
 pub mod atproto;
 mod condition;
 mod declared;
+mod envelope;
 mod error;
 pub mod graphql_ws;
 pub mod jetstream;
@@ -20,6 +21,7 @@ mod limits;
 pub mod mastodon;
 pub mod nostr;
 mod pattern;
+pub mod poll;
 #[cfg(test)]
 mod preset_rules;
 #[cfg(test)]
@@ -28,10 +30,13 @@ pub mod registry;
 mod requests;
 mod resume;
 mod scanned;
-mod template;
+pub mod sse;
+pub(crate) mod template;
 mod topic_book;
 mod topic_form;
+mod transport;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +46,7 @@ pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
+pub use self::transport::{Opening, Transport};
 
 use crate::scanner::Fields;
 
@@ -123,6 +129,11 @@ pub trait Intake {
     /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
     /// [`Intake::control`].
     fn closing(&mut self) {}
+    /// The link is of no use any more: it cannot be read on, or the upstream refuses us. It is closed after this burst, and
+    /// opened again later. Counts nothing.
+    fn broken(&mut self, _reason: &str) {}
+    /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
+    fn reconnect_after(&mut self, _wait: Duration) {}
 }
 
 /// A resume token that came with a frame.
@@ -139,20 +150,34 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// Limits of the upstream.
     fn limits(&self) -> Limits;
 
+    /// What it is spoken over; which of them is meant, the scheme of the upstream's address says.
+    fn transports(&self) -> &'static [Transport] {
+        &[Transport::WebSocket]
+    }
+
+    /// What a new connection for these topics is opened with, to go on from `point` where there is one.
+    fn opening(&self, _topics: &[&str], point: Option<&str>) -> Opening {
+        Opening::resuming(self.resumption(), point)
+    }
+
     /// Headers that the handshake must carry, such as a subprotocol.
     fn handshake_headers(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// Parameters by which the address of a connection names these topics, for upstreams that are told so what is wanted; they
-    /// take the place of those of the same names. Such topics are in force once the connection is open, and the session's
-    /// first [`Session::subscribe`] is about them. None: topics are asked for within the connection.
-    fn address(&self, _topics: &[&str]) -> Option<Vec<(String, String)>> {
-        None
+    /// Whether what a connection is opened with says which topics are wanted, so that they are in force once it is open. The
+    /// session's first [`Session::subscribe`] is about them, and has nothing to say.
+    fn asks_by_address(&self) -> bool {
+        false
     }
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration>;
+
+    /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
+    fn credentials_named(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 
     /// Event rules for monitors that declare none.
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
@@ -176,10 +201,17 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
 pub trait Session: Send {
+    /// The link is open, and nothing was asked for over it. `name` is what it may call itself: at most 23 letters and digits,
+    /// the same whenever a link takes this place, also after a restart, and no other link's.
+    fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
-    /// Ends topics.
+    /// Ends topics. What is under way still is no data.
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
+    /// Ends topics that another link goes on with, where what comes twice is told by its id: what is under way still is data.
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+    }
     /// Goes on with more topics, in which those known keep their numbers, and another plan.
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan);
     /// Says the word that keeps the upstream from closing the link.

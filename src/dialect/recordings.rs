@@ -53,6 +53,8 @@ pub(crate) struct Tally {
     pub(crate) closing: u64,
     /// Messages that were read in another text, as they came.
     pub(crate) raw: Vec<Vec<u8>>,
+    /// Why the link is of no use any more.
+    pub(crate) broken: Vec<String>,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }
@@ -61,7 +63,9 @@ impl Intake for Tally {
     fn message(&mut self, topic: TopicId, message: Message<'_>) {
         *self.messages.entry(topic).or_default() += 1;
         self.texts.push((topic, String::from_utf8(message.bytes.to_vec()).unwrap()));
-        self.last_fields.clone_from(message.fields.expect("these dialects scan for themselves"));
+        if let Some(fields) = message.fields {
+            self.last_fields.clone_from(fields);
+        }
     }
 
     fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
@@ -83,6 +87,10 @@ impl Intake for Tally {
 
     fn closing(&mut self) {
         self.closing += 1;
+    }
+
+    fn broken(&mut self, reason: &str) {
+        self.broken.push(reason.to_owned());
     }
 
     fn unreadable(&mut self, _topic: Option<TopicId>, reason: &str, raw: &[u8]) {
@@ -135,9 +143,20 @@ impl Bench {
         self.take_out()
     }
 
+    pub(crate) fn hand_over(&mut self, topics: impl IntoIterator<Item = u32>) -> Vec<String> {
+        let topics: Vec<TopicId> = topics.into_iter().map(TopicId).collect();
+        self.session.hand_over(&topics, &mut self.out);
+        self.take_out()
+    }
+
     pub(crate) fn receive(&mut self, text: &str) -> Vec<String> {
         self.session.receive(Frame::Text(text), &mut self.tally, &mut self.out);
         self.take_out()
+    }
+
+    /// Of dialects that do not send text: what they send stays in the outbox.
+    pub(crate) fn receive_frame(&mut self, frame: Frame<'_>) {
+        self.session.receive(frame, &mut self.tally, &mut self.out);
     }
 
     pub(crate) fn receive_all(&mut self, recording: &Recording) {

@@ -12,6 +12,8 @@ use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
 use super::mastodon::MastodonDialect;
 use super::nostr::NostrDialect;
+use super::poll::PollDialect;
+use super::sse::SseDialect;
 
 /// A declaration that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,10 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-const PRESETS: [Preset; 13] = [
+/// Natures of dialects, for people.
+const KINDS: &str = "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\", \"poll\", \"sse\"";
+
+const PRESETS: [Preset; 14] = [
     Preset { name: "atproto", toml: include_str!("presets/atproto.toml") },
     Preset { name: "binance", toml: include_str!("presets/binance.toml") },
     Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
@@ -36,16 +41,13 @@ const PRESETS: [Preset; 13] = [
     Preset { name: "nostr", toml: include_str!("presets/nostr.toml") },
     Preset { name: "okx", toml: include_str!("presets/okx.toml") },
     Preset { name: "solana", toml: include_str!("presets/solana.toml") },
+    Preset { name: "wikimedia", toml: include_str!("presets/wikimedia.toml") },
 ];
 
 /// All presets, by name.
 pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
-
-/// Natures of dialects, for people.
-const KINDS: &str =
-    "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\"";
 
 /// The longest chain of `extends`; more is a circle or a mistake.
 const EXTENDS_MAX: usize = 8;
@@ -77,6 +79,12 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         }
         Some(toml::Value::String(kind)) if kind == "nostr" => {
             NostrDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "poll" => {
+            PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        }
+        Some(toml::Value::String(kind)) if kind == "sse" => {
+            SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
         }
         Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
         None => Err(Fault::new("kind", format!("is missing; it is one of {KINDS}, or say `extends = \"a preset\"`"))),

@@ -68,6 +68,7 @@ pub struct Resumption {
     overlap: Duration,
     back: u128,
     query: Option<String>,
+    header: Option<String>,
 }
 
 impl Resumption {
@@ -96,7 +97,14 @@ impl Resumption {
             overlap: settings.overlap.unwrap_or_default(),
             back,
             query: settings.query.clone(),
+            header: None,
         })
+    }
+
+    /// Where a new connection gives back, by a header, the last opaque token as it came.
+    pub(super) fn by_header(name: &str) -> Self {
+        let header = Some(name.to_owned());
+        Self { unit: ResumeUnit::Opaque, overlap: Duration::ZERO, back: 0, query: None, header }
     }
 
     /// How far back it reaches behind the last token.
@@ -107,6 +115,16 @@ impl Resumption {
     /// The parameter of the address that tells the upstream.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
+    }
+
+    /// The header of a new connection's request that tells the upstream.
+    pub fn header(&self) -> Option<&str> {
+        self.header.as_deref()
+    }
+
+    /// Whether only a new connection can be told where to go on from.
+    pub fn is_by_opening(&self) -> bool {
+        self.query.is_some() || self.header.is_some()
     }
 
     /// Whether a text can be a token.

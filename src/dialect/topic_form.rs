@@ -85,12 +85,22 @@ pub(crate) enum Purpose {
 const OWN_HOLES: [&str; 4] = ["id", "topic", "topics", "subscription"];
 const RESUME_HOLES: [&str; 5] = ["id", "topic", "topics", "subscription", "resume"];
 
+/// What begins the holes that are filled with credentials when a message is sent: `{auth.token}`.
+const AUTH: &str = "auth.";
+
 impl TopicForm {
+    /// Names of credentials that its requests need.
+    pub(crate) fn credentials_named(&self) -> impl Iterator<Item = String> {
+        let requests = [Some(&self.subscribe), self.subscribe_from.as_ref(), self.unsubscribe.as_ref()];
+        let templates = requests.into_iter().flatten().map(|request| &request.template).chain([&self.item]);
+        templates.flat_map(Template::names).filter_map(|hole| hole.strip_prefix(AUTH)).map(str::to_owned)
+    }
+
     pub(crate) fn compile(settings: &TopicFormSettings, key: &str) -> Result<Self, Fault> {
         let (pieces, parts) = split_form(&settings.form).map_err(|reason| Fault::new(format!("{key}.form"), reason))?;
         let check = |name: &str, template: Template, own: &[&str]| {
             for hole in template.names() {
-                if !own.contains(&hole) && !parts.iter().any(|part| part == hole) {
+                if !own.contains(&hole) && !hole.starts_with(AUTH) && !parts.iter().any(|part| part == hole) {
                     let known = own.iter().copied().chain(parts.iter().map(String::as_str));
                     let known = known.map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ");
                     return Err(Fault::new(
@@ -295,6 +305,8 @@ impl Fill for Holes<'_> {
             "subscription" => self.subscription.map(Cow::Borrowed),
             "resume" => self.resume.map(|point| Cow::Borrowed(point.json.as_str())),
             "topic" => serde_json::to_string(self.topic).ok().map(Cow::Owned),
+            // The link fills what stands inside of strings.
+            auth if auth.starts_with(AUTH) => Some(Cow::Owned(format!("\"{{{auth}}}\""))),
             _ => self.text(name),
         }
     }
@@ -304,6 +316,7 @@ impl Fill for Holes<'_> {
             "id" => Some(Cow::Owned(self.id.to_string())),
             "topic" => Some(Cow::Borrowed(self.topic)),
             "topics" => None,
+            auth if auth.starts_with(AUTH) => Some(Cow::Owned(format!("{{{auth}}}"))),
             "resume" => self.resume.map(|point| Cow::Borrowed(point.text.as_str())),
             "subscription" => self.subscription.map(|raw| Cow::Borrowed(raw.trim_matches('"'))),
             part => self.form.part(self.words, part).map(Cow::Borrowed),

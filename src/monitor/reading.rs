@@ -1,6 +1,7 @@
 //! Reads events out of the messages of one link, for all monitors that want them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::burst::{Burst, CandidateId, Numbered, Piece, QuarantinedFrame};
 use super::event_id::{DedupeKey, IdText};
@@ -62,6 +63,10 @@ struct State {
     news: Vec<SubscriptionNews>,
     /// Whether the upstream announced that it will close the link.
     closing: bool,
+    /// Why the link is of no use any more.
+    broken: Option<String>,
+    /// How long the upstream wants a lost link to stay away, where it said so since it was last asked for.
+    reconnect_after: Option<Duration>,
     /// Messages that could not be read, since they were last asked for.
     unreadable: u64,
     /// Whether frames for the quarantine are kept up to a rate only.
@@ -148,6 +153,8 @@ impl Reading {
             ids: vec![IdsSeen::default(); roster.topics.len()],
             news: Vec::new(),
             closing: false,
+            broken: None,
+            reconnect_after: None,
             unreadable: 0,
             rationed,
         };
@@ -207,6 +214,16 @@ impl Reading {
     /// Whether the upstream announced since the last call that it will close the link.
     pub fn take_closing(&mut self) -> bool {
         std::mem::take(&mut self.state.closing)
+    }
+
+    /// Why the link is of no use any more, where the session said so since the last call.
+    pub fn take_broken(&mut self) -> Option<String> {
+        self.state.broken.take()
+    }
+
+    /// How long the upstream wants a lost link to stay away, where it said so since the last call.
+    pub fn take_reconnect_after(&mut self) -> Option<Duration> {
+        self.state.reconnect_after.take()
     }
 
     /// Reads a message of a topic for one monitor alone, since the others had it when it came. `view` is the text that pointers
@@ -311,6 +328,15 @@ impl Intake for Reading {
 
     fn closing(&mut self) {
         self.state.closing = true;
+    }
+
+    fn broken(&mut self, reason: &str) {
+        let reason = || reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
+        self.state.broken.get_or_insert_with(reason);
+    }
+
+    fn reconnect_after(&mut self, wait: Duration) {
+        self.state.reconnect_after = Some(wait);
     }
 
     fn unreadable(&mut self, topic: Option<TopicId>, reason: &str, raw: &[u8]) {

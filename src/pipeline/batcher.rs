@@ -181,6 +181,11 @@ impl Batcher {
         }
     }
 
+    /// Whether events of a topic are marked, since some of them have no ids.
+    pub fn marks_handover(&self, topic: TopicId) -> bool {
+        self.roster.routes_of(topic).any(|route| self.handed_over.contains(&route))
+    }
+
     /// Notes resume tokens of the burst that was absorbed last. They go with the block that has its last event.
     pub fn resume_behind(&mut self, tokens: Vec<SessionToken>, now: Instant) {
         if tokens.is_empty() {

@@ -23,8 +23,10 @@ pub(super) async fn change(
     let kind = match kind.as_str() {
         "upstream" => CircuitKind::Upstream,
         "sink" => CircuitKind::Sink,
+        "token" => CircuitKind::Token,
         other => {
-            let error = format!("there are no circuits of kind `{other}`; the kinds are `upstream` and `sink`");
+            let error =
+                format!("there are no circuits of kind `{other}`; the kinds are `upstream`, `sink` and `token`");
             return refused(StatusCode::NOT_FOUND, &error);
         }
     };

@@ -1,36 +1,52 @@
-//! Opens connections: name, TCP, TLS, WebSocket handshake. The manager of an upstream's `deadpool` pool.
+//! Opens connections: name, TCP, TLS, and whatever handshake the dialect's transport has. The manager of an upstream's
+//! `deadpool` pool.
 
 mod error;
+mod login;
 mod stream;
 mod websocket;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::ClientConfig;
-use tokio_tungstenite::tungstenite::Message;
 
 pub use self::error::ConnectError;
-pub(super) use self::websocket::Socket;
+pub(super) use self::login::Proof;
+pub(super) use self::stream::ByteStream;
+use super::wire::{Asking, EventStreamWire, Incoming, NulEndedWire, Outgoing, PollWire, WebSocketWire, Wire};
 use crate::config::Endpoint;
+use crate::credentials::{Credentials, Dressed, Pass};
+use crate::dialect::{Opening, Transport};
+
+tokio::task_local! {
+    /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
+    /// for whom.
+    pub(super) static OPENING: Opening;
+}
 
 /// An object of the pool.
 pub(super) struct Connection {
-    /// The WebSocket.
-    pub(super) socket: Socket,
+    /// What is read from and written to.
+    pub(super) wire: Wire,
     /// When its handshake was done.
     pub(super) opened: Instant,
+    /// Taken by the link that works with it.
+    pub(super) proof: Option<Proof>,
 }
 
 /// How to reach an upstream.
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) endpoint: Endpoint,
+    pub(super) transport: Transport,
     pub(super) headers: Vec<(String, String)>,
-    /// None for `ws://`.
+    pub(super) credentials: Arc<Credentials>,
+    /// None for `ws://` and the like.
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
@@ -47,14 +63,66 @@ impl Connector {
     }
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
-        let tcp = self.reach().await?;
-        let shaken = timeout(self.handshake_timeout, async { self.upgrade(self.secure(tcp).await?).await }).await;
+        let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
+        let pass = Arc::new(self.credentials.pass().await?);
+        let connected = match self.transport {
+            Transport::WebSocket | Transport::NulEnded => self.over_stream(&pass, &opening).await,
+            Transport::EventStream | Transport::Poll => self.over_requests(opening).await,
+        };
+        if connected.as_ref().is_err_and(ConnectError::refuses_us) {
+            self.credentials.refused(&pass);
+        }
+        connected
+    }
+
+    async fn over_requests(&self, opening: Opening) -> Result<Connection, ConnectError> {
+        let asking = self.asking()?;
+        let wire = match self.transport {
+            Transport::EventStream => Wire::EventStream(Box::new(EventStreamWire::open(asking, opening).await?)),
+            _ => Wire::Poll(Box::new(PollWire::open(asking, opening).await?)),
+        };
+        // Each request proves itself anew.
+        Ok(Connection { wire, opened: Instant::now(), proof: None })
+    }
+
+    async fn over_stream(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {
+        let dressed = pass.dress("GET", &opening.address(self.endpoint.reveal()), "")?;
+        let url = dressed.url.clone();
+        let tcp = self.reach(pass.proxy()).await?;
+        let shaken = timeout(self.handshake_timeout, self.shake(tcp, opening, dressed)).await;
         let late = |_| ConnectError::Timeout {
             address: self.address(),
-            what: "the TLS and WebSocket handshake",
+            what: "the TLS or WebSocket handshake",
             limit: self.handshake_timeout,
         };
-        Ok(Connection { socket: shaken.map_err(late)??, opened: Instant::now() })
+        let mut wire = shaken.map_err(late)??;
+        let proof = self.log_in(&mut wire, Arc::clone(pass), url).await?;
+        Ok(Connection { wire, opened: Instant::now(), proof: Some(proof) })
+    }
+
+    /// How requests are made. Each connection has a client, and with it sockets, of its own.
+    fn asking(&self) -> Result<Asking, ConnectError> {
+        let address = self.address();
+        let client = self
+            .credentials
+            .http_client(self.handshake_timeout, self.message_bytes_max)
+            .map_err(|error| ConnectError::Foreign { address: address.clone(), reason: error.to_string() })?;
+        Ok(Asking {
+            client,
+            credentials: Arc::clone(&self.credentials),
+            endpoint: self.endpoint.clone(),
+            address,
+            headers: self.headers.clone(),
+            timeout: self.handshake_timeout,
+        })
+    }
+
+    async fn shake(&self, tcp: TcpStream, opening: &Opening, dressed: Dressed) -> Result<Wire, ConnectError> {
+        let stream = self.secure(tcp).await?;
+        Ok(match self.transport {
+            Transport::NulEnded => Wire::NulEnded(Box::new(NulEndedWire::new(stream, self.message_bytes_max))),
+            _ => Wire::WebSocket(WebSocketWire::new(self.upgrade(stream, opening, dressed).await?)),
+        })
     }
 }
 
@@ -69,11 +137,14 @@ impl Manager for Connector {
     /// Verifies a connection that came back: a ping must be answered. What comes meanwhile belongs to topics that
     /// nobody on this connection wants any more.
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<ConnectError> {
-        let token = metrics.recycle_count.to_le_bytes().to_vec();
+        let number = metrics.recycle_count as u64;
+        let wire = &mut connection.wire;
         let answered = async {
-            connection.socket.send(Message::Ping(token.clone().into())).await.ok()?;
-            while let Some(Ok(message)) = connection.socket.next().await {
-                if matches!(&message, Message::Pong(payload) if payload[..] == token[..]) {
+            poll_fn(|cx| wire.poll_ready(cx)).await.ok()?;
+            wire.start_send(Outgoing::Ping(number)).ok()?;
+            poll_fn(|cx| wire.poll_flush(cx)).await.ok()?;
+            while let Some(Ok(incoming)) = poll_fn(|cx| wire.poll_incoming(cx)).await {
+                if incoming == Incoming::Pong(number) {
                     return Some(());
                 }
             }

@@ -51,6 +51,8 @@ struct Slot {
     /// What the link has no room for yet.
     pending: VecDeque<Order>,
     backoff: Backoff,
+    /// How long the upstream wants a lost link to stay away.
+    away: Option<Duration>,
     /// The next attempt is no sooner.
     not_before: Instant,
     /// Whether it is to be closed when its last topic has gone.
@@ -85,6 +87,7 @@ impl Keeper {
             doing: Doing::Idle,
             pending: VecDeque::new(),
             backoff: Backoff::new(shared.pool.backoff_min, shared.pool.backoff_max),
+            away: None,
             not_before: Instant::now(),
             closing: false,
             replacing: None,
@@ -286,6 +289,7 @@ impl Keeper {
 
     /// Steps of a slot without a link need not be told: the link asks for what its slot has when it is opened.
     fn order(&mut self, steps: Steps) {
+        self.shared.meetings.follow(&steps);
         for (number, step) in steps {
             let slot = &mut self.slots[number];
             if matches!(slot.doing, Doing::Busy { .. }) {
@@ -399,7 +403,7 @@ impl Keeper {
 
     /// Whether a link must be opened anew to go on from somewhere.
     fn resumes_by_address(&self) -> bool {
-        self.shared.dialect.resumption().is_some_and(|resumption| resumption.query().is_some())
+        self.shared.dialect.resumption().is_some_and(|resumption| resumption.is_by_opening())
     }
 
     fn heard(&mut self, report: &Report) {
@@ -415,6 +419,11 @@ impl Keeper {
             Report::Refused { slot, topics } => self.placement.refused(*slot, topics),
             Report::Silent { slot, topics } => return self.renew(*slot, topics),
             Report::Sick { slot, reason, cause } => return self.replace(*slot, reason, cause),
+            Report::Away { slot, wait } => {
+                // The upstream may not put us off for longer than we wait at most.
+                self.slots[*slot].away = Some((*wait).min(self.shared.pool.backoff_max));
+                return;
+            }
         };
         self.order(steps);
     }
@@ -435,7 +444,7 @@ impl Keeper {
             }
             SlotEnd::Lost { reason, cause, lasted } => {
                 slot.backoff.was_up(lasted);
-                ("link lost", reason, cause, slot.backoff.next(None))
+                ("link lost", reason, cause, slot.backoff.next(slot.away))
             }
             SlotEnd::Refused { reason, cause, refuses_us: true } => {
                 ("no link", reason, cause, slot.backoff.refused(self.shared.pool.refused_wait))

@@ -7,26 +7,25 @@
 //! [`Report`]s.
 
 mod ending;
+mod proof;
 mod sending;
 mod timing;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use tokio::time::{Instant, sleep_until};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
+use self::proof::Proved;
 use self::sending::Ping;
-use super::connect::{Connection, Socket};
+use super::connect::Connection;
 use super::health::LinkHealth;
 use super::orders::{Keeping, Order, Report};
 use super::pace::{SendPace, Sending};
@@ -35,6 +34,7 @@ use super::pool::Shared;
 use super::resume::ResumePoint;
 use super::status::LinkState;
 use super::subscriptions::Subscriptions;
+use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
@@ -62,24 +62,6 @@ const FAR: Duration = Duration::from_hours(24);
 /// When the journal's writer will take what it is given.
 fn takes_at(journal: &Journal, now: Instant) -> Instant {
     now + journal.pace().next_take
-}
-
-/// What a close frame says, for people.
-fn goodbye(frame: Option<&CloseFrame>) -> String {
-    const REASON_CHARACTERS_MAX: usize = 200;
-    match frame {
-        None => "the upstream closed it".to_owned(),
-        Some(frame) => {
-            let printable = frame.reason.chars().map(|character| if character.is_control() { ' ' } else { character });
-            let reason: String = printable.take(REASON_CHARACTERS_MAX).collect();
-            let code = u16::from(frame.code);
-            if reason.is_empty() {
-                format!("the upstream closed it with code {code}")
-            } else {
-                format!("the upstream closed it with code {code}: {reason}")
-            }
-        }
-    }
 }
 
 /// Whether the journal will never take anything again.
@@ -130,6 +112,8 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
+    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
+    overlapping: BTreeMap<TopicId, UnixNanos>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -141,9 +125,9 @@ pub(super) struct Link<'a> {
     subscriptions: Subscriptions,
     outbox: Outbox,
     /// Pings, pongs and answers; before requests, which may have to wait for long.
-    outgoing: VecDeque<Message>,
+    outgoing: VecDeque<Outgoing>,
     /// Requests that subscribe or end a subscription.
-    requests: VecDeque<Message>,
+    requests: VecDeque<Outgoing>,
     unflushed: bool,
     pace: SendPace,
     last_sent: Sending,
@@ -167,8 +151,15 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
+    /// link has brought may be old.
+    last_data: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
+    /// What it proved itself with; none before it works.
+    proved: Option<Proved>,
+    /// Whether a login over this link is to be answered.
+    awaits_login: bool,
 }
 
 enum Io {
@@ -177,7 +168,7 @@ enum Io {
     /// Frames were sent, and nothing came.
     Sent,
     /// The connection is gone; what was read before counts.
-    Gone(Option<tungstenite::Error>),
+    Gone(Option<WireError>),
 }
 
 impl<'a> Link<'a> {
@@ -220,13 +211,17 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            last_data: None,
             resumed: resumed(&topics, resume).collect(),
+            proved: None,
+            awaits_login: false,
             shared,
             roster,
             number: slot,
             begin: topics,
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
+            overlapping: BTreeMap::new(),
             draining: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
@@ -242,12 +237,15 @@ impl<'a> Link<'a> {
         stop: &CancellationToken,
     ) -> LinkEnd {
         let Keeping { mut orders, reports } = keeping;
-        let socket = &mut connection.socket;
+        let early = self.prove(connection.proof.take());
+        let wire = &mut connection.wire;
+        self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
-        if self.shared.dialect.address(&[]).is_some() {
+        if self.shared.dialect.asks_by_address() {
             self.in_force_by_address(&topics);
         }
+        self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.queue_outgoing();
@@ -275,7 +273,7 @@ impl<'a> Link<'a> {
                     }
                     None
                 }
-                io = poll_fn(|cx| self.poll_io(socket, cx)) => Some(io),
+                io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
             };
             let now = Instant::now();
@@ -284,6 +282,9 @@ impl<'a> Link<'a> {
                     self.absorb(now);
                     if let Some(reason) = self.closed_by.take() {
                         break LinkEnd::Lost { reason, cause: "closed" };
+                    }
+                    if let Some(reason) = self.reading.take_broken() {
+                        break LinkEnd::Lost { reason, cause: "protocol" };
                     }
                 }
                 Some(Io::Sent) | None => {}
@@ -300,13 +301,13 @@ impl<'a> Link<'a> {
                 break end;
             }
         };
-        self.finish(socket, &end).await;
+        self.finish(wire, &end).await;
         end
     }
 
     /// Sends what may be sent, and reads a burst. Ready when something happened.
-    fn poll_io(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Io> {
-        let sent = match self.poll_send(socket, cx) {
+    fn poll_io(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Io> {
+        let sent = match self.poll_send(wire, cx) {
             Ok(sent) => sent,
             Err(error) => return Poll::Ready(Io::Gone(Some(error))),
         };
@@ -315,7 +316,7 @@ impl<'a> Link<'a> {
             let messages_max = BURST_MESSAGES_MAX.min(self.batcher.burst_messages_max());
             let bytes_max = BURST_BYTES_MAX.min(self.batcher.burst_bytes_max());
             loop {
-                match Pin::new(&mut *socket).poll_next(cx) {
+                match wire.poll_incoming(cx) {
                     Poll::Ready(Some(Ok(message))) => {
                         if messages == 0 {
                             self.received = self.shared.clock.stamp();
@@ -356,18 +357,20 @@ impl<'a> Link<'a> {
     }
 
     #[inline]
-    fn take(&mut self, message: &Message) {
+    fn take(&mut self, message: &Incoming) {
+        if self.awaits_login && self.answers_login(message) {
+            return;
+        }
         let frame = match message {
-            Message::Text(text) => Frame::Text(text.as_str()),
-            Message::Binary(bytes) => Frame::Binary(bytes),
-            Message::Pong(payload) => return self.pong(payload),
+            Incoming::Text(text) => Frame::Text(text.as_str()),
+            Incoming::Binary(bytes) => Frame::Binary(bytes),
+            Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
-            Message::Close(frame) => {
-                self.closed_by = Some(goodbye(frame.as_ref()));
+            Incoming::Closed(reason) => {
+                self.closed_by = Some(self.scrubbed(reason.clone()));
                 return;
             }
-            // Answered by the library.
-            Message::Ping(_) | Message::Frame(_) => return,
+            Incoming::Nothing => return,
         };
         self.frames += 1;
         self.frame_bytes += frame.bytes().len() as u64;
@@ -375,8 +378,12 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
-        self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_moving();
+        let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
+        if absorbed.events > 0 {
+            self.last_data = Some(self.received);
+        }
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }
@@ -385,6 +392,9 @@ impl<'a> Link<'a> {
         self.take_news(now);
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
+        if let Some(wait) = self.reading.take_reconnect_after() {
+            self.report(Report::Away { slot: self.number, wait });
         }
         self.let_go_drained(now);
         self.close_if_due(now);
@@ -411,6 +421,23 @@ impl<'a> Link<'a> {
             self.reading.acknowledged(*topic);
         }
         self.take_news(Instant::now());
+    }
+
+    /// Says what came of topics that change links.
+    fn note_moving(&mut self) {
+        let Self { shared, roster, reading, .. } = self;
+        if !shared.meetings.any() {
+            return;
+        }
+        let burst = reading.burst();
+        let (candidates, keys) = (&burst.candidates, &burst.keys);
+        let events = candidates.iter().filter_map(|candidate| {
+            let topic = roster.routes[candidate.route as usize].topic;
+            // Any half of it tells events apart.
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            Some((topic, keys[candidate.dedupe_index()?].hash as u64))
+        });
+        shared.meetings.brought(self.number, self.received, events);
     }
 
     fn close_if_due(&mut self, now: Instant) {

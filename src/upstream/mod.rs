@@ -4,6 +4,7 @@ mod connect;
 mod health;
 mod keeper;
 mod link;
+mod meeting;
 mod orders;
 mod pace;
 mod placement;
@@ -12,6 +13,7 @@ mod quietness;
 mod resume;
 mod status;
 mod subscriptions;
+mod wire;
 
 pub use connect::ConnectError;
 pub use health::{LinkHealth, Sick};

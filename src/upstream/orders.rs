@@ -1,6 +1,7 @@
 //! What the keeper of a pool and its links say to each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -43,6 +44,8 @@ pub(super) enum Report {
     Silent { slot: SlotNumber, topics: Vec<TopicId> },
     /// The link should be replaced before it fails; the reason for people, and a short name for metrics.
     Sick { slot: SlotNumber, reason: String, cause: &'static str },
+    /// A lost link is to stay away for at least so long.
+    Away { slot: SlotNumber, wait: Duration },
 }
 
 /// A link's ends of both ways.

@@ -12,15 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Connector;
 use super::keeper::Keeper;
+use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
+use super::placement::SlotNumber;
 use super::placement::links_wanted;
-use super::resume::Began;
+use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
 use crate::circuits::Circuits;
 use crate::clock::ReceivedClock;
-use crate::config::{BatchSettings, PoolSettings, UpstreamSettings};
-use crate::dialect::{Dialect, Limits};
+use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
+use crate::credentials::{Credentials, CredentialsError};
+use crate::dialect::registry;
+use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
 use crate::journal::Journal;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
@@ -28,7 +32,7 @@ use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::{Batcher, OwnIdentities};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry::UpstreamMetrics;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, ClientIdentity, TlsError};
 
 /// What all upstreams share.
 #[derive(Clone)]
@@ -64,6 +68,17 @@ pub enum UpstreamError {
         /// Why.
         reason: String,
     },
+    /// Its address. `config check` says more.
+    #[error("upstream `{upstream}`: its dialect is not spoken over `{scheme}:`")]
+    Scheme {
+        /// Its name.
+        upstream: String,
+        /// Of its address.
+        scheme: String,
+    },
+    /// Our credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Its trust.
     #[error("upstream `{upstream}`: {source}")]
     Tls {
@@ -90,6 +105,9 @@ pub(super) struct Shared {
     pub(super) began: Began,
     pub(super) breaker: Breaker,
     pub(super) pace: ConnectPace,
+    /// Topics that change links.
+    pub(super) meetings: Meetings,
+    pub(super) credentials: Arc<Credentials>,
     wiring: Wiring,
 }
 
@@ -111,6 +129,21 @@ impl Shared {
         &self.wiring.ledger
     }
 
+    /// What a link with these topics is opened with.
+    pub(super) fn opening(&self, topics: &[TopicId], resume: Option<&ResumePoint>) -> Opening {
+        let roster = self.roster();
+        let names: Vec<&str> = topics.iter().map(|topic| &**roster.topic_name(*topic)).collect();
+        self.dialect.opening(&names, resume.map(|resume| &*resume.point))
+    }
+
+    /// What a link of this place calls itself: the same after every restart, and no other link of this or another daemon.
+    pub(super) fn link_name(&self, slot: SlotNumber) -> String {
+        let journal = self.journal.id().0;
+        let mut digest = crc32c::crc32c(journal.as_bytes());
+        digest = crc32c::crc32c_append(digest, self.name.as_bytes());
+        format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
+    }
+
     pub(super) fn window(&self) -> &DedupeWindow {
         &self.wiring.window
     }
@@ -129,6 +162,7 @@ pub struct UpstreamControl {
     status: Arc<UpstreamStatus>,
     dialect: Arc<dyn Dialect>,
     limits: Limits,
+    credentials: Option<Arc<Credentials>>,
     wanted: watch::Sender<Arc<Roster>>,
 }
 
@@ -139,7 +173,7 @@ impl UpstreamControl {
         let status = UpstreamStatus::new(links, roster.topics.len());
         status.set_wanted(links);
         let limits = dialect.limits();
-        Self { status: Arc::new(status), dialect, limits, wanted: watch::Sender::new(roster) }
+        Self { status: Arc::new(status), dialect, limits, credentials: None, wanted: watch::Sender::new(roster) }
     }
 
     /// How it stands, now and later.
@@ -157,6 +191,11 @@ impl UpstreamControl {
         self.limits
     }
 
+    /// Who we are to it, for whatever else is asked of it; none where nobody opens links.
+    pub fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.clone()
+    }
+
     /// Who watches it: the generation that was wanted last.
     pub fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.wanted.borrow())
@@ -166,6 +205,21 @@ impl UpstreamControl {
     pub fn adopt(&self, roster: Arc<Roster>) {
         self.status.grow(roster.topics.len());
         self.wanted.send_replace(roster);
+    }
+}
+
+impl UpstreamError {
+    /// The key that is wrong.
+    pub fn key(&self) -> KeyPath {
+        match self {
+            Self::Pool { upstream, .. } => KeyPath::from(["upstreams", upstream, "pool"]),
+            Self::Scheme { upstream, .. } => KeyPath::from(["upstreams", upstream, "url"]),
+            Self::Tls { upstream, .. } => KeyPath::from(["upstreams", upstream, "ca_file"]),
+            Self::Credentials(error) => {
+                let (upstream, keys) = error.place();
+                keys.iter().fold(KeyPath::from(["upstreams", upstream]), |path, key| path.key(key))
+            }
+        }
     }
 }
 
@@ -186,10 +240,14 @@ impl Upstream {
         let mut limits = dialect.limits().overridden_by(&settings.limits);
         limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
-        let tls = trust(&name, settings)?;
+        let credentials = Arc::new(Credentials::new(&name, settings, &pool, &wiring.circuits)?);
+        check_named(&name, settings, &*dialect, &credentials)?;
+        let tls = trust(&name, settings, credentials.identity())?;
         let connector = Connector {
             endpoint: settings.url.clone(),
+            transport: transport(&name, settings, &*dialect)?,
             headers: dialect.handshake_headers(),
+            credentials: Arc::clone(&credentials),
             tls,
             connect_timeout: pool.connect_timeout,
             handshake_timeout: pool.handshake_timeout,
@@ -215,10 +273,12 @@ impl Upstream {
             began: Began::now(wiring.clock.last()),
             breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
             pace: wiring.paces.of(&connections.manager().address(), limits.connects),
+            meetings: Meetings::default(),
             status: Arc::new(status),
             name,
             pool,
             limits,
+            credentials,
             buffer_bytes_max: settings.buffer.as_usize(),
             dialect,
             roster: Mutex::new(Arc::clone(&roster)),
@@ -231,11 +291,12 @@ impl Upstream {
 
     /// How it is seen and steered, now and later.
     pub fn control(&self) -> UpstreamControl {
-        let Shared { status, dialect, limits, .. } = &*self.shared;
+        let Shared { status, dialect, limits, credentials, .. } = &*self.shared;
         UpstreamControl {
             status: Arc::clone(status),
             dialect: Arc::clone(dialect),
             limits: *limits,
+            credentials: Some(Arc::clone(credentials)),
             wanted: self.wanted.clone(),
         }
     }
@@ -243,7 +304,12 @@ impl Upstream {
     /// Keeps its links open until `stop` is given; what was read before is then in the journal's hands.
     pub async fn run(self, stop: CancellationToken) {
         let Self { shared, connections, wanted } = self;
-        Keeper::new(shared, connections.clone(), wanted.subscribe()).run(stop).await;
+        let credentials = Arc::clone(&shared.credentials);
+        tokio::select! {
+            () = Keeper::new(shared, connections.clone(), wanted.subscribe()).run(stop) => {}
+            // Ends never.
+            () = credentials.keep_fresh() => {}
+        }
         connections.close();
     }
 }
@@ -258,19 +324,50 @@ pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limit
     }
 }
 
-/// What a `wss://` upstream's links trust; none for `ws://`.
-fn trust(name: &str, settings: &UpstreamSettings) -> Result<Option<Arc<ClientConfig>>, UpstreamError> {
-    if settings.url.reveal().scheme() != "wss" {
+/// What carries the dialect's frames to this address.
+fn transport(name: &str, settings: &UpstreamSettings, dialect: &dyn Dialect) -> Result<Transport, UpstreamError> {
+    let scheme = settings.url.reveal().scheme();
+    Transport::of(dialect.transports(), scheme)
+        .ok_or_else(|| UpstreamError::Scheme { upstream: name.to_owned(), scheme: scheme.to_owned() })
+}
+
+/// What the links of an upstream trust that is reached over TLS; none in the clear.
+fn trust(
+    name: &str,
+    settings: &UpstreamSettings,
+    identity: Option<&Arc<ClientIdentity>>,
+) -> Result<Option<Arc<ClientConfig>>, UpstreamError> {
+    if !Transport::is_secure(settings.url.reveal().scheme()) {
         return Ok(None);
     }
-    let config = tls::client_config(settings.ca_file.as_deref());
+    let config = tls::client_config_with(settings.ca_file.as_deref(), identity);
     config.map(Some).map_err(|source| UpstreamError::Tls { upstream: name.to_owned(), source })
 }
 
-/// Whether an upstream's certificates can be read.
+/// Whether an upstream's certificates can be read, and what it says of its credentials can be meant.
 ///
 /// # Errors
 /// When they cannot.
-pub fn check_trust(name: &str, settings: &UpstreamSettings) -> Result<(), UpstreamError> {
-    trust(name, settings).map(drop)
+pub fn check_trust(name: &str, settings: &UpstreamSettings, all: &Settings) -> Result<(), UpstreamError> {
+    let pool = all.pool.overridden_by(&settings.pool);
+    let credentials = Credentials::new(name, settings, &pool, &Circuits::new(false, Vec::new()))?;
+    // One that cannot be built is told of with its own mistake.
+    if let Ok(dialect) = registry::build(&settings.dialect, &all.dialects) {
+        check_named(name, settings, &*dialect, &credentials)?;
+    }
+    trust(name, settings, credentials.identity()).map(drop)
+}
+
+/// Whether the credentials are there that messages of the dialect name.
+fn check_named(
+    name: &str,
+    settings: &UpstreamSettings,
+    dialect: &dyn Dialect,
+    credentials: &Credentials,
+) -> Result<(), CredentialsError> {
+    let named = dialect.credentials_named();
+    let Some(unknown) = credentials.unknown(&named) else { return Ok(()) };
+    let dialect = &settings.dialect;
+    let reason = format!("messages of the dialect `{dialect}` name `{{auth.{unknown}}}`, and there is no `{unknown}`");
+    Err(CredentialsError::Settings { upstream: name.to_owned(), key: "auth".into(), reason })
 }

@@ -15,12 +15,6 @@ use crate::journal::{BlockFilter, JournalError, TimeRange};
 use crate::monitor::event_id::DedupeKey;
 use crate::monitor::roster::Roster;
 
-tokio::task_local! {
-    /// Parameters that the address gets for the connection that this task asks the pool for: a pool's objects are made
-    /// without being told for whom.
-    pub(super) static QUERY: Vec<(String, String)>;
-}
-
 /// When this run began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Began {
@@ -61,12 +55,6 @@ impl ResumePoint {
         let point = resumption.point(tokens.iter().map(|token| &*token.token))?;
         let oldest = tokens.iter().map(|token| token.received).min()?;
         Some(Self { point, oldest })
-    }
-
-    /// The parameter of the address that tells the upstream, where it is told so.
-    pub(super) fn query(&self, shared: &Shared) -> Option<(String, String)> {
-        let name = shared.dialect.resumption()?.query()?;
-        Some((name.to_owned(), self.point.clone()))
     }
 
     /// Whether ids of what may come again are remembered as it is.

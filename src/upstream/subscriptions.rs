@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Asked { due: Instant, times: u8 },
-    Live,
+    Live { since: UnixNanos },
     Settled,
 }
 
@@ -65,18 +66,34 @@ impl Subscriptions {
     }
 
     /// A topic was acknowledged, or its data came. True when it was not in force before.
-    pub(super) fn live(&mut self, topic: TopicId) -> bool {
-        self.settle(topic, Standing::Live)
+    pub(super) fn live(&mut self, topic: TopicId, at: UnixNanos) -> bool {
+        match self.topics.get_mut(&topic) {
+            Some(Standing::Live { .. }) | None => false,
+            Some(standing) => {
+                *standing = Standing::Live { since: at };
+                true
+            }
+        }
     }
 
     /// A topic was refused.
     pub(super) fn refused(&mut self, topic: TopicId) {
-        self.settle(topic, Standing::Settled);
+        if let Some(standing) = self.topics.get_mut(&topic) {
+            *standing = Standing::Settled;
+        }
     }
 
     /// Those in force.
     pub(super) fn in_force(&self) -> impl Iterator<Item = TopicId> {
-        self.topics.iter().filter(|(_, standing)| **standing == Standing::Live).map(|(topic, _)| *topic)
+        self.in_force_since().map(|(topic, _)| topic)
+    }
+
+    /// Those in force, and since when.
+    pub(super) fn in_force_since(&self) -> impl Iterator<Item = (TopicId, UnixNanos)> {
+        self.topics.iter().filter_map(|(topic, standing)| match standing {
+            Standing::Live { since } => Some((*topic, *since)),
+            _ => None,
+        })
     }
 
     /// When the next one is overdue.
@@ -117,16 +134,6 @@ impl Subscriptions {
         }
         overdue
     }
-
-    fn settle(&mut self, topic: TopicId, to: Standing) -> bool {
-        match self.topics.get_mut(&topic) {
-            Some(standing) if *standing != to => {
-                *standing = to;
-                true
-            }
-            _ => false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -140,14 +147,14 @@ mod tests {
         let start = Instant::now();
         let mut subscriptions = Subscriptions::new(LIMIT);
         subscriptions.asked(&[TopicId(0), TopicId(1)], start);
-        assert!(subscriptions.live(TopicId(0)));
-        assert!(!subscriptions.live(TopicId(0)), "the second acknowledgement is no news");
+        assert!(subscriptions.live(TopicId(0), UnixNanos(1)));
+        assert!(!subscriptions.live(TopicId(0), UnixNanos(1)), "the second acknowledgement is no news");
         assert_eq!(subscriptions.next_check(), Some(start + LIMIT));
         assert_eq!(subscriptions.check(start + LIMIT).again, [TopicId(1)]);
         assert_eq!(subscriptions.check(start + LIMIT), Overdue::default());
         assert_eq!(subscriptions.check(start + LIMIT * 2).given_up, [TopicId(1)]);
         assert_eq!(subscriptions.next_check(), None);
-        assert!(subscriptions.live(TopicId(1)), "late data is welcome all the same");
+        assert!(subscriptions.live(TopicId(1), UnixNanos(1)), "late data is welcome all the same");
         assert_eq!(subscriptions.in_force().count(), 2);
     }
 

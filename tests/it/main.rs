@@ -4,6 +4,7 @@
 
 mod account;
 mod anvil_node;
+mod auth;
 mod backpressure;
 mod bad_input;
 mod changing;
@@ -24,6 +25,7 @@ mod gap_causes;
 mod gaps;
 mod half_open;
 mod hand_over;
+mod http_upstream;
 mod journal;
 mod journal_tools;
 mod ledger;
@@ -34,6 +36,7 @@ mod natures;
 mod natures_resume;
 mod node_under_load;
 mod older_files;
+mod over_http;
 mod placement;
 mod pool;
 mod postgres;

@@ -74,8 +74,8 @@ impl Dialect for AtprotoDialect {
         self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    fn address(&self, _topics: &[&str]) -> Option<Vec<(String, String)>> {
-        Some(Vec::new())
+    fn asks_by_address(&self) -> bool {
+        true
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

@@ -25,7 +25,7 @@ use super::declared::{LimitSettings, read_table};
 use super::error::Fault;
 use super::resume::ResumeSettings;
 use super::scanned::PointerList;
-use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
+use super::{Dialect, Limits, Opening, ReadingPlan, Resumption, Session, Topic};
 use crate::config::{EventRuleSettings, units};
 
 /// A declaration of the dialect.
@@ -76,11 +76,17 @@ impl Dialect for JetstreamDialect {
         self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    fn address(&self, topics: &[&str]) -> Option<Vec<(String, String)>> {
+    fn asks_by_address(&self) -> bool {
+        true
+    }
+
+    fn opening(&self, topics: &[&str], point: Option<&str>) -> Opening {
         let Wanted { collections, accounts } = Wanted::of(topics.iter().copied());
         let collections = collections.into_iter().map(|name| ("wantedCollections".to_owned(), name));
         let accounts = accounts.into_iter().map(|name| ("wantedDids".to_owned(), name));
-        Some(collections.chain(accounts).collect())
+        let mut opening = Opening::resuming(self.resumption(), point);
+        opening.query.extend(collections.chain(accounts));
+        opening
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

@@ -8,6 +8,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,10 @@ impl Dialect for JsonDialect {
 
     fn resumption(&self) -> Option<&Resumption> {
         self.declaration.resumption.as_ref()
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        self.declaration.forms.iter().flat_map(TopicForm::credentials_named).collect()
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), String> {

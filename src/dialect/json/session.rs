@@ -399,6 +399,13 @@ impl Session for JsonSession {
         }
     }
 
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        self.unsubscribe(topics, out);
+        for topic in topics {
+            self.book.set_phase(*topic, Phase::Idle);
+        }
+    }
+
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {
         self.rules = self.declaration.rules(plan);
         self.book.adopt(self.declaration.table(topics));

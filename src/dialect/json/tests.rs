@@ -71,6 +71,16 @@ fn binance_requests_are_listed_and_acknowledged_by_their_ids() {
 }
 
 #[test]
+fn what_comes_late_of_a_topic_that_another_link_goes_on_with_is_data() {
+    let mut bench = Bench::of("binance", &["btcusdt@trade"]);
+    bench.subscribe_all();
+    let sent = bench.hand_over([0]);
+    assert_eq!(json(&sent[0])["method"], "UNSUBSCRIBE");
+    bench.receive(r#"{"stream":"btcusdt@trade","data":{"e":"trade","t":1}}"#);
+    assert_eq!((bench.messages(), bench.tally.control), (1, 0));
+}
+
+#[test]
 fn every_frame_of_the_coinbase_recording_is_accounted_for() {
     let recording = Recording::load("coinbase-exchange/level2_ticker_matches_2021-04-17");
     let products = json(&recording.sent[0])["product_ids"].as_array().unwrap().clone();

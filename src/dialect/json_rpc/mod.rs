@@ -10,6 +10,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ impl Dialect for JsonRpcDialect {
 
     fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
         &self.declaration.settings.event
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        self.declaration.forms.iter().flat_map(TopicForm::credentials_named).collect()
     }
 
     fn check_topic(&self, topic: &str) -> Result<(), String> {

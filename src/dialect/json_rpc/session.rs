@@ -152,8 +152,11 @@ impl JsonRpcSession {
             for topic in topics {
                 intake.message(*topic, Message { bytes: scanned.text, fields: Some(scanned.fields) });
             }
-        } else if self.subscriptions.has_ended(id) {
-            intake.control(None);
+        } else if let Some(late) = self.subscriptions.ended(id) {
+            match late {
+                Some(topic) => intake.message(topic, Message { bytes: scanned.text, fields: Some(scanned.fields) }),
+                None => intake.control(None),
+            }
         } else if self.requests.any(Purpose::Subscribe) {
             let reason = "came before its subscription was acknowledged, and too much was kept for that already";
             self.early.keep(id, scanned.text, |text| intake.unreadable(None, reason, text));
@@ -297,7 +300,7 @@ impl JsonRpcSession {
             return;
         }
         for early in self.early.take_all() {
-            if self.subscriptions.has_ended(&early.subscription) {
+            if self.subscriptions.ended(&early.subscription).is_some() {
                 intake.control(None);
             } else {
                 intake.unreadable(None, &nobodys(&early.subscription), &early.text);
@@ -339,6 +342,18 @@ impl Session for JsonRpcSession {
                     }
                 }
             }
+        }
+    }
+
+    fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        let id_of = |topic: &TopicId| Some((*topic, Box::from(self.subscriptions.id_of(*topic)?)));
+        let ids: Vec<(TopicId, Box<[u8]>)> = topics.iter().filter_map(id_of).collect();
+        self.unsubscribe(topics, out);
+        for topic in topics {
+            self.book.set_phase(*topic, Phase::Idle);
+        }
+        for (topic, id) in ids {
+            self.subscriptions.take_late(&id, topic);
         }
     }
 

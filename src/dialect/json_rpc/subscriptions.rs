@@ -1,6 +1,6 @@
 //! Subscription ids as the upstream gave them, and the topics behind each.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
 use crate::dialect::TopicId;
@@ -27,7 +27,8 @@ pub(super) enum Left {
 pub(super) struct Subscriptions {
     topics: HashMap<Box<[u8]>, Vec<TopicId>, BuildHasherDefault<KeyHasher>>,
     ids: HashMap<TopicId, Box<[u8]>>,
-    ended: HashSet<Box<[u8]>>,
+    /// With the topic that another link goes on with, where it does.
+    ended: HashMap<Box<[u8]>, Option<TopicId>>,
     ended_order: VecDeque<Box<[u8]>>,
 }
 
@@ -38,9 +39,16 @@ impl Subscriptions {
         self.topics.get(id).map(Vec::as_slice)
     }
 
-    /// Whether the id was ours and has ended.
-    pub(super) fn has_ended(&self, id: &[u8]) -> bool {
-        self.ended.contains(id)
+    /// Of an id that was ours and has ended, the topic that still takes what comes late, if it does.
+    pub(super) fn ended(&self, id: &[u8]) -> Option<Option<TopicId>> {
+        self.ended.get(id).copied()
+    }
+
+    /// What comes late under an id that has ended is taken for a topic all the same.
+    pub(super) fn take_late(&mut self, id: &[u8], topic: TopicId) {
+        if let Some(late) = self.ended.get_mut(id) {
+            *late = Some(topic);
+        }
     }
 
     /// The id under which a topic is subscribed.
@@ -50,7 +58,7 @@ impl Subscriptions {
 
     /// Puts a topic under an id.
     pub(super) fn add(&mut self, topic: TopicId, id: &[u8]) {
-        if self.ended.remove(id) {
+        if self.ended.remove(id).is_some() {
             self.ended_order.retain(|other| **other != *id);
         }
         let topics = self.topics.entry(id.into()).or_default();
@@ -80,7 +88,7 @@ impl Subscriptions {
         {
             self.ended.remove(&oldest);
         }
-        if self.ended.insert(id.into()) {
+        if self.ended.insert(id.into(), None).is_none() {
             self.ended_order.push_back(id.into());
         }
     }

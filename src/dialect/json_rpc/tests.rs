@@ -223,6 +223,17 @@ fn a_topic_ended_before_its_acknowledgement_is_ended_when_it_comes() {
 }
 
 #[test]
+fn what_comes_late_of_a_topic_that_another_link_goes_on_with_is_data() {
+    let mut bench = Bench::of("ethereum", &["newHeads"]);
+    bench.subscribe_all();
+    bench.receive(r#"{"jsonrpc":"2.0","id":1,"result":"0xa"}"#);
+    let sent = bench.hand_over([0]);
+    assert_eq!(json(&sent[0])["method"], "eth_unsubscribe");
+    bench.receive(&notification(r#""0xa""#, 1));
+    assert_eq!((bench.messages(), bench.tally.control), (1, 1));
+}
+
+#[test]
 fn a_subscription_answered_twice_is_kept_once() {
     let mut bench = Bench::of("ethereum", &["newHeads"]);
     bench.subscribe_all();

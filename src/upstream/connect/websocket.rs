@@ -1,8 +1,5 @@
 //! The WebSocket handshake.
 
-use std::borrow::Cow;
-
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -11,8 +8,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::error::refusal;
 use super::stream::ByteStream;
 use super::{ConnectError, Connector};
-use crate::config::Endpoint;
-use crate::upstream::resume::QUERY;
+use crate::credentials::Dressed;
+use crate::dialect::Opening;
+use crate::upstream::wire::Socket;
 
 /// Bytes read from a socket at once. Source: measured; the library zeroes the buffer before each read, so that larger
 /// ones cost more on slow feeds than they save on fast ones.
@@ -21,22 +19,25 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that may wait to be sent. What we say is short; a peer that does not take this much is not reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
 
-/// An open WebSocket.
-pub(in crate::upstream) type Socket = WebSocketStream<ByteStream>;
-
 impl Connector {
     /// Asks for the upgrade.
-    pub(super) async fn upgrade(&self, stream: ByteStream) -> Result<Socket, ConnectError> {
+    pub(super) async fn upgrade(
+        &self,
+        stream: ByteStream,
+        opening: &Opening,
+        dressed: Dressed,
+    ) -> Result<Socket, ConnectError> {
         let address = self.address();
         let foreign = |source| ConnectError::Handshake { address: address.clone(), source: Box::new(source) };
-        let mut request = address_of(&self.endpoint).as_str().into_client_request().map_err(foreign)?;
-        for (name, value) in &self.headers {
+        let mut request = dressed.url.as_str().into_client_request().map_err(foreign)?;
+        for (name, value) in self.headers.iter().chain(&opening.headers) {
             let name: HeaderName =
                 name.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
             let value: HeaderValue =
                 value.parse().map_err(|error| foreign(tungstenite::http::Error::from(error).into()))?;
             request.headers_mut().insert(name, value);
         }
+        request.headers_mut().extend(dressed.headers);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
@@ -47,21 +48,4 @@ impl Connector {
             .map_err(|error| refusal(&address, error))?;
         Ok(socket)
     }
-}
-
-/// The address, with the parameters that this connection gets; those of the same names that are there give way.
-fn address_of(endpoint: &Endpoint) -> url::Url {
-    let mut url = endpoint.reveal().clone();
-    let given = QUERY.try_with(Clone::clone).unwrap_or_default();
-    if !given.is_empty() {
-        let is_given = |key: &str| given.iter().any(|(name, _)| name == key);
-        let others: Vec<(String, String)> =
-            url.query_pairs().filter(|(key, _)| !is_given(key)).map(into_owned).collect();
-        url.query_pairs_mut().clear().extend_pairs(others).extend_pairs(&given);
-    }
-    url
-}
-
-fn into_owned((key, value): (Cow<'_, str>, Cow<'_, str>)) -> (String, String) {
-    (key.into_owned(), value.into_owned())
 }

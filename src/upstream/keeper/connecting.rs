@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Permit;
 use crate::dialect::TopicId;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, OPENING};
 use crate::upstream::link::{Begin, Link, LinkEnd};
 use crate::upstream::orders::{Keeping, Order, Report};
 use crate::upstream::placement::SlotNumber;
 use crate::upstream::pool::Shared;
-use crate::upstream::resume::{QUERY, ResumePoint};
+use crate::upstream::resume::ResumePoint;
 use crate::upstream::status::LinkState;
 
 /// How a link's task ended.
@@ -55,12 +55,11 @@ impl Connecting {
         if let Some(resume) = &resume {
             resume.remember_ids(&shared).await;
         }
-        let mut query = address(&shared, &topics);
-        query.extend(resume.as_ref().and_then(|resume| resume.query(&shared)));
+        let opening = shared.opening(&topics, resume.as_ref());
         let connection = tokio::select! {
             biased;
             () = stop.cancelled() => return SlotEnd::Stopped,
-            connection = QUERY.scope(query, connections.get()) => connection,
+            connection = OPENING.scope(opening, connections.get()) => connection,
         };
         let mut connection = match connection {
             Ok(connection) => connection,
@@ -97,11 +96,4 @@ impl Connecting {
             LinkEnd::Lost { reason, cause } => SlotEnd::Lost { reason, cause, lasted },
         }
     }
-}
-
-/// Parameters of the address that name the topics, where the upstream is told so.
-fn address(shared: &Shared, topics: &[TopicId]) -> Vec<(String, String)> {
-    let roster = shared.roster();
-    let names: Vec<&str> = topics.iter().map(|topic| &**roster.topic_name(*topic)).collect();
-    shared.dialect.address(&names).unwrap_or_default()
 }

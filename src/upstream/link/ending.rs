@@ -2,16 +2,13 @@
 
 use tokio::time::Instant;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::error::CapacityError;
 
 use super::CLOSE_TIMEOUT;
 use super::Link;
 use super::is_over;
-use crate::dialect::TopicId;
 use crate::journal::EncodedBlock;
 use crate::monitor::gap::GapCause;
-use crate::upstream::connect::Socket;
+use crate::upstream::wire::{Wire, WireError};
 
 /// How a link ended.
 #[derive(Debug)]
@@ -28,41 +25,36 @@ pub(in crate::upstream) enum LinkEnd {
 pub(super) const SILENCE: &str = "silence";
 
 impl Link<'_> {
-    pub(super) fn gone(&mut self, error: Option<&tungstenite::Error>, now: Instant) -> LinkEnd {
+    pub(super) fn gone(&mut self, error: Option<&WireError>, now: Instant) -> LinkEnd {
         let (reason, cause) = match error {
-            None | Some(tungstenite::Error::ConnectionClosed) => {
+            None | Some(WireError::Closed) => {
                 (self.closed_by.take().unwrap_or_else(|| "the upstream closed it".to_owned()), "closed")
             }
-            Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size })) => {
-                let reason = format!(
-                    "a message of {size} bytes is above the limit of {max_size}; raise `upstreams.{}.max_message` if it is meant",
-                    self.shared.name
-                );
+            Some(error @ WireError::TooLong { .. }) => {
+                let reason = format!("{error}; raise `upstreams.{}.max_message` if it is meant", self.shared.name);
                 self.reading.unreadable_frame(&reason, &[]);
                 (reason, "too_large")
             }
-            Some(tungstenite::Error::Utf8(detail)) => {
-                let reason = format!("a text frame is not UTF-8: {detail}");
+            Some(error @ (WireError::NotText(_) | WireError::Protocol { .. })) => {
+                let reason = error.to_string();
                 self.reading.unreadable_frame(&reason, &[]);
                 (reason, "protocol")
             }
-            Some(
-                error @ tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
-            ) => (error.to_string(), "reset"),
-            Some(error @ tungstenite::Error::Protocol(_)) => {
-                let reason = format!("it broke the WebSocket protocol: {error}");
-                self.reading.unreadable_frame(&reason, &[]);
-                (reason, "protocol")
+            Some(error @ (WireError::Reset(_) | WireError::Io(_))) => (error.to_string(), "reset"),
+            Some(WireError::Refused { reason, wait }) => {
+                if let Some(wait) = wait {
+                    self.shared.pace.hold_until(now, now + *wait);
+                }
+                (reason.clone(), "refused")
             }
-            Some(tungstenite::Error::Io(error)) => (format!("the connection broke: {error}"), "reset"),
-            Some(error) => (error.to_string(), "other"),
+            Some(error @ WireError::Other(_)) => (error.to_string(), "other"),
         };
         self.absorb(now);
         LinkEnd::Lost { reason, cause }
     }
 
     /// Hands everything to the journal, however long it takes, and says goodbye if there is still someone to hear it.
-    pub(super) async fn finish(mut self, socket: &mut Socket, end: &LinkEnd) {
+    pub(super) async fn finish(mut self, wire: &mut Wire, end: &LinkEnd) {
         let cause = match end {
             LinkEnd::Closed { cause } => *cause,
             LinkEnd::Lost { .. } if self.is_held() => GapCause::Backpressure,
@@ -73,9 +65,8 @@ impl Link<'_> {
         };
         // Whatever the moment of a loss was, nothing came after the last burst. A link that is stopped has read until now.
         let until_now = matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.is_held();
-        let start = self.last_seen.filter(|_| !until_now).unwrap_or_else(|| self.shared.clock.stamp());
-        let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
-        self.lose(&in_force, start, cause);
+        let whole_until = if until_now { self.shared.clock.stamp() } else { self.whole_until() };
+        self.lose_in_force(whole_until, cause);
         self.beat(Instant::now());
         self.shared.status.leave_link(self.number, &self.subscriptions.carried().collect::<Vec<_>>());
         self.closed.extend(self.batcher.close());
@@ -88,7 +79,7 @@ impl Link<'_> {
         }
         if matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. } | LinkEnd::Lost { cause: "closed", .. }) {
             // A peer that does not answer has been told all the same when the socket closes.
-            timeout(CLOSE_TIMEOUT, socket.close(None)).await.ok();
+            timeout(CLOSE_TIMEOUT, wire.close()).await.ok();
         }
     }
 }

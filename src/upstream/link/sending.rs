@@ -1,20 +1,15 @@
 //! What a link says, at the pace that the upstream allows, and what it asks to know that the other side is there.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::Sink;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::Link;
-use crate::dialect::OutFrame;
-use crate::upstream::connect::Socket;
 use crate::upstream::pace::Sending;
+use crate::upstream::wire::{Outgoing, Wire, WireError};
 
 /// A ping that is not answered.
 #[derive(Debug)]
@@ -32,35 +27,28 @@ impl Ping {
     }
 }
 
-fn message_of(frame: OutFrame) -> Message {
-    match frame {
-        OutFrame::Text(text) => Message::text(text),
-        OutFrame::Binary(bytes) => Message::binary(bytes),
-    }
-}
-
 impl Link<'_> {
-    pub(super) fn poll_send(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Result<bool, tungstenite::Error> {
+    pub(super) fn poll_send(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Result<bool, WireError> {
         let mut sent = false;
         while let Some((sending, None)) = self.next_sending(Instant::now()) {
-            match Pin::new(&mut *socket).poll_ready(cx) {
+            match wire.poll_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => break,
             }
             let queue = if sending == Sending::Other { &mut self.outgoing } else { &mut self.requests };
             let Some(message) = queue.pop_front() else { break };
             let now = Instant::now();
-            if let (Message::Ping(_), Some(ping)) = (&message, &mut self.ping) {
+            if let (Outgoing::Ping(_), Some(ping)) = (&message, &mut self.ping) {
                 ping.sent = Some(now);
             }
-            Pin::new(&mut *socket).start_send(message)?;
+            wire.start_send(self.with_credentials(message)?)?;
             self.pace.sent(sending, now);
             self.last_sent = sending;
             self.unflushed = true;
             sent = true;
         }
         if self.unflushed {
-            match Pin::new(&mut *socket).poll_flush(cx) {
+            match wire.poll_flush(cx) {
                 Poll::Ready(flushed) => {
                     flushed?;
                     self.unflushed = false;
@@ -73,7 +61,7 @@ impl Link<'_> {
 
     /// What is to be sent next, and when where that is not now.
     pub(super) fn next_sending(&self, now: Instant) -> Option<(Sending, Option<Instant>)> {
-        let due = |queue: &VecDeque<Message>, sending| {
+        let due = |queue: &VecDeque<Outgoing>, sending| {
             (!queue.is_empty()).then(|| (sending, self.pace.next_at(sending, now)))
         };
         match (due(&self.outgoing, Sending::Other), due(&self.requests, Sending::Subscription)) {
@@ -85,17 +73,17 @@ impl Link<'_> {
     }
 
     pub(super) fn queue_outgoing(&mut self) {
-        self.outgoing.extend(self.outbox.drain(..).map(message_of));
+        self.outgoing.extend(self.outbox.drain(..).map(Outgoing::from));
     }
 
     pub(super) fn queue_requests(&mut self) {
-        self.requests.extend(self.outbox.drain(..).map(message_of));
+        self.requests.extend(self.outbox.drain(..).map(Outgoing::from));
     }
 
-    pub(super) fn pong(&mut self, payload: &[u8]) {
+    pub(super) fn pong(&mut self, answered: u64) {
         // Any other pong answers no ping of ours and proves nothing about this moment.
         if let Some(Ping { token, sent: Some(at), .. }) = self.ping
-            && payload == token.to_le_bytes()
+            && answered == token
         {
             self.ping = None;
             let latency = at.elapsed();

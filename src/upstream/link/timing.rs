@@ -4,7 +4,6 @@ use std::pin::Pin;
 
 use tokio::time::Instant;
 use tokio::time::Sleep;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::BEAT;
 use super::Link;
@@ -18,6 +17,7 @@ use crate::upstream::quietness::QuietBounds;
 use crate::upstream::status::Beat;
 use crate::upstream::status::Silent;
 use crate::upstream::status::SilentTopic;
+use crate::upstream::wire::Outgoing;
 
 impl Link<'_> {
     /// Whatever time has brought.
@@ -36,10 +36,10 @@ impl Link<'_> {
             self.next_ping = now + self.shared.pool.health_check_interval;
             if self.is_held() {
                 // Its pings lie unread; an unasked pong tells it that we are still here.
-                self.outgoing.push_back(Message::Pong(Vec::new().into()));
+                self.outgoing.push_back(Outgoing::Pong);
             } else {
                 self.ping = Some(Ping { token: self.pings, queued: now, sent: None });
-                self.outgoing.push_back(Message::Ping(self.pings.to_le_bytes().to_vec().into()));
+                self.outgoing.push_back(Outgoing::Ping(self.pings));
             }
         }
         if let (Some(at), Some(interval)) = (self.next_keep_alive, self.shared.dialect.keep_alive_interval())
@@ -54,12 +54,10 @@ impl Link<'_> {
         if !self.draining.is_empty() {
             self.let_go_drained(now);
         }
-        if now >= self.next_beat
-            && let Some(end) = self.beat(now)
-        {
-            return Some(end);
+        if now < self.next_beat {
+            return None;
         }
-        None
+        self.stay_proved(now).or_else(|| self.beat(now))
     }
 
     /// Tells what came of each topic lately, and judges whether the link is of use still.

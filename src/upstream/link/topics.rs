@@ -1,17 +1,19 @@
 //! A link's topics: asked for, taken over and let go as the keeper says, and what became of each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Link;
 use super::{Draining, resumed};
 use crate::clock::UnixNanos;
-use crate::dialect::TopicId;
+use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::SubscriptionNews;
+use crate::upstream::meeting::{Parting, Proof};
 use crate::upstream::orders::Order;
 use crate::upstream::orders::Report;
 use crate::upstream::placement::DropReason;
@@ -19,8 +21,11 @@ use crate::upstream::placement::Step;
 use crate::upstream::resume::ResumePoint;
 use crate::upstream::status::TopicState;
 
-/// How long a drained link is waited for to bring something, as proof that it was alive. Source: a guess.
-const PROOF_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a drained link is waited for to bring what the new one has brought. Source: a guess.
+const PROOF_WAIT: Duration = Duration::from_secs(2);
+
+/// An upstream that goes on with answers and heartbeats is not taken to hold messages back for longer. Source: a guess.
+const BACKLOG_MAX: Duration = Duration::from_secs(10);
 
 impl Link<'_> {
     /// Asks for topics, and waits for each to be in force.
@@ -58,14 +63,17 @@ impl Link<'_> {
                 self.ask(&topics);
             }
             Order::Step(Step::Overlap { topics }) => {
+                let whole_until = self.whole_until();
                 for topic in topics {
                     self.batcher.mark_handover(topic, true);
+                    self.overlapping.insert(topic, whole_until);
                 }
             }
             Order::Step(Step::Alone { topics }) => {
                 for topic in &topics {
                     self.batcher.mark_handover(*topic, false);
                     self.joining.remove(topic);
+                    self.overlapping.remove(topic);
                 }
             }
             Order::Step(Step::Drain { topics }) => {
@@ -98,7 +106,8 @@ impl Link<'_> {
     /// a connection, and where what comes twice will be told.
     pub(super) fn go_on_from(&mut self, topics: &[TopicId]) {
         let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
-        if point.query(self.shared).is_none() && point.is_remembered(self.shared) {
+        let by_opening = self.shared.dialect.resumption().is_some_and(Resumption::is_by_opening);
+        if !by_opening && point.is_remembered(self.shared) {
             self.session.resume_from(&point.point);
             self.resumed.extend(resumed(topics, Some(point)));
         }
@@ -116,28 +125,76 @@ impl Link<'_> {
             // Of a topic that comes over another link as well nothing is missed.
             let lost = topics.iter().copied().filter(|topic| live.contains(topic) && !self.joining.contains(topic));
             let lost: Vec<TopicId> = lost.collect();
-            let start = self.last_seen.unwrap_or_else(|| self.shared.clock.stamp());
-            self.lose(&lost, start, cause);
+            self.lose(&lost, self.whole_until(), cause);
         }
         self.let_go(topics);
     }
 
-    /// Lets go what was drained. That the upstream answers a ping does not say that it sent what it had: only a frame that came
-    /// after the other link had the topics in force does. Where none comes, what was not seen since the last one is a gap.
+    /// Lets go what was drained: what both links have brought, and, when that was waited for long enough, what neither has brought,
+    /// as long as the link is alive. Of what only the other one brings, what was under way here may be missing: that is a gap.
     pub(super) fn let_go_drained(&mut self, now: Instant) {
-        let proven = self.last_seen;
-        let done = |drain: &mut Draining| {
-            drain.answered.is_some_and(|at| proven.is_some_and(|seen| seen > drain.since) || now >= at + PROOF_WAIT)
-        };
-        let drained: Vec<Draining> = self.draining.extract_if(.., done).collect();
-        for Draining { since, mut topics, .. } in drained {
-            topics.retain(|topic| self.subscriptions.carries(*topic));
-            if proven.is_none_or(|seen| seen <= since) {
-                let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
-                let lost: Vec<TopicId> = topics.iter().copied().filter(|topic| live.contains(topic)).collect();
-                self.lose(&lost, proven.unwrap_or(since), GapCause::Handover);
-            }
-            self.let_go(topics);
+        let (number, last_seen) = (self.number, self.last_seen);
+        let (mut done, mut alone, mut unproven) = (Vec::new(), Vec::new(), Vec::new());
+        let Self { draining, subscriptions, shared, .. } = self;
+        for Draining { since, answered, topics, .. } in draining.iter_mut() {
+            let waited = answered.is_some_and(|at| now >= at + PROOF_WAIT);
+            let alive = last_seen.is_some_and(|seen| seen > *since);
+            topics.retain(|topic| {
+                if !subscriptions.carries(*topic) {
+                    return false;
+                }
+                match shared.meetings.standing(number, *topic) {
+                    Parting::Covered => {}
+                    Parting::Alone => alone.push(*topic),
+                    Parting::Unproven(_) if !waited => return true,
+                    Parting::Unproven(Proof::Once) => {}
+                    Parting::Unproven(Proof::Quiet) if alive => {}
+                    Parting::Unproven(_) => unproven.push(*topic),
+                }
+                done.push(*topic);
+                false
+            });
+        }
+        draining.retain(|drain| !drain.topics.is_empty());
+        if done.is_empty() {
+            return;
+        }
+        let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
+        let whole_until = self.whole_until();
+        alone.retain(|topic| live.contains(topic));
+        self.lose(&alone, whole_until, GapCause::Handover);
+        for topic in unproven.into_iter().filter(|topic| live.contains(topic)) {
+            self.lose(&[topic], self.whole_alone(topic, whole_until), GapCause::Handover);
+        }
+        self.hand_over(done);
+    }
+
+    /// Until when this link has brought whatever the upstream had sent for it.
+    pub(super) fn whole_until(&self) -> UnixNanos {
+        let frame = self.last_seen.map(|seen| seen.saturating_sub(BACKLOG_MAX));
+        self.last_data.max(frame).unwrap_or_else(|| self.shared.clock.stamp())
+    }
+
+    /// The same of a topic that another link brings as well: what it brought until then was not brought by the other.
+    fn whole_alone(&self, topic: TopicId, whole_until: UnixNanos) -> UnixNanos {
+        self.overlapping.get(&topic).map_or(whole_until, |alone| whole_until.min(*alone))
+    }
+
+    /// Topics that are in force are lost, nothing having been missed until `whole_until`, or until they were in force. What another
+    /// link brings as well is missed only as far as it did not bring it.
+    pub(super) fn lose_in_force(&mut self, whole_until: UnixNanos, cause: GapCause) {
+        let in_force: Vec<(TopicId, UnixNanos)> = self.subscriptions.in_force_since().collect();
+        let mut lost: BTreeMap<UnixNanos, Vec<TopicId>> = BTreeMap::new();
+        for (topic, since) in in_force {
+            let start = match self.shared.meetings.part(self.number, topic) {
+                Parting::Covered => continue,
+                Parting::Alone => whole_until.max(since),
+                Parting::Unproven(_) => self.whole_alone(topic, whole_until.max(since)),
+            };
+            lost.entry(start).or_default().push(topic);
+        }
+        for (start, topics) in lost {
+            self.lose(&topics, start, cause);
         }
     }
 
@@ -145,6 +202,20 @@ impl Link<'_> {
     pub(super) fn let_go(&mut self, topics: Vec<TopicId>) {
         self.queue_outgoing();
         self.session.unsubscribe(&topics, &mut self.outbox);
+        self.let_gone(topics);
+    }
+
+    /// Ends topics here that another link goes on with, and says so.
+    fn hand_over(&mut self, topics: Vec<TopicId>) {
+        self.queue_outgoing();
+        let (marked, told): (Vec<TopicId>, Vec<TopicId>) =
+            topics.iter().copied().partition(|topic| self.batcher.marks_handover(*topic));
+        self.session.unsubscribe(&marked, &mut self.outbox);
+        self.session.hand_over(&told, &mut self.outbox);
+        self.let_gone(topics);
+    }
+
+    fn let_gone(&mut self, topics: Vec<TopicId>) {
         self.queue_requests();
         self.reading.forget(&topics);
         self.subscriptions.left(&topics);
@@ -152,6 +223,10 @@ impl Link<'_> {
         for topic in &topics {
             self.batcher.mark_handover(*topic, false);
             self.joining.remove(topic);
+            self.overlapping.remove(topic);
+        }
+        for topic in &topics {
+            self.shared.meetings.part(self.number, *topic);
         }
         self.shared.status.leave_link(self.number, &topics);
         self.report(Report::Left { slot: self.number, topics });
@@ -194,11 +269,12 @@ impl Link<'_> {
     pub(super) fn note(&mut self, news: SubscriptionNews) {
         match news {
             SubscriptionNews::Live(topic) => {
-                if self.subscriptions.live(topic) {
+                if self.subscriptions.live(topic, self.received) {
                     self.shared.status.set_on_link(self.number, [topic], &TopicState::Live);
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
+                let reason = self.scrubbed(reason);
                 for topic in &topics {
                     self.subscriptions.refused(*topic);
                 }

@@ -1,0 +1,9 @@
+//! Who we are to upstreams: what is sent, what is not said, and what becomes of it in time.
+
+mod certificates;
+mod handshake;
+mod login;
+mod proxies;
+mod secrecy;
+mod servers;
+mod tokens;
