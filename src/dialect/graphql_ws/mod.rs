@@ -10,7 +10,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct GraphqlSettings {
     pub limits: LimitSettings,
     /// Headers that the handshake must carry, beside the subprotocol.
     pub headers: BTreeMap<String, String>,
-    /// The payload of `connection_init`, as JSON, for servers that want one.
+    /// The payload of `connection_init`, as JSON, for servers that want one. `{auth.NAME}` inside of its strings is filled.
     pub init: Option<String>,
     /// Time between pings of ours.
     #[serde(with = "units::duration")]
@@ -120,6 +120,12 @@ impl Dialect for GraphqlDialect {
 
     fn keep_alive_interval(&self) -> Option<Duration> {
         Some(self.settings.ping_interval)
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        let init = self.settings.init.as_deref().unwrap_or_default();
+        let named = init.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}'));
+        named.map(|(name, _)| name.to_owned()).collect()
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {
