@@ -9,7 +9,10 @@ mod asked;
 mod asking;
 pub mod atproto;
 mod condition;
+mod declaration;
 mod declared;
+mod decoding;
+mod early;
 mod envelope;
 mod error;
 pub mod graphql_ws;
@@ -31,6 +34,7 @@ mod requests;
 mod resume;
 mod scanned;
 pub mod sse;
+mod subscriptions;
 pub(crate) mod template;
 mod topic_book;
 mod topic_form;
@@ -42,6 +46,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::declared::{ControlSettings, LimitSettings, PingSettings};
+pub use self::decoding::DecodeStep;
+pub use self::early::EarlySettings;
 pub use self::error::DialectError;
 pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
@@ -165,9 +171,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether what a connection is opened with says which topics are wanted, so that they are in force once it is open. The
-    /// session's first [`Session::subscribe`] is about them, and has nothing to say.
-    fn asks_by_address(&self) -> bool {
+    /// Whether [`Dialect::opening`] names the topics: they are in force once the connection is open, and the session's first
+    /// [`Session::subscribe`] is about them. Else topics are asked for within the connection.
+    fn asks_by_opening(&self) -> bool {
         false
     }
 

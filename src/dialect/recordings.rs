@@ -51,10 +51,10 @@ pub(crate) struct Tally {
     pub(crate) unreadable: Vec<(String, String)>,
     /// How often it was announced that the link will be closed.
     pub(crate) closing: u64,
-    /// Messages that were read in another text, as they came.
-    pub(crate) raw: Vec<Vec<u8>>,
     /// Why the link is of no use any more.
     pub(crate) broken: Vec<String>,
+    /// Messages that were read in another text, as they came.
+    pub(crate) raw: Vec<Vec<u8>>,
     /// Places of the plan's pointers in the last message.
     pub(crate) last_fields: Fields,
 }

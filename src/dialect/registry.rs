@@ -24,29 +24,78 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-/// Natures of dialects, for people.
-const KINDS: &str = "\"json\", \"json_rpc\", \"atproto\", \"graphql_transport_ws\", \"jetstream\", \"mastodon\", \"nostr\", \"poll\", \"sse\"";
+macro_rules! preset {
+    ($name:literal) => {
+        Preset { name: $name, toml: include_str!(concat!("presets/", $name, ".toml")) }
+    };
+}
 
-const PRESETS: [Preset; 14] = [
-    Preset { name: "atproto", toml: include_str!("presets/atproto.toml") },
-    Preset { name: "binance", toml: include_str!("presets/binance.toml") },
-    Preset { name: "bybit", toml: include_str!("presets/bybit.toml") },
-    Preset { name: "coinbase", toml: include_str!("presets/coinbase.toml") },
-    Preset { name: "deribit", toml: include_str!("presets/deribit.toml") },
-    Preset { name: "ethereum", toml: include_str!("presets/ethereum.toml") },
-    Preset { name: "graphql-transport-ws", toml: include_str!("presets/graphql-transport-ws.toml") },
-    Preset { name: "jetstream", toml: include_str!("presets/jetstream.toml") },
-    Preset { name: "kraken", toml: include_str!("presets/kraken.toml") },
-    Preset { name: "mastodon", toml: include_str!("presets/mastodon.toml") },
-    Preset { name: "nostr", toml: include_str!("presets/nostr.toml") },
-    Preset { name: "okx", toml: include_str!("presets/okx.toml") },
-    Preset { name: "solana", toml: include_str!("presets/solana.toml") },
-    Preset { name: "wikimedia", toml: include_str!("presets/wikimedia.toml") },
+const PRESETS: &[Preset] = &[
+    preset!("atproto"),
+    preset!("binance"),
+    preset!("bitfinex"),
+    preset!("bitget"),
+    preset!("bithumb"),
+    preset!("bitmex"),
+    preset!("bitstamp"),
+    preset!("bitz"),
+    preset!("bybit"),
+    preset!("coinbase"),
+    preset!("coinbase-advanced"),
+    preset!("deribit"),
+    preset!("dydx"),
+    preset!("ethereum"),
+    preset!("ftx"),
+    preset!("gate"),
+    preset!("gemini"),
+    preset!("graphql-transport-ws"),
+    preset!("huobi"),
+    preset!("jetstream"),
+    preset!("kraken"),
+    preset!("kraken-futures"),
+    preset!("kraken-v1"),
+    preset!("kucoin"),
+    preset!("mastodon"),
+    preset!("mexc"),
+    preset!("nostr"),
+    preset!("okx"),
+    preset!("okx-v3"),
+    preset!("solana"),
+    preset!("upbit"),
+    preset!("wikimedia"),
+    preset!("zb"),
+    preset!("zbg"),
 ];
 
 /// All presets, by name.
 pub fn presets() -> &'static [Preset] {
-    &PRESETS
+    PRESETS
+}
+
+type Read = fn(toml::Table) -> Result<Arc<dyn Dialect>, Fault>;
+
+macro_rules! kind {
+    ($name:literal, $dialect:ty) => {
+        ($name, |table| <$dialect>::from_table(table).map(|dialect| Arc::new(dialect) as _))
+    };
+}
+
+/// Natures of dialects, and what reads their declarations.
+const KINDS: &[(&str, Read)] = &[
+    kind!("json", JsonDialect),
+    kind!("json_rpc", JsonRpcDialect),
+    kind!("atproto", AtprotoDialect),
+    kind!("graphql_transport_ws", GraphqlDialect),
+    kind!("jetstream", JetstreamDialect),
+    kind!("mastodon", MastodonDialect),
+    kind!("nostr", NostrDialect),
+    kind!("poll", PollDialect),
+    kind!("sse", SseDialect),
+];
+
+/// Their names, for people.
+fn kinds() -> String {
+    KINDS.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// The longest chain of `extends`; more is a circle or a mistake.
@@ -59,35 +108,14 @@ const EXTENDS_MAX: usize = 8;
 pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc<dyn Dialect>, DialectError> {
     let mut table = resolve(name, declared)?;
     let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
-        Some(toml::Value::String(kind)) if kind == "json" => {
-            JsonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        Some(other) => match other.as_str().and_then(|kind| KINDS.iter().find(|(name, _)| *name == kind)) {
+            Some((_, read)) => read(table),
+            None => Err(Fault::new("kind", format!("is {other}; it is one of {}", kinds()))),
+        },
+        None => {
+            let reason = format!("is missing; it is one of {}, or say `extends = \"a preset\"`", kinds());
+            Err(Fault::new("kind", reason))
         }
-        Some(toml::Value::String(kind)) if kind == "json_rpc" => {
-            JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "atproto" => {
-            AtprotoDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "graphql_transport_ws" => {
-            GraphqlDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "jetstream" => {
-            JetstreamDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "mastodon" => {
-            MastodonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "nostr" => {
-            NostrDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "poll" => {
-            PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "sse" => {
-            SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
-        None => Err(Fault::new("kind", format!("is missing; it is one of {KINDS}, or say `extends = \"a preset\"`"))),
     };
     built.map_err(|fault| fault.of(name))
 }

@@ -510,6 +510,8 @@ impl State {
                 self.id_text.part(key.map_or(&[][..], |span| scanned.text(span)));
                 Some(roster.hasher.series(&self.id_text))
             }
+            // A rule without it would leave holes in the row.
+            SequencePer::Link if !roster.numbers_links => return,
             SequencePer::Link => None,
         };
         self.burst.numbered.push(Numbered { candidate, route, series, counting: sequence.counting, numbers });

@@ -91,7 +91,7 @@ pub struct Batcher {
 struct Sequences {
     book: Arc<SequenceBook>,
     connection: u64,
-    /// Series that are the connection's own, and end with it: one a monitor that has such a rule.
+    /// Series that are the connection's own, and end with it: one, where it numbers its messages.
     own: HashSet<u64>,
 }
 
@@ -103,8 +103,8 @@ impl Sequences {
             let route = &roster.routes[route as usize];
             let identity = &roster.monitors[route.monitor as usize].identity;
             let series = series.unwrap_or_else(|| {
-                // Neither number is anybody's to choose; any mixture will do.
-                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(identity.index) << 40;
+                // The number is not anybody's to choose; any mixture will do.
+                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 self.own.insert(series);
                 series
             });

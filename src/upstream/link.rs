@@ -242,8 +242,8 @@ impl<'a> Link<'a> {
         self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
-        if self.shared.dialect.asks_by_address() {
-            self.in_force_by_address(&topics);
+        if self.shared.dialect.asks_by_opening() {
+            self.in_force_by_opening(&topics);
         }
         self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
@@ -414,8 +414,8 @@ impl<'a> Link<'a> {
         self.joined(live.into_iter());
     }
 
-    /// The upstream took an address that names these topics.
-    fn in_force_by_address(&mut self, topics: &[TopicId]) {
+    /// The upstream took an opening that names these topics.
+    fn in_force_by_opening(&mut self, topics: &[TopicId]) {
         self.received = self.shared.clock.stamp();
         for topic in topics {
             self.reading.acknowledged(*topic);

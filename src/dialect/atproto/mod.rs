@@ -74,7 +74,7 @@ impl Dialect for AtprotoDialect {
         self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    fn asks_by_address(&self) -> bool {
+    fn asks_by_opening(&self) -> bool {
         true
     }
 

@@ -76,15 +76,15 @@ impl Dialect for JetstreamDialect {
         self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    fn asks_by_address(&self) -> bool {
+    fn asks_by_opening(&self) -> bool {
         true
     }
 
     fn opening(&self, topics: &[&str], point: Option<&str>) -> Opening {
+        let mut opening = Opening::resuming(self.resumption(), point);
         let Wanted { collections, accounts } = Wanted::of(topics.iter().copied());
         let collections = collections.into_iter().map(|name| ("wantedCollections".to_owned(), name));
         let accounts = accounts.into_iter().map(|name| ("wantedDids".to_owned(), name));
-        let mut opening = Opening::resuming(self.resumption(), point);
         opening.query.extend(collections.chain(accounts));
         opening
     }
