@@ -62,8 +62,9 @@ impl Relay {
         }
     }
 
+    /// At once: told to stop in order, it would wait for its clients.
     fn stop(mut self) {
-        self.process.signal(Signal::TERM);
+        self.process.signal(Signal::QUIT);
         self.process.end();
     }
 }
