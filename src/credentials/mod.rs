@@ -46,7 +46,7 @@ const RENEWED_BEFORE_MAX: Duration = Duration::from_mins(5);
 
 /// How long after its beginning something is renewed that holds for so long.
 pub fn renewed_after(lifetime: Duration) -> Duration {
-    lifetime - lifetime.mul_f64(RENEWED_PART).min(RENEWED_BEFORE_MAX)
+    lifetime.saturating_sub(lifetime.mul_f64(RENEWED_PART).min(RENEWED_BEFORE_MAX))
 }
 
 /// What settings say, checked.
@@ -233,8 +233,9 @@ impl Credentials {
 
     /// The upstream did not take a connection's credentials: its token is not used again.
     pub fn refused(&self, pass: &Pass) {
-        if let (Some(keeper), Some(token)) = (&self.token, &pass.token) {
-            keeper.forget(token);
+        if let Some(token) = &pass.token {
+            tracing::debug!(upstream = %self.upstream, "the upstream refused us; the token is not used again");
+            token.forget();
         }
     }
 

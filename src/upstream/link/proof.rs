@@ -53,7 +53,9 @@ impl Link<'_> {
         }
         self.received = self.shared.clock.stamp();
         self.reading.begin(self.received);
-        early.iter().for_each(|message| self.take(message));
+        for message in early {
+            self.take(message);
+        }
         self.absorb(Instant::now());
     }
 
@@ -70,8 +72,8 @@ impl Link<'_> {
     }
 
     /// What the upstream says, without what it repeats of our secrets.
-    pub(super) fn scrubbed(&self, text: String) -> String {
-        self.proved.as_ref().map_or(text.clone(), |proved| proved.pass.scrub(&text))
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        self.proved.as_ref().map_or_else(|| text.to_owned(), |proved| proved.pass.scrub(text))
     }
 
     /// Whether a frame is the answer to a login over this link. Called while one is awaited only.

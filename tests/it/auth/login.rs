@@ -41,10 +41,9 @@ fn okx(request: &Value) -> Answer {
     if request["op"] != "login" {
         return acknowledged(request);
     }
-    Answer::Text(match okx_fits(request) {
-        true => r#"{"event":"login","code":"0","msg":""}"#.to_owned(),
-        false => r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#.to_owned(),
-    })
+    let accepted = r#"{"event":"login","code":"0","msg":""}"#;
+    let refused = r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#;
+    Answer::Text(if okx_fits(request) { accepted } else { refused }.to_owned())
 }
 
 #[test]
