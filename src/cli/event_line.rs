@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::Format;
-use crate::journal::{Event, EventObject, Offset};
+use crate::journal::{Event, EventObject, Offset, payload_text};
 use crate::monitor::retry::RetryMarks;
 
 /// Prints events.
@@ -40,7 +40,7 @@ impl<W: Write> EventPrinter<W> {
                 let received = format!("{:.3}", event.received).replace('T', " ").replace('Z', "");
                 let offset = event.offset.to_string();
                 let (key, id) = (event.key().unwrap_or("-".into()), event.id().unwrap_or("-".into()));
-                let payload = String::from_utf8_lossy(event.payload);
+                let payload = payload_text(event.payload);
                 self.line(&[&offset, &received, event.monitor, &key, &id, &payload])
             }
         }

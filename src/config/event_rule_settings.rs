@@ -84,7 +84,7 @@ pub enum SequencePer {
     Topic,
     /// A key within a topic.
     Key,
-    /// A connection, over all topics.
+    /// A connection, over all topics and monitors.
     Link,
 }
 

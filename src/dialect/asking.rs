@@ -18,7 +18,8 @@ pub(crate) fn subscribe(
     out: &mut Outbox,
 ) {
     let mut by_tries: Vec<Vec<TopicId>> = Vec::new();
-    for topic in topics {
+    ask_whole(book, requests, topics, out);
+    for topic in topics.iter().filter(|topic| !book.replaces(**topic)) {
         let tries = match book.phase(*topic) {
             Phase::Asked(tries) => usize::from(tries).min(8),
             _ => 0,
@@ -35,6 +36,39 @@ pub(crate) fn subscribe(
     }
 }
 
+/// Asks for all topics of a form that are wanted, old and new, where a request takes the place of the one before.
+fn ask_whole(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], out: &mut Outbox) {
+    let mut new = topics.iter().copied().filter(|topic| book.replaces(*topic)).collect::<Vec<_>>();
+    new.iter().for_each(|topic| note_try(book, *topic));
+    while let Some(first) = new.first().copied() {
+        let all = book.asked_like(first);
+        new.retain(|topic| !all.contains(topic));
+        send(book, requests, Purpose::Subscribe, &all, None, out);
+    }
+}
+
+/// Ends topics, but for those that are ended by an id.
+pub(crate) fn unsubscribe(
+    book: &TopicBook,
+    requests: &mut Requests,
+    topics: &[TopicId],
+    topics_per_request: u32,
+    out: &mut Outbox,
+) {
+    let by_name: Vec<TopicId> = topics.iter().copied().filter(|topic| !book.ends_by_id(*topic)).collect();
+    let (mut whole, one_by_one): (Vec<_>, Vec<_>) = by_name.into_iter().partition(|topic| book.replaces(*topic));
+    while let Some(first) = whole.first().copied() {
+        let (gone, others): (Vec<_>, Vec<_>) = whole.into_iter().partition(|topic| book.alike(first, *topic));
+        whole = others;
+        let left = book.asked_like(first);
+        let (purpose, group) = if left.is_empty() { (Purpose::Unsubscribe, gone) } else { (Purpose::Subscribe, left) };
+        send(book, requests, purpose, &group, None, out);
+    }
+    for group in book.groups(Purpose::Unsubscribe, &one_by_one, topics_per_request as usize) {
+        send(book, requests, Purpose::Unsubscribe, &group, None, out);
+    }
+}
+
 /// Asks once more for the topics of a refused request that nothing else was said about, in smaller requests.
 pub(crate) fn narrow(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], out: &mut Outbox) {
     let open: Vec<TopicId> =
@@ -44,15 +78,17 @@ pub(crate) fn narrow(book: &mut TopicBook, requests: &mut Requests, topics: &[To
 
 fn ask(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], at_most: usize, out: &mut Outbox) {
     for group in book.groups(Purpose::Subscribe, topics, at_most) {
-        for topic in &group {
-            let tries = match book.phase(*topic) {
-                Phase::Asked(tries) => tries.saturating_add(1),
-                _ => 1,
-            };
-            book.set_phase(*topic, Phase::Asked(tries));
-        }
+        group.iter().for_each(|topic| note_try(book, *topic));
         send(book, requests, Purpose::Subscribe, &group, None, out);
     }
+}
+
+fn note_try(book: &mut TopicBook, topic: TopicId) {
+    let tries = match book.phase(topic) {
+        Phase::Asked(tries) => tries.saturating_add(1),
+        _ => 1,
+    };
+    book.set_phase(topic, Phase::Asked(tries));
 }
 
 /// Puts one request into the outbox and waits for its answer.

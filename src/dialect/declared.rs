@@ -12,10 +12,20 @@ use super::error::Fault;
 use super::pattern::TopicPattern;
 use super::requests::Requests;
 use super::scanned::{PointerList, Scanned};
-use super::template::{Fill, Template};
+use super::template::{Fill, IdOnly, Template};
 use super::topic_form::{TopicForm, TopicFormSettings};
 use super::{Limits, MaxAge, OutFrame, Outbox};
-use crate::config::{Condition, Rate, units};
+use crate::config::{Condition, EventRuleSettings, Rate, units};
+
+/// What the settings of every nature have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommonSettings<'a> {
+    pub(crate) limits: &'a LimitSettings,
+    pub(crate) headers: &'a BTreeMap<String, String>,
+    pub(crate) ping: Option<&'a PingSettings>,
+    pub(crate) topics: &'a [TopicFormSettings],
+    pub(crate) event: &'a [EventRuleSettings],
+}
 
 /// `[limits]`: what the upstream allows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -141,18 +151,6 @@ impl Ping {
         if let Some(text) = self.template.render(&IdOnly(&id)) {
             out.push(OutFrame::Text(text));
         }
-    }
-}
-
-struct IdOnly<'a>(&'a str);
-
-impl Fill for IdOnly<'_> {
-    fn json(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
-        self.text(name)
-    }
-
-    fn text(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
-        (name == "id").then_some(std::borrow::Cow::Borrowed(self.0))
     }
 }
 

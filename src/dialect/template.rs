@@ -92,6 +92,19 @@ impl Template {
     }
 }
 
+/// Fills `{id}` only.
+pub(crate) struct IdOnly<'a>(pub(crate) &'a str);
+
+impl Fill for IdOnly<'_> {
+    fn json(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.text(name)
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        (name == "id").then_some(Cow::Borrowed(self.0))
+    }
+}
+
 /// Fills every hole with something that fits, to see whether the result is JSON.
 struct Sample;
 

@@ -133,6 +133,28 @@ impl TopicBook {
         matches!(self.phase(topic), Phase::Asked(_) | Phase::Active)
     }
 
+    /// Whether requests for a topic take the place of the ones before.
+    pub(crate) fn replaces(&self, topic: TopicId) -> bool {
+        self.entry(topic).is_some_and(|entry| self.form(entry).replaces())
+    }
+
+    /// Whether a topic is ended by the id that the upstream gave it.
+    pub(crate) fn ends_by_id(&self, topic: TopicId) -> bool {
+        self.entry(topic).is_some_and(|entry| self.form(entry).ends_by_id())
+    }
+
+    /// Whether two topics have one form.
+    pub(crate) fn alike(&self, one: TopicId, other: TopicId) -> bool {
+        let form = |topic| self.entry(topic).map(|entry| entry.form);
+        form(one) == form(other)
+    }
+
+    /// All topics of a topic's form that messages are expected of here.
+    pub(crate) fn asked_like(&self, topic: TopicId) -> Vec<TopicId> {
+        let all = (0..self.phases.len()).filter_map(|number| u32::try_from(number).ok()).map(TopicId);
+        all.filter(|other| self.asked(*other) && self.alike(topic, *other)).collect()
+    }
+
     /// Topics put together as requests can name them, each group with at most `at_most` of them, in the order given.
     pub(crate) fn groups(&self, purpose: Purpose, topics: &[TopicId], at_most: usize) -> Vec<Vec<TopicId>> {
         let mut groups: Vec<Vec<TopicId>> = Vec::new();

@@ -22,9 +22,16 @@ pub struct TopicFormSettings {
     /// What one topic is in the `{topics}` list of a request. Default: `"{topic}"`.
     #[serde(default)]
     pub item: Option<String>,
-    /// The request that subscribes. Holes: `{id}` of the request, `{topics}`: the list of items, `{topic}`: its whole text,
-    /// and the form's parts. Without `{topics}` each topic has a request of its own.
+    /// What topics are together in a request that has `{groups}`: those that agree in the parts that it names, listed by its
+    /// `{topics}`.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The request that subscribes. Holes: `{id}` of the request, `{topics}`: the list of items, `{groups}`: one `group` after
+    /// the other, `{topic}`: its whole text, and the form's parts. Without a list each topic has a request of its own.
     pub subscribe: String,
+    /// A request takes the place of the one before on its link: it always names all topics of this form.
+    #[serde(default)]
+    pub replaces: bool,
     /// The request that subscribes from a point on, where there is one to go on from: `{resume}`. It takes topics together
     /// as `subscribe` does.
     #[serde(default)]
@@ -45,6 +52,8 @@ pub(crate) struct TopicForm {
     pieces: Vec<Piece>,
     parts: Vec<String>,
     item: Template,
+    group: Option<RequestForm>,
+    replaces: bool,
     subscribe: RequestForm,
     subscribe_from: Option<RequestForm>,
     unsubscribe: Option<RequestForm>,
@@ -82,8 +91,8 @@ pub(crate) enum Purpose {
     Unsubscribe,
 }
 
-const OWN_HOLES: [&str; 4] = ["id", "topic", "topics", "subscription"];
-const RESUME_HOLES: [&str; 5] = ["id", "topic", "topics", "subscription", "resume"];
+const OWN_HOLES: [&str; 5] = ["id", "topic", "topics", "groups", "subscription"];
+const RESUME_HOLES: [&str; 6] = ["id", "topic", "topics", "groups", "subscription", "resume"];
 
 /// What begins the holes that are filled with credentials when a message is sent: `{auth.token}`.
 const AUTH: &str = "auth.";
@@ -115,6 +124,7 @@ impl TopicForm {
             let template = Template::request(text).map_err(|reason| Fault::new(format!("{key}.{name}"), reason))?;
             let own: &[&str] = match name {
                 "item" => &["topic"],
+                "group" => &["topics"],
                 "subscribe_from" => &RESUME_HOLES,
                 _ => &OWN_HOLES,
             };
@@ -122,12 +132,23 @@ impl TopicForm {
             Ok::<_, Fault>(template)
         };
         let request_form = |template: Template| {
-            let lists = template.names().any(|hole| hole == "topics");
+            let lists = template.names().any(|hole| matches!(hole, "topics" | "groups"));
             let shared = (0..parts.len()).filter(|part| template.names().any(|hole| hole == parts[*part])).collect();
             RequestForm { template, lists, shared }
         };
         let item = request("item", settings.item.as_deref().unwrap_or(r#""{topic}""#))?;
+        let group = settings.group.as_deref().map(|text| request("group", text)).transpose()?.map(request_form);
         let subscribe = request_form(request("subscribe", &settings.subscribe)?);
+        let groups = subscribe.template.names().any(|hole| hole == "groups");
+        if groups != group.is_some() {
+            let reason = "and `{groups}` in `subscribe` go together: what a group is, and where they stand";
+            return Err(Fault::new(format!("{key}.group"), reason));
+        }
+        if settings.replaces && !(subscribe.lists && subscribe.shared.is_empty()) {
+            let reason =
+                "needs a `subscribe` that can name all topics: with `{topics}` or `{groups}`, and no part beside";
+            return Err(Fault::new(format!("{key}.replaces"), reason));
+        }
         let subscribe_from =
             settings.subscribe_from.as_deref().map(|text| request("subscribe_from", text)).transpose()?;
         let subscribe_from = subscribe_from.map(request_form);
@@ -153,6 +174,8 @@ impl TopicForm {
             example: settings.example.clone(),
             pieces,
             item,
+            group,
+            replaces: settings.replaces,
             subscribe,
             subscribe_from,
             unsubscribe: unsubscribe.map(request_form),
@@ -201,7 +224,8 @@ impl TopicForm {
     pub(crate) fn check(&self, words: &[&str]) -> Result<(), String> {
         let requests = [Some(&self.subscribe), self.subscribe_from.as_ref(), self.unsubscribe.as_ref()];
         let requests = requests.map(|form| form.map(|form| &form.template));
-        for template in requests.into_iter().flatten().chain([&self.item]) {
+        let group = self.group.as_ref().map(|group| &group.template);
+        for template in requests.into_iter().flatten().chain([&self.item]).chain(group) {
             // `{topic}` is made a JSON string where it stands for a value; parts are put in as they are.
             for hole in template.value_names().filter(|hole| !matches!(*hole, "topic" | "resume")) {
                 let Some(part) = self.parts.iter().position(|part| part == hole) else { continue };
@@ -226,9 +250,8 @@ impl TopicForm {
 
     /// The text under which this topic's messages are found.
     pub(crate) fn route(&self, topic: &str, words: &[Box<str>]) -> String {
-        let fill = Holes { form: self, topic, words, id: 0, topics: "", subscription: None, resume: None };
         match &self.route {
-            Some(route) => route.render(&fill).unwrap_or_else(|| topic.to_owned()),
+            Some(route) => route.render(&Holes::of(self, topic, words, 0)).unwrap_or_else(|| topic.to_owned()),
             None => topic.to_owned(),
         }
     }
@@ -236,6 +259,17 @@ impl TopicForm {
     /// Whether it can be asked to go on from a point.
     pub(crate) fn resumes(&self) -> bool {
         self.subscribe_from.is_some()
+    }
+
+    /// Whether a request takes the place of the one before.
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaces
+    }
+
+    /// Whether the request that ends a topic names it by the id that the upstream gave.
+    pub(crate) fn ends_by_id(&self) -> bool {
+        let mut names = self.unsubscribe.iter().flat_map(|request| request.template.names());
+        names.any(|hole| hole == "subscription")
     }
 
     /// A named part of a topic.
@@ -274,17 +308,41 @@ impl TopicForm {
             (Purpose::Subscribe, Some(_), Some(from)) => from,
             _ => self.request(purpose)?,
         };
-        let mut list = String::from("[");
-        for (position, (topic, words)) in topics.iter().enumerate() {
-            if position > 0 {
-                list.push(',');
-            }
-            let fill = Holes { form: self, topic, words, id, topics: "", subscription, resume };
-            list.push_str(&self.item.render(&fill)?);
-        }
-        list.push(']');
         let (topic, words) = topics.first()?;
-        request.template.render(&Holes { form: self, topic, words, id, topics: &list, subscription, resume })
+        let list = self.list(topics, id)?;
+        let mut holes = Holes { topics: &list, subscription, resume, ..Holes::of(self, topic, words, id) };
+        let groups = match &self.group {
+            Some(group) => self.grouped(group, topics, id)?,
+            None => String::new(),
+        };
+        holes.groups = &groups;
+        request.template.render(&holes)
+    }
+
+    /// The items of topics, in brackets.
+    fn list(&self, topics: &[(&str, &[Box<str>])], id: u64) -> Option<String> {
+        let items = topics.iter().map(|(topic, words)| self.item.render(&Holes::of(self, topic, words, id)));
+        Some(format!("[{}]", items.collect::<Option<Vec<_>>>()?.join(",")))
+    }
+
+    /// Groups of topics, one behind the other, in the order in which each begins.
+    fn grouped(&self, form: &RequestForm, topics: &[(&str, &[Box<str>])], id: u64) -> Option<String> {
+        let mut groups: Vec<Vec<(&str, &[Box<str>])>> = Vec::new();
+        for topic in topics {
+            let together = |group: &&mut Vec<(&str, &[Box<str>])>| {
+                form.shared.iter().all(|part| group[0].1[*part] == topic.1[*part])
+            };
+            match groups.iter_mut().find(together) {
+                Some(group) => group.push(*topic),
+                None => groups.push(vec![*topic]),
+            }
+        }
+        let rendered = groups.iter().map(|group| {
+            let list = self.list(group, id)?;
+            let (topic, words) = group[0];
+            form.template.render(&Holes { topics: &list, ..Holes::of(self, topic, words, id) })
+        });
+        Some(rendered.collect::<Option<Vec<_>>>()?.join(","))
     }
 }
 
@@ -294,14 +352,23 @@ struct Holes<'a> {
     words: &'a [Box<str>],
     id: u64,
     topics: &'a str,
+    groups: &'a str,
     subscription: Option<&'a str>,
     resume: Option<&'a Point>,
+}
+
+impl<'a> Holes<'a> {
+    /// What there is to say about one topic.
+    fn of(form: &'a TopicForm, topic: &'a str, words: &'a [Box<str>], id: u64) -> Self {
+        Self { form, topic, words, id, topics: "", groups: "", subscription: None, resume: None }
+    }
 }
 
 impl Fill for Holes<'_> {
     fn json(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
             "topics" => Some(Cow::Borrowed(self.topics)),
+            "groups" => Some(Cow::Borrowed(self.groups)),
             "subscription" => self.subscription.map(Cow::Borrowed),
             "resume" => self.resume.map(|point| Cow::Borrowed(point.json.as_str())),
             "topic" => serde_json::to_string(self.topic).ok().map(Cow::Owned),
@@ -315,7 +382,7 @@ impl Fill for Holes<'_> {
         match name {
             "id" => Some(Cow::Owned(self.id.to_string())),
             "topic" => Some(Cow::Borrowed(self.topic)),
-            "topics" => None,
+            "topics" | "groups" => None,
             auth if auth.starts_with(AUTH) => Some(Cow::Owned(format!("{{{auth}}}"))),
             "resume" => self.resume.map(|point| Cow::Borrowed(point.text.as_str())),
             "subscription" => self.subscription.map(|raw| Cow::Borrowed(raw.trim_matches('"'))),

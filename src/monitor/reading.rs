@@ -101,6 +101,24 @@ impl IdsSeen {
     }
 }
 
+/// What is journaled of a message.
+#[derive(Clone, Copy)]
+struct Payload<'a> {
+    /// Where it is in the text that pointers look into.
+    span: Span,
+    bytes: &'a [u8],
+}
+
+/// The span of a payload that is no part of that text: nothing lies within it.
+const ELSEWHERE: Span = Span { start: u32::MAX, end: u32::MAX };
+
+impl<'a> Payload<'a> {
+    #[inline]
+    fn within(scanned: &Scanned<'a>, span: Span) -> Self {
+        Self { span, bytes: span.of(scanned.frame) }
+    }
+}
+
 /// What could not be read.
 struct Unreadable<'a> {
     monitor: Option<u32>,
@@ -208,17 +226,18 @@ impl Reading {
         self.state.reconnect_after.take()
     }
 
-    /// Reads a message of a topic for one monitor alone, since the others had it when it came. False if the monitor does not
-    /// watch the topic.
-    pub fn message_for(&mut self, monitor: u32, topic: TopicId, bytes: &[u8]) -> bool {
+    /// Reads a message of a topic for one monitor alone, since the others had it when it came. `view` is the text that pointers
+    /// look into, where that is not the message. False if the monitor does not watch the topic.
+    pub fn message_for(&mut self, monitor: u32, topic: TopicId, bytes: &[u8], view: Option<&[u8]>) -> bool {
         let Self { roster, plan, state } = self;
         let Some(route) = roster.routes_of(topic).find(|route| roster.routes[*route as usize].monitor == monitor)
         else {
             return false;
         };
         let mut fields = std::mem::take(&mut state.fields);
-        match plan.scan(bytes, Utf8::Unchecked, &mut fields) {
-            Ok(()) => state.read(roster, route, Scanned { frame: bytes, frame_fields: &fields, element: None }),
+        let (frame, raw) = view.map_or((bytes, None), |view| (view, Some(bytes)));
+        match plan.scan(frame, Utf8::Unchecked, &mut fields) {
+            Ok(()) => state.read(roster, route, Scanned { frame, raw, frame_fields: &fields, element: None }),
             Err(error) => {
                 state.burst.counts(monitor).messages += 1;
                 state.quarantine(roster, Some(monitor), Some(topic), &error.to_string(), bytes);
@@ -234,9 +253,10 @@ impl Reading {
     }
 }
 
-impl Intake for Reading {
+impl Reading {
+    /// Reads a message for all monitors of its topic. `raw` is what came, where that is not the text that is read.
     #[inline]
-    fn message(&mut self, topic: TopicId, message: Message<'_>) {
+    fn read(&mut self, topic: TopicId, raw: Option<&[u8]>, message: Message<'_>) {
         let Self { roster, plan, state } = self;
         state.messages[topic.0 as usize] += 1;
         if !state.live[topic.0 as usize] {
@@ -251,7 +271,8 @@ impl Intake for Reading {
         match fields {
             Ok(fields) => {
                 for route in roster.routes_of(topic) {
-                    state.read(roster, route, Scanned { frame: message.bytes, frame_fields: fields, element: None });
+                    let scanned = Scanned { frame: message.bytes, raw, frame_fields: fields, element: None };
+                    state.read(roster, route, scanned);
                 }
             }
             Err(error) => {
@@ -259,11 +280,22 @@ impl Intake for Reading {
                 for route in roster.routes_of(topic) {
                     let monitor = roster.routes[route as usize].monitor;
                     state.burst.counts(monitor).messages += 1;
-                    state.quarantine(roster, Some(monitor), Some(topic), &reason, message.bytes);
+                    state.quarantine(roster, Some(monitor), Some(topic), &reason, raw.unwrap_or(message.bytes));
                 }
             }
         }
         state.fields = scratch;
+    }
+}
+
+impl Intake for Reading {
+    #[inline]
+    fn message(&mut self, topic: TopicId, message: Message<'_>) {
+        self.read(topic, None, message);
+    }
+
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        self.read(topic, Some(raw), view);
     }
 
     fn control(&mut self, topic: Option<TopicId>) {
@@ -335,7 +367,7 @@ impl State {
                 Some(route.monitor),
                 Some(route.topic),
                 "no event rule fits",
-                scanned.frame,
+                scanned.message(),
             );
         };
         let rule = &monitor.rules[chosen];
@@ -347,7 +379,7 @@ impl State {
                     counts.control += 1;
                     self.number_ignored(roster, route_index, rule, &scanned);
                 } else if let Err(reason) = self.read_one(roster, route_index, rule, scanned) {
-                    self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+                    self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.message());
                 }
             }
             Some(each) => self.read_each(roster, route_index, each, &monitor.rules[chosen..], scanned),
@@ -362,7 +394,7 @@ impl State {
         let Some(array) = array else {
             self.burst.counts(route.monitor).messages += 1;
             let reason = format!("each: there is no array at `{}`", each.array.text);
-            return self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+            return self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.message());
         };
         let mut found = 0;
         for element in elements(scanned.frame, array) {
@@ -423,9 +455,11 @@ impl State {
     /// Reads one event.
     #[inline]
     fn read_one(&mut self, roster: &Roster, route: u32, rule: &Rule, scanned: Scanned<'_>) -> Result<(), String> {
-        let payload_span = match &rule.payload {
-            Some(reference) => required(&scanned, "payload", reference)?,
-            None => scanned.element.map_or_else(|| whole(scanned.frame), |(element, _)| element),
+        let payload = match (&rule.payload, scanned.element, scanned.raw) {
+            (Some(reference), ..) => Payload::within(&scanned, required(&scanned, "payload", reference)?),
+            (None, Some((element, _)), _) => Payload::within(&scanned, element),
+            (None, None, Some(raw)) => Payload { span: ELSEWHERE, bytes: raw },
+            (None, None, None) => Payload { span: whole(scanned.frame), bytes: scanned.frame },
         };
         let event_time = match &rule.time {
             Some(time) => read_time(&scanned, time)?,
@@ -433,18 +467,17 @@ impl State {
         };
         let key = match &rule.key {
             Some(reference) => {
-                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key))
+                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload.span, key))
             }
             None => None,
         };
-        let payload = scanned.text(payload_span);
         let by = &roster.routes[route as usize];
-        let id = self.read_id(by, roster, rule, &scanned, payload_span)?;
+        let id = self.read_id(by, roster, rule, &scanned, payload)?;
         // A monitor that overlaps in any case has no say.
         if !roster.monitors[by.monitor as usize].overlaps {
             self.ids[by.topic.0 as usize].note(id.0);
         }
-        self.burst.add(route, payload, event_time, id, key);
+        self.burst.add(route, payload.bytes, event_time, id, key);
         if let Some(sequence) = &rule.sequence {
             let candidate = Some(small(self.burst.candidates.len() - 1));
             self.number(roster, (route, candidate), (rule, sequence), &scanned);
@@ -477,6 +510,8 @@ impl State {
                 self.id_text.part(key.map_or(&[][..], |span| scanned.text(span)));
                 Some(roster.hasher.series(&self.id_text))
             }
+            // A rule without it would leave holes in the row.
+            SequencePer::Link if !roster.numbers_links => return,
             SequencePer::Link => None,
         };
         self.burst.numbered.push(Numbered { candidate, route, series, counting: sequence.counting, numbers });
@@ -489,18 +524,17 @@ impl State {
         roster: &Roster,
         rule: &Rule,
         scanned: &Scanned<'_>,
-        payload_span: Span,
+        payload: Payload<'_>,
     ) -> Result<(CandidateId, Option<DedupeKey>), String> {
         match &rule.id {
             IdRule::None => Ok((CandidateId::None, None)),
             IdRule::PayloadHash => {
-                let payload = scanned.text(payload_span);
-                let hash = roster.hasher.hash_payload(route.scope, payload);
+                let hash = roster.hasher.hash_payload(route.scope, payload.bytes);
                 Ok((
                     CandidateId::PayloadHash,
                     Some(DedupeKey {
                         hash,
-                        payload_check: check(payload),
+                        payload_check: check(payload.bytes),
                         source: roster.monitors[route.monitor as usize].source,
                     }),
                 ))
@@ -517,11 +551,11 @@ impl State {
                         }
                     };
                     self.id_text.part(scanned.text(span));
-                    let piece = self.piece(scanned, payload_span, span);
+                    let piece = self.piece(scanned, payload.span, span);
                     self.burst.pieces.push(piece);
                 }
                 let hash = roster.hasher.hash(&self.id_text);
-                let payload_check = check(scanned.text(payload_span));
+                let payload_check = check(payload.bytes);
                 let id = CandidateId::Pieces { start: small(start), len: small(parts.len()) };
                 let source = roster.monitors[route.monitor as usize].source;
                 Ok((id, Some(DedupeKey { hash, payload_check, source })))

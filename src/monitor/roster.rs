@@ -10,7 +10,7 @@ use super::races::{Race, Races};
 use super::rule::{FramePointers, Rule, RuleError};
 use super::totals::Totals;
 use crate::config::{
-    DedupeScope, EventRuleSettings, Handover, MonitorSettings, OnConflict, Priority, QuarantineSettings,
+    DedupeScope, EventRuleSettings, Handover, MonitorSettings, OnConflict, Priority, QuarantineSettings, SequencePer,
 };
 use crate::dialect::{ReadingPlan, Topic, TopicId};
 use crate::journal::{MonitorIdentity, OWN_DOMAIN};
@@ -85,6 +85,8 @@ pub struct Roster {
     route_starts: Vec<u32>,
     /// Pointers read out of every message.
     pub plan: ReadingPlan,
+    /// Whether every message has a number of its link's, as far as the rules say.
+    pub(super) numbers_links: bool,
     /// Hashes ids.
     pub hasher: IdHasher,
     pub(super) upstream_quarantine: Arc<QuarantineBudget>,
@@ -277,6 +279,8 @@ impl Roster {
             route_starts[topic + 1] += route_starts[topic];
         }
         let own = identities.account(&format!("upstream:{upstream}"), OWN_DOMAIN, quarantine);
+        let of_link = |rule: &Rule| rule.sequence.as_ref().is_some_and(|sequence| sequence.per == SequencePer::Link);
+        let numbers_links = ready.iter().flat_map(|monitor: &Monitor| &monitor.rules).all(of_link);
         Ok(Self {
             upstream: upstream.to_owned(),
             upstream_identity: Arc::clone(&own.identity),
@@ -287,6 +291,7 @@ impl Roster {
             routes,
             route_starts,
             plan: ReadingPlan { pointers: frame_pointers.texts().to_vec() },
+            numbers_links,
             hasher: hasher.clone(),
             upstream_quarantine: Arc::clone(&own.quarantine),
             quarantine_frame_bytes: quarantine.frame_bytes.as_usize(),

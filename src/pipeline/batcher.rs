@@ -15,8 +15,8 @@ use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
 use crate::dialect::{SessionToken, TopicId};
 use crate::journal::{
-    AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
-    ResumeToken, SourceSlot,
+    AccountDelta, Awaited, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part,
+    Path, ResumeToken, SourceSlot, Tracked,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
@@ -68,6 +68,7 @@ pub struct Batcher {
     roster: Arc<Roster>,
     own: OwnIdentities,
     window: Arc<DedupeWindow>,
+    tracked: Tracked,
     builder: BlockBuilder,
     encoder: Encoder,
     opened: Option<Instant>,
@@ -91,7 +92,7 @@ pub struct Batcher {
 struct Sequences {
     book: Arc<SequenceBook>,
     connection: u64,
-    /// Series that are the connection's own, and end with it: one a monitor that has such a rule.
+    /// Series that are the connection's own, and end with it: one, where it numbers its messages.
     own: HashSet<u64>,
 }
 
@@ -103,8 +104,8 @@ impl Sequences {
             let route = &roster.routes[route as usize];
             let identity = &roster.monitors[route.monitor as usize].identity;
             let series = series.unwrap_or_else(|| {
-                // Neither number is anybody's to choose; any mixture will do.
-                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(identity.index) << 40;
+                // The number is not anybody's to choose; any mixture will do.
+                let series = self.connection.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 self.own.insert(series);
                 series
             });
@@ -131,6 +132,7 @@ impl Batcher {
             settings,
             roster,
             own,
+            tracked: window.progress().join(),
             window,
             builder: BlockBuilder::new(Path::Smart),
             encoder: Encoder::new(),
@@ -230,6 +232,7 @@ impl Batcher {
         if !self.has_room_for(burst.candidates.len(), burst.payload_bytes()) {
             closed.extend(self.close());
         }
+        self.tracked.begin();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
@@ -277,7 +280,14 @@ impl Batcher {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
+        self.tracked.end();
         absorbed
+    }
+
+    /// All that was absorbed until now, to be waited for. `everywhere`: also what any other link had absorbed, which has the
+    /// originals of repeats.
+    pub fn awaited(&self, everywhere: bool) -> Awaited {
+        if everywhere { self.window.progress().all() } else { self.tracked.own() }
     }
 
     /// Whether nothing more fits.
@@ -295,6 +305,11 @@ impl Batcher {
     ) {
         if records.is_empty() {
             return;
+        }
+        // A token counts as received when its block was. A record that is stamped later would have it look newer than what it
+        // stands for, and a gap that is filled by going on from it would not be told as filled.
+        if !self.tokens.is_empty() {
+            closed.extend(self.close());
         }
         for record in records {
             let payload = record.to_payload();
@@ -351,7 +366,7 @@ impl Batcher {
             let upstream = self.roster.upstream.as_str().into();
             self.builder.resume(ResumeToken { upstream, topics, token });
         }
-        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
+        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder).with_mark(self.tracked.mark()))
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {

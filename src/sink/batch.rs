@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
-use crate::journal::{Block, Event, Offset};
+use crate::journal::{Block, Event, Offset, payload_text};
 
 /// A span of the journal, as a sink sees it. Cheap to cut into halves: blocks are shared.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct Parked {
     pub parked_time: String,
     /// In the store's words.
     pub reason: String,
-    /// Its payload; what is not UTF-8 in it is replaced.
+    /// Its payload, as [`payload_text`] has it.
     pub payload: String,
 }
 
@@ -108,7 +108,7 @@ impl Batch {
             domain: event.domain.to_owned(),
             parked_time: UnixNanos::now().to_string(),
             reason: reason.to_owned(),
-            payload: String::from_utf8_lossy(event.payload).into_owned(),
+            payload: payload_text(event.payload).into_owned(),
         }));
         Self { taken: self.taken.start..self.taken.start, parked, ..self.clone() }
     }

@@ -8,6 +8,7 @@
 
 mod ending;
 mod proof;
+mod receipts;
 mod sending;
 mod timing;
 mod topics;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
 use self::proof::Proved;
+use self::receipts::Receipts;
 use self::sending::Ping;
 use super::connect::Connection;
 use super::health::LinkHealth;
@@ -36,7 +38,7 @@ use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, Outbox, Session, TopicId};
+use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
 use crate::journal::{EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
@@ -102,6 +104,15 @@ struct Draining {
     topics: Vec<TopicId>,
 }
 
+/// A topic that another link began to bring as well.
+#[derive(Debug)]
+struct Overlapping {
+    /// Until when nothing of it had been missed here then.
+    whole_until: UnixNanos,
+    /// Since when the other one does not bring it any more.
+    over: Option<UnixNanos>,
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -112,8 +123,8 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
-    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
-    overlapping: BTreeMap<TopicId, UnixNanos>,
+    /// Topics that another link begins to bring as well.
+    overlapping: BTreeMap<TopicId, Overlapping>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -151,6 +162,7 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    receipts: Receipts,
     /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
     /// link has brought may be old.
     last_data: Option<UnixNanos>,
@@ -211,6 +223,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            receipts: Receipts::default(),
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
@@ -242,14 +255,19 @@ impl<'a> Link<'a> {
         self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
+        if self.shared.dialect.asks_by_opening() {
+            self.in_force_by_opening(&topics);
+        }
         self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
+            self.give_receipts();
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
             let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
+            let receipt = self.receipts.next();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -272,6 +290,7 @@ impl<'a> Link<'a> {
                 }
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
+                () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
             };
             let now = Instant::now();
             match io {
@@ -377,6 +396,7 @@ impl<'a> Link<'a> {
     fn absorb(&mut self, now: Instant) {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_receipts(absorbed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
         if absorbed.events > 0 {
             self.last_data = Some(self.received);
@@ -386,6 +406,19 @@ impl<'a> Link<'a> {
         }
         self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        self.take_news(now);
+        if self.reading.take_closing() {
+            self.tell_sick("the upstream says that it will close it".into(), "announced");
+        }
+        if let Some(wait) = self.reading.take_reconnect_after() {
+            self.report(Report::Away { slot: self.number, wait });
+        }
+        self.let_go_drained(now);
+        self.close_if_due(now);
+    }
+
+    /// Takes note of what frames said about subscriptions.
+    fn take_news(&mut self, now: Instant) {
         let mut live = Vec::new();
         for news in self.reading.take_news() {
             if let SubscriptionNews::Live(topic) = news {
@@ -396,14 +429,15 @@ impl<'a> Link<'a> {
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
         self.cover(carried, self.received, now);
         self.joined(live.into_iter());
-        if self.reading.take_closing() {
-            self.tell_sick("the upstream says that it will close it".into(), "announced");
+    }
+
+    /// The upstream took an opening that names these topics.
+    fn in_force_by_opening(&mut self, topics: &[TopicId]) {
+        self.received = self.shared.clock.stamp();
+        for topic in topics {
+            self.reading.acknowledged(*topic);
         }
-        if let Some(wait) = self.reading.take_reconnect_after() {
-            self.report(Report::Away { slot: self.number, wait });
-        }
-        self.let_go_drained(now);
-        self.close_if_due(now);
+        self.take_news(Instant::now());
     }
 
     /// Says what came of topics that change links.

@@ -3,112 +3,49 @@
 //! What is declared, and how a frame is read with it, is in [`settings`]; the presets of exchanges are nothing but such
 //! declarations.
 
+#[cfg(test)]
+mod feature_tests;
+mod rules;
 mod session;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings, RouteSettings};
+pub use settings::{
+    AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings, RouteSettings, WrappedSettings,
+};
 
-use self::session::{JsonSession, Rules};
-use super::declared::{Ping, compile_forms, read_table};
+use self::rules::Rules;
+use self::session::JsonSession;
+use super::declaration::{Declaration, DeclaredDialect, Nature};
+use super::declared::CommonSettings;
 use super::error::Fault;
-use super::last::Last;
+use super::resume::ResumeSettings;
 use super::scanned::PointerList;
-use super::topic_book::{self, TopicTable};
-use super::topic_form::TopicForm;
-use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
+use super::{ReadingPlan, Session, Topic};
 
 /// A protocol as its settings declare it.
-#[derive(Debug)]
-pub struct JsonDialect {
-    declaration: Arc<Declaration>,
-}
+pub(crate) type JsonDialect = DeclaredDialect<JsonDialectSettings>;
 
-/// What all sessions of a dialect share.
-#[derive(Debug)]
-struct Declaration {
-    settings: JsonDialectSettings,
-    forms: Arc<[TopicForm]>,
-    ping: Option<Arc<Ping>>,
-    resumption: Option<Resumption>,
-    rules: Last<ReadingPlan, Rules>,
-    table: Last<Arc<[Topic]>, TopicTable>,
-}
+impl Nature for JsonDialectSettings {
+    type Rules = Rules;
 
-impl Declaration {
-    fn rules(&self, plan: &ReadingPlan) -> Arc<Rules> {
-        self.rules.of(plan, PartialEq::eq, || {
-            let pointers = PointerList::of_plan(&plan.pointers)
-                .expect("a plan's pointers were parsed when its monitors were read");
-            Rules::compile(&self.settings, pointers).expect("the rules were compiled once before")
-        })
+    fn common(&self) -> CommonSettings<'_> {
+        let Self { limits, headers, ping, topics, event, .. } = self;
+        CommonSettings { limits, headers, ping: ping.as_ref(), topics, event }
     }
 
-    fn table(&self, topics: &Arc<[Topic]>) -> Arc<TopicTable> {
-        self.table.of(topics, Arc::ptr_eq, || TopicTable::new(topics, Arc::clone(&self.forms)))
-    }
-}
-
-impl JsonDialect {
-    /// Reads and checks a declaration.
-    pub(crate) fn from_table(table: toml::Table) -> Result<Self, Fault> {
-        let settings: JsonDialectSettings = read_table(table)?;
-        settings.limits.check()?;
-        let forms = compile_forms(&settings.topics)?;
-        let ping = settings.ping.as_ref().map(Ping::compile).transpose()?.map(Arc::new);
-        if settings.routes.is_empty() {
-            return Err(Fault::new("routes", "is missing; it says which topic a message belongs to"));
-        }
-        let resumption = settings.resume.as_ref().map(Resumption::compile).transpose()?;
-        if resumption.as_ref().is_some_and(|resumption| resumption.query().is_none())
-            && !forms.iter().any(TopicForm::resumes)
-        {
-            let reason =
-                "names neither a `query` nor, in `[[topics]]`, a `subscribe_from`: the upstream would not be told";
-            return Err(Fault::new("resume", reason));
-        }
-        // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
-        Rules::compile(&settings, PointerList::default())?;
-        let (rules, table) = (Last::default(), Last::default());
-        Ok(Self { declaration: Arc::new(Declaration { settings, forms, ping, resumption, rules, table }) })
-    }
-}
-
-impl Dialect for JsonDialect {
-    fn limits(&self) -> Limits {
-        self.declaration.settings.limits.limits()
+    fn resume(&self) -> Option<&ResumeSettings> {
+        self.resume.as_ref()
     }
 
-    fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.declaration.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    fn compile(&self, plan: PointerList) -> Result<Rules, Fault> {
+        Rules::compile(self, plan)
     }
 
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        self.declaration.ping.as_ref().map(|ping| ping.interval)
-    }
-
-    fn default_event_rules(&self) -> &[crate::config::EventRuleSettings] {
-        &self.declaration.settings.event
-    }
-
-    fn resumption(&self) -> Option<&Resumption> {
-        self.declaration.resumption.as_ref()
-    }
-
-    fn credentials_named(&self) -> BTreeSet<String> {
-        self.declaration.forms.iter().flat_map(TopicForm::credentials_named).collect()
-    }
-
-    fn check_topic(&self, topic: &str) -> Result<(), String> {
-        topic_book::check_topic(&self.declaration.forms, topic)
-    }
-
-    fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session> {
-        Box::new(JsonSession::new(&self.declaration, topics, plan))
+    fn session(declaration: &Arc<Declaration<Self>>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session> {
+        Box::new(JsonSession::new(declaration, topics, plan))
     }
 }

@@ -2,68 +2,22 @@
 
 use std::sync::Arc;
 
-use super::Declaration;
-use super::settings::{AcknowledgementSettings, AnswerTo, JsonDialectSettings, RefusalSettings};
-use crate::dialect::condition::When;
-use crate::dialect::declared::{Control, Reason, compile_patterns, compile_when};
-use crate::dialect::error::Fault;
-use crate::dialect::pattern::TopicPattern;
+use super::rules::{Lead, Rules, Wrapped};
+use super::settings::JsonDialectSettings;
+use crate::dialect::declaration::Declaration;
+use crate::dialect::decoding::Decoder;
+use crate::dialect::early::EarlyMessages;
 use crate::dialect::requests::{Request, Requests};
-use crate::dialect::scanned::{PointerList, Scanned};
+use crate::dialect::scanned::Scanned;
+use crate::dialect::subscriptions::{Left, Subscriptions};
+use crate::dialect::template::IdOnly;
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::{Point, Purpose};
 use crate::dialect::{
-    Frame, Intake, Message, Outbox, ReadingPlan, ResumeScope, Resumption, Session, SessionToken, Topic, TopicId, asking,
+    Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, ResumeScope, Resumption, Session, SessionToken, Topic,
+    TopicId, asking,
 };
-use crate::scanner::{Fields, PointerSet, Utf8, elements};
-
-/// Everything that reads frames. Data is found with one scan for what monitors and routes look at; all that is only in
-/// answers and heartbeats is looked for in a second scan of the few frames that no route takes, so that it costs data
-/// nothing.
-#[derive(Debug)]
-pub(super) struct Rules {
-    data: PointerSet,
-    routes: Vec<Route>,
-    /// Where a message's resume token is.
-    token: Option<(usize, ResumeScope)>,
-    answers: PointerSet,
-    refusals: Vec<Refusal>,
-    acknowledgements: Vec<Acknowledgement>,
-    controls: Vec<Control>,
-}
-
-#[derive(Debug)]
-struct Route {
-    when: When,
-    topics: Vec<TopicPattern>,
-}
-
-#[derive(Debug)]
-struct Refusal {
-    when: When,
-    topics: Vec<TopicPattern>,
-    id: Option<usize>,
-    parts: Vec<(String, usize)>,
-    in_order: bool,
-    reason: Reason,
-}
-
-#[derive(Debug)]
-struct Acknowledgement {
-    when: When,
-    purpose: Purpose,
-    each: Option<Each>,
-    topics: Vec<TopicPattern>,
-    id: Option<usize>,
-    in_order: bool,
-}
-
-/// A list whose elements name topics, with pointers of its own.
-#[derive(Debug)]
-struct Each {
-    list: usize,
-    pointers: PointerSet,
-}
+use crate::scanner::{Fields, Token, TokenKind, Utf8, elements};
 
 /// What an answer is about.
 enum About {
@@ -72,103 +26,19 @@ enum About {
     Unknown,
 }
 
-impl Rules {
-    pub(super) fn compile(settings: &JsonDialectSettings, mut plan: PointerList) -> Result<Self, Fault> {
-        let pointers = &mut plan;
-        let mut routes = Vec::new();
-        for (index, route) in settings.routes.iter().enumerate() {
-            let key = format!("routes[{index}]");
-            let when = compile_when(&route.when, &key, pointers)?;
-            if route.topic.is_empty() {
-                return Err(Fault::new(format!("{key}.topic"), "is missing; write one such as `{/stream}`"));
-            }
-            routes.push(Route { when, topics: compile_patterns(&route.topic, &key, pointers)? });
-        }
-        let token = settings.resume.as_ref().map(|resume| Ok((pointers.slot(&resume.token)?, resume.scope)));
-        let token = token.transpose().map_err(|reason: String| Fault::new("resume.token", reason))?;
-        let pointers = &mut PointerList::default();
-        let compile = |(index, refusal)| Refusal::compile(refusal, &format!("refusals[{index}]"), pointers);
-        let refusals = settings.refusals.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        let compile = |(index, rule)| Acknowledgement::compile(rule, &format!("acknowledgements[{index}]"), pointers);
-        let acknowledgements = settings.acknowledgements.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        let compile = |(index, control)| Control::compile(control, &format!("controls[{index}]"), pointers);
-        let controls = settings.controls.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
-        let answers = std::mem::take(pointers).into_set();
-        Ok(Self { data: plan.into_set(), routes, token, answers, refusals, acknowledgements, controls })
-    }
-}
-
-impl Refusal {
-    fn compile(settings: &RefusalSettings, key: &str, pointers: &mut PointerList) -> Result<Self, Fault> {
-        let parts = settings.parts.iter().map(|(part, pointer)| Ok((part.clone(), pointers.slot(pointer)?)));
-        Ok(Self {
-            parts: parts.collect::<Result<_, String>>().map_err(|reason| Fault::new(format!("{key}.parts"), reason))?,
-            when: compile_when(&settings.when, key, pointers)?,
-            topics: compile_patterns(&settings.topic, key, pointers)?,
-            id: compile_id(settings.id.as_deref(), key, pointers)?,
-            in_order: settings.in_order,
-            reason: Reason::compile(&settings.reason, key, pointers)?,
-        })
-    }
-}
-
-impl Acknowledgement {
-    fn compile(settings: &AcknowledgementSettings, key: &str, pointers: &mut PointerList) -> Result<Self, Fault> {
-        let (each, topics) = match &settings.each {
-            None => (None, compile_patterns(&settings.topic, key, pointers)?),
-            Some(list) => {
-                let list = pointers.slot(list).map_err(|reason| Fault::new(format!("{key}.each"), reason))?;
-                let mut inner = PointerList::default();
-                let topics = compile_patterns(&settings.topic, key, &mut inner)?;
-                (Some(Each { list, pointers: inner.into_set() }), topics)
-            }
-        };
-        Ok(Self {
-            when: compile_when(&settings.when, key, pointers)?,
-            purpose: match settings.of {
-                AnswerTo::Subscribe => Purpose::Subscribe,
-                AnswerTo::Unsubscribe => Purpose::Unsubscribe,
-            },
-            each,
-            topics,
-            id: compile_id(settings.id.as_deref(), key, pointers)?,
-            in_order: settings.in_order,
-        })
-    }
-
-    /// All texts that the message gives for topics.
-    fn named(&self, scanned: Scanned<'_>) -> Vec<Vec<u8>> {
-        let Some(each) = &self.each else {
-            return self.topics.iter().flat_map(|pattern| pattern.keys(scanned)).collect();
-        };
-        let Some(list) = scanned.fields.get(each.list) else { return Vec::new() };
-        if !list.of(scanned.text).starts_with(b"[") {
-            return Vec::new();
-        }
-        let mut keys = Vec::new();
-        let mut fields = Fields::default();
-        for element in elements(scanned.text, list) {
-            let text = element.of(scanned.text);
-            if each.pointers.scan(text, Utf8::Checked, &mut fields).is_ok() {
-                let element = Scanned { text, fields: &fields };
-                keys.extend(self.topics.iter().flat_map(|pattern| pattern.keys(element)));
-            }
-        }
-        keys
-    }
-}
-
-fn compile_id(pointer: Option<&str>, key: &str, pointers: &mut PointerList) -> Result<Option<usize>, Fault> {
-    let slot = pointer.map(|pointer| pointers.slot(pointer)).transpose();
-    slot.map_err(|reason| Fault::new(format!("{key}.id"), reason))
-}
-
 /// State of one link.
 pub(super) struct JsonSession {
-    declaration: Arc<Declaration>,
+    declaration: Arc<Declaration<JsonDialectSettings>>,
     rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
+    /// By the ids that acknowledgements gave.
+    learned: Subscriptions,
+    early: EarlyMessages,
+    /// Of binary frames, and of texts inside of messages. Taken out while they are read from.
+    decoder: Option<Box<Decoder>>,
+    inner_decoder: Option<Box<Decoder>>,
+    greeted: bool,
     /// Taken out while a frame is read, so that the rest can be changed meanwhile.
     fields: Fields,
     answer_fields: Fields,
@@ -178,12 +48,23 @@ pub(super) struct JsonSession {
 }
 
 impl JsonSession {
-    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
+    pub(super) fn new(
+        declaration: &Arc<Declaration<JsonDialectSettings>>,
+        topics: &Arc<[Topic]>,
+        plan: &ReadingPlan,
+    ) -> Self {
+        let bytes_max = declaration.settings.decoded_max.as_usize();
+        let decoder = |needed: bool| needed.then(|| Box::new(Decoder::new(bytes_max)));
         Self {
             rules: declaration.rules(plan),
             book: TopicBook::new(declaration.table(topics)),
             declaration: Arc::clone(declaration),
             requests: Requests::default(),
+            learned: Subscriptions::default(),
+            early: EarlyMessages::new(&declaration.settings.early),
+            decoder: decoder(!declaration.settings.decode.is_empty()),
+            inner_decoder: decoder(declaration.settings.wrapped.iter().any(|rule| !rule.decode.is_empty())),
+            greeted: false,
             fields: Fields::default(),
             answer_fields: Fields::default(),
             scratch: Vec::new(),
@@ -210,7 +91,25 @@ impl JsonSession {
     fn route(&mut self, scanned: Scanned<'_>) -> Routed {
         let mut routed = Routed::NoRoute;
         for route in self.rules.routes.iter().filter(|route| route.when.holds(scanned)) {
-            for pattern in &route.topics {
+            let patterns = match &route.lead {
+                Lead::Named(patterns) => patterns,
+                Lead::Learned(slot) => match scanned.raw(*slot) {
+                    Some(id) if self.learned.topics(id).is_some() => return Routed::Learned(*slot),
+                    Some(id) if self.learned.ended(id).is_some() => {
+                        return self.learned.ended(id).flatten().map_or(Routed::Over, Routed::To);
+                    }
+                    Some(id) if matches!(routed, Routed::NoRoute) => {
+                        routed = if self.requests.any(Purpose::Subscribe) {
+                            Routed::Early(*slot)
+                        } else {
+                            Routed::Unasked(String::from_utf8_lossy(id).into_owned())
+                        };
+                        continue;
+                    }
+                    _ => continue,
+                },
+            };
+            for pattern in patterns {
                 let Some(key) = pattern.key(scanned, &mut self.scratch) else { continue };
                 match self.book.routed(key) {
                     Some(topic) if self.book.asked(topic) => return Routed::To(topic),
@@ -229,20 +128,106 @@ impl JsonSession {
     fn read(&mut self, scanned: Scanned<'_>, intake: &mut dyn Intake, out: &mut Outbox) {
         let text = scanned.text;
         match self.route(scanned) {
-            Routed::To(topic) if self.book.phase(topic) == Phase::Ended => intake.control(Some(topic)),
-            Routed::To(topic) => {
-                intake.message(topic, Message { bytes: text, fields: Some(scanned.fields) });
-                if self.rules.token.is_some() {
-                    self.note_token(topic, scanned);
+            Routed::To(topic) => self.data(topic, scanned, intake),
+            Routed::Learned(slot) => {
+                let id = scanned.raw(slot).unwrap_or_default();
+                // Mostly one; equal subscriptions may share an id.
+                let mut at = 0;
+                while let Some(topic) = self.learned.topics(id).and_then(|topics| topics.get(at)).copied() {
+                    self.data(topic, scanned, intake);
+                    at += 1;
                 }
             }
+            Routed::Over => intake.control(None),
             _ if self.answered(text, intake, out) => {}
-            Routed::Unasked(key) => {
-                let reason = format!("data of topic `{}`, which nobody asked for", shorten(&key));
-                intake.unreadable(None, &reason, text);
+            Routed::Early(slot) => {
+                let reason = "came before its topic's id was acknowledged, and too much was kept for that already";
+                let id = scanned.raw(slot).unwrap_or_default();
+                self.early.keep(id, text, |text| intake.unreadable(None, reason, text));
             }
+            Routed::Unasked(key) => unasked(&key, text, intake),
             Routed::NoRoute => intake.unreadable(None, "no rule of the dialect says what this message is", text),
         }
+    }
+
+    #[inline]
+    fn data(&mut self, topic: TopicId, scanned: Scanned<'_>, intake: &mut dyn Intake) {
+        if self.book.phase(topic) == Phase::Ended {
+            intake.control(Some(topic));
+            return;
+        }
+        intake.message(topic, Message { bytes: scanned.text, fields: Some(scanned.fields) });
+        if self.rules.token.is_some() {
+            self.note_token(topic, scanned);
+        }
+    }
+
+    /// One text, packed by nothing any more.
+    fn text(&mut self, text: &[u8], utf8: Utf8, intake: &mut dyn Intake, out: &mut Outbox) {
+        let literals = &self.declaration.settings.literals;
+        if !literals.is_empty() && literals.iter().any(|literal| literal.as_bytes() == text) {
+            intake.control(None);
+            return;
+        }
+        let mut fields = std::mem::take(&mut self.fields);
+        match self.rules.data.scan(text, utf8, &mut fields) {
+            Err(error) => intake.unreadable(None, &error.to_string(), text),
+            Ok(()) => {
+                let scanned = Scanned { text, fields: &fields };
+                match self.rules.wrapped.iter().position(|rule| rule.when.holds(scanned)) {
+                    Some(rule) => self.unwrap(rule, scanned, intake, out),
+                    None => self.read(scanned, intake, out),
+                }
+            }
+        }
+        self.fields = fields;
+    }
+
+    /// Reads the messages inside of one.
+    fn unwrap(&mut self, rule: usize, scanned: Scanned<'_>, intake: &mut dyn Intake, out: &mut Outbox) {
+        let rules = Arc::clone(&self.rules);
+        let rule = &rules.wrapped[rule];
+        let (mut fields, mut inner) = (Fields::default(), Fields::default());
+        let Some(each) = &rule.each else {
+            let found = scanned.fields.get(rule.at).map(|span| span.of(scanned.text));
+            return self.inside(rule, found.unwrap_or_default(), &mut fields, intake, out);
+        };
+        let mut empty = true;
+        for element in scanned.fields.get(each.list).into_iter().flat_map(|list| elements(scanned.text, list)) {
+            empty = false;
+            let element = element.of(scanned.text);
+            // The whole text was valid, so a part of it is.
+            let found = match each.pointers.scan(element, Utf8::Checked, &mut inner) {
+                Ok(()) => inner.get(rule.at).map(|span| span.of(element)),
+                Err(_) => None,
+            };
+            self.inside(rule, found.unwrap_or(element), &mut fields, intake, out);
+        }
+        if empty {
+            intake.control(None);
+        }
+    }
+
+    /// Reads the message in a string token.
+    fn inside(&mut self, rule: &Wrapped, token: &[u8], fields: &mut Fields, intake: &mut dyn Intake, out: &mut Outbox) {
+        let string = Token::new(token);
+        if token.is_empty() || string.kind() != TokenKind::String {
+            return intake.unreadable(None, "has no text inside where one was declared", token);
+        }
+        let packed = string.text();
+        let mut decoder = self.inner_decoder.take();
+        let text = match &mut decoder {
+            Some(decoder) if !rule.decode.is_empty() => decoder.decode(&rule.decode, packed.as_bytes()),
+            _ => Ok(packed.as_bytes()),
+        };
+        match text.and_then(|text| match self.rules.data.scan(text, Utf8::Unchecked, fields) {
+            Ok(()) => Ok(text),
+            Err(error) => Err(error.to_string()),
+        }) {
+            Ok(text) => self.read(Scanned { text, fields }, intake, out),
+            Err(reason) => intake.unreadable(None, &reason, token),
+        }
+        self.inner_decoder = decoder;
     }
 
     /// Whether the message, which no route takes, is an answer or control.
@@ -252,6 +237,10 @@ impl JsonSession {
         let answered = self.rules.answers.scan(text, Utf8::Checked, &mut fields).is_ok()
             && self.answer(Scanned { text, fields: &fields }, intake, out);
         self.answer_fields = fields;
+        if answered && !self.early.is_empty() && !self.requests.any(Purpose::Subscribe) {
+            // Nobody will ever claim the rest.
+            self.read_early(None, intake, out);
+        }
         answered
     }
 
@@ -262,7 +251,7 @@ impl JsonSession {
             return true;
         }
         if let Some(at) = self.rules.acknowledgements.iter().position(|rule| rule.when.holds(scanned)) {
-            self.acknowledgement(at, scanned, intake);
+            self.acknowledgement(at, scanned, intake, out);
             return true;
         }
         if let Some(control) =
@@ -324,9 +313,9 @@ impl JsonSession {
         intake.refused(topics, reason);
     }
 
-    fn acknowledgement(&mut self, at: usize, scanned: Scanned<'_>, intake: &mut dyn Intake) {
+    fn acknowledgement(&mut self, at: usize, scanned: Scanned<'_>, intake: &mut dyn Intake, out: &mut Outbox) {
         let rule = &self.rules.acknowledgements[at];
-        let purpose = rule.purpose;
+        let (purpose, learn, numbered) = (rule.purpose, rule.learn, rule.numbered);
         let keys = rule.named(scanned);
         let topics = match self.about(&keys, rule.id, rule.in_order, purpose, scanned) {
             About::Topics(topics) => topics,
@@ -335,13 +324,63 @@ impl JsonSession {
         };
         for topic in &topics {
             self.requests.settle(purpose, *topic);
-            if purpose == Purpose::Subscribe && matches!(self.book.phase(*topic), Phase::Asked(_)) {
-                self.book.set_phase(*topic, Phase::Active);
-                intake.acknowledged(*topic);
+            if purpose == Purpose::Subscribe {
+                if let Some(id) = learn.and_then(|slot| scanned.raw(slot)) {
+                    self.learn(*topic, id, intake, out);
+                }
+                if matches!(self.book.phase(*topic), Phase::Asked(_)) {
+                    self.book.set_phase(*topic, Phase::Active);
+                    intake.acknowledged(*topic);
+                }
             }
         }
-        let one = if let [topic] = topics[..] { Some(topic) } else { None };
-        intake.control(one);
+        match topics[..] {
+            // Rare enough that it may be scanned once more, by the monitors.
+            [first, ..] if numbered => intake.message(first, Message { bytes: scanned.text, fields: None }),
+            [topic] => intake.control(Some(topic)),
+            _ => intake.control(None),
+        }
+    }
+
+    /// The upstream calls a topic so from here on.
+    fn learn(&mut self, topic: TopicId, id: &[u8], intake: &mut dyn Intake, out: &mut Outbox) {
+        if self.book.phase(topic) == Phase::Ended {
+            // Ended before it had an id; now the upstream can be told.
+            if self.learned.topics(id).is_none() {
+                self.learned.end(id);
+                self.say_end(topic, id, out);
+            }
+            return;
+        }
+        if self.learned.id_of(topic).is_some_and(|known| known != id) {
+            // Subscribed anew: what still comes under the old id is over.
+            self.learned.remove(topic);
+        }
+        self.learned.add(topic, id);
+        self.read_early(Some(id), intake, out);
+    }
+
+    /// Reads what came before its id was given: of this id, or, as no more can be given, all.
+    fn read_early(&mut self, id: Option<&[u8]>, intake: &mut dyn Intake, out: &mut Outbox) {
+        if self.early.is_empty() {
+            return;
+        }
+        let mut fields = Fields::default();
+        let claimed = match id {
+            Some(id) => self.early.take(id),
+            None => self.early.take_all(),
+        };
+        for early in claimed {
+            // It was valid when it came.
+            if self.rules.data.scan(&early.text, Utf8::Checked, &mut fields).is_ok() {
+                self.read(Scanned { text: &early.text, fields: &fields }, intake, out);
+            }
+        }
+    }
+
+    fn say_end(&mut self, topic: TopicId, id: &[u8], out: &mut Outbox) {
+        let id = String::from_utf8_lossy(id).into_owned();
+        asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &[topic], Some(&id), out);
     }
 
     /// What an answer is about: topics that it names, else the request whose id it has, else the oldest.
@@ -371,6 +410,12 @@ impl JsonSession {
 
 enum Routed {
     To(TopicId),
+    /// To the topics that have the id in this slot.
+    Learned(usize),
+    /// To a topic that has ended, by its id.
+    Over,
+    /// Perhaps to a topic whose id in this slot is still to be acknowledged.
+    Early(usize),
     /// A route fits, but nobody asked for what it leads to.
     Unasked(String),
     NoRoute,
@@ -378,13 +423,14 @@ enum Routed {
 
 impl Session for JsonSession {
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
-        asking::subscribe(
-            &mut self.book,
-            &mut self.requests,
-            topics,
-            self.declaration.settings.limits.topics_per_request,
-            out,
-        );
+        if !std::mem::replace(&mut self.greeted, true) {
+            for hello in &self.rules.hello {
+                let id = self.requests.spare_id().to_string();
+                out.extend(hello.render(&IdOnly(&id)).map(OutFrame::Text));
+            }
+        }
+        let at_most = self.declaration.settings.limits.topics_per_request;
+        asking::subscribe(&mut self.book, &mut self.requests, topics, at_most, out);
     }
 
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
@@ -392,18 +438,25 @@ impl Session for JsonSession {
             self.book.set_phase(*topic, Phase::Ended);
             self.requests.settle(Purpose::Subscribe, *topic);
         }
-        for group in
-            self.book.groups(Purpose::Unsubscribe, topics, self.declaration.settings.limits.topics_per_request as usize)
-        {
-            asking::send(&self.book, &mut self.requests, Purpose::Unsubscribe, &group, None, out);
+        let at_most = self.declaration.settings.limits.topics_per_request;
+        asking::unsubscribe(&self.book, &mut self.requests, topics, at_most, out);
+        // A topic without an id yet is ended when it gets one.
+        for topic in topics {
+            if let Left::Last(id) = self.learned.remove(*topic)
+                && self.book.ends_by_id(*topic)
+            {
+                self.say_end(*topic, &id, out);
+            }
         }
     }
 
     fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
+        let ids = self.learned.ids_of(topics);
         self.unsubscribe(topics, out);
         for topic in topics {
             self.book.set_phase(*topic, Phase::Idle);
         }
+        self.learned.take_late(ids);
     }
 
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {
@@ -429,23 +482,28 @@ impl Session for JsonSession {
     }
 
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox) {
-        let (text, utf8) = match frame {
-            Frame::Text(text) => (text.as_bytes(), Utf8::Checked),
-            Frame::Binary(bytes) => (bytes, Utf8::Unchecked),
-        };
-        let literals = &self.declaration.settings.literals;
-        if !literals.is_empty() && literals.iter().any(|literal| literal.as_bytes() == text) {
-            intake.control(None);
-            return;
+        match frame {
+            Frame::Text(text) => self.text(text.as_bytes(), Utf8::Checked, intake, out),
+            Frame::Binary(bytes) if self.declaration.settings.decode.is_empty() => {
+                self.text(bytes, Utf8::Unchecked, intake, out);
+            }
+            Frame::Binary(bytes) => {
+                let declaration = Arc::clone(&self.declaration);
+                // There is one wherever something is to be decoded.
+                let Some(mut decoder) = self.decoder.take() else { return };
+                match decoder.decode(&declaration.settings.decode, bytes) {
+                    Ok(text) => self.text(text, Utf8::Unchecked, intake, out),
+                    Err(reason) => intake.unreadable(None, &reason, bytes),
+                }
+                self.decoder = Some(decoder);
+            }
         }
-        let mut fields = std::mem::take(&mut self.fields);
-        if let Err(error) = self.rules.data.scan(text, utf8, &mut fields) {
-            intake.unreadable(None, &error.to_string(), text);
-        } else {
-            self.read(Scanned { text, fields: &fields }, intake, out);
-        }
-        self.fields = fields;
     }
+}
+
+#[cold]
+fn unasked(key: &str, text: &[u8], intake: &mut dyn Intake) {
+    intake.unreadable(None, &format!("data of topic `{}`, which nobody asked for", shorten(key)), text);
 }
 
 /// A topic's text out of a message may have any length; a reason should not.

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::Declaration;
-use super::early::EarlyMessages;
 use super::settings::JsonRpcDialectSettings;
-use super::subscriptions::{Left, Subscriptions};
+use crate::dialect::declaration::Declaration;
 use crate::dialect::declared::{Control, Reason};
+use crate::dialect::early::EarlyMessages;
 use crate::dialect::error::Fault;
 use crate::dialect::pattern::TopicPattern;
 use crate::dialect::requests::{Request, Requests};
 use crate::dialect::scanned::{PointerList, Scanned, undecoded};
+use crate::dialect::subscriptions::{Left, Subscriptions};
 use crate::dialect::topic_book::{Phase, TopicBook};
 use crate::dialect::topic_form::Purpose;
 use crate::dialect::{Frame, Intake, Message, Outbox, ReadingPlan, Session, Topic, TopicId, asking};
@@ -19,7 +19,7 @@ use crate::scanner::{Fields, PointerSet, Span, Utf8, elements};
 /// Slots of everything that is looked at in a message. Notifications are found with one scan; what is only in answers is
 /// looked for in a second scan of the few messages that are none.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     notifications: PointerSet,
     notification: Naming,
     answers: PointerSet,
@@ -76,7 +76,7 @@ impl Rules {
 
 /// State of one link.
 pub(super) struct JsonRpcSession {
-    declaration: Arc<Declaration>,
+    declaration: Arc<Declaration<JsonRpcDialectSettings>>,
     rules: Arc<Rules>,
     book: TopicBook,
     requests: Requests,
@@ -88,14 +88,17 @@ pub(super) struct JsonRpcSession {
 }
 
 impl JsonRpcSession {
-    pub(super) fn new(declaration: &Arc<Declaration>, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Self {
-        let early = &declaration.settings.early;
+    pub(super) fn new(
+        declaration: &Arc<Declaration<JsonRpcDialectSettings>>,
+        topics: &Arc<[Topic]>,
+        plan: &ReadingPlan,
+    ) -> Self {
         Self {
             rules: declaration.rules(plan),
             book: TopicBook::new(declaration.table(topics)),
             requests: Requests::default(),
             subscriptions: Subscriptions::default(),
-            early: EarlyMessages::new(early.messages, early.bytes.as_usize()),
+            early: EarlyMessages::new(&declaration.settings.early),
             declaration: Arc::clone(declaration),
             fields: Fields::default(),
             answer_fields: Fields::default(),
@@ -346,15 +349,12 @@ impl Session for JsonRpcSession {
     }
 
     fn hand_over(&mut self, topics: &[TopicId], out: &mut Outbox) {
-        let id_of = |topic: &TopicId| Some((*topic, Box::from(self.subscriptions.id_of(*topic)?)));
-        let ids: Vec<(TopicId, Box<[u8]>)> = topics.iter().filter_map(id_of).collect();
+        let ids = self.subscriptions.ids_of(topics);
         self.unsubscribe(topics, out);
         for topic in topics {
             self.book.set_phase(*topic, Phase::Idle);
         }
-        for (topic, id) in ids {
-            self.subscriptions.take_late(&id, topic);
-        }
+        self.subscriptions.take_late(ids);
     }
 
     fn adopt(&mut self, topics: &Arc<[Topic]>, plan: &ReadingPlan) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::{ByteSize, EventRuleSettings, units};
+use crate::config::{EventRuleSettings, units};
 use crate::dialect::declared::{ControlSettings, LimitSettings, PingSettings};
+use crate::dialect::early::EarlySettings;
 use crate::dialect::topic_form::TopicFormSettings;
 
 /// A whole declaration.
@@ -61,21 +62,4 @@ pub struct NotificationSettings {
     pub subscription: Option<String>,
     /// Pointer to the channel's name, which is the topic's; the answer's result lists the names that are in force.
     pub channel: Option<String>,
-}
-
-/// `[early]`: bounds of what is kept for an answer that has not come yet, a link.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EarlySettings {
-    /// Notifications.
-    pub messages: usize,
-    /// Bytes of them.
-    pub bytes: ByteSize,
-}
-
-impl Default for EarlySettings {
-    /// Guesses: some seconds of a busy subscription.
-    fn default() -> Self {
-        Self { messages: 1024, bytes: ByteSize::mib(1) }
-    }
 }

@@ -4,7 +4,7 @@ use super::field::{DeclaredFields, put_sized};
 use super::table::EVENT_COLUMNS;
 use crate::clock::UnixNanos;
 use crate::config::PayloadType;
-use crate::journal::{Event, JournalId};
+use crate::journal::{Event, JournalId, payload_text};
 
 /// What a binary COPY begins with: the signature, no flags, no extension.
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -63,12 +63,13 @@ impl RowEncoder {
         put_bytes(out, &micros(event.received));
         put_bytes(out, &[u8::from(event.conflict)]);
         put_bytes(out, &[u8::from(event.handover)]);
+        let payload = payload_text(event.payload);
         match self.payload {
-            PayloadType::Text => put_bytes(out, event.payload),
+            PayloadType::Text => put_bytes(out, payload.as_bytes()),
             PayloadType::Jsonb => {
                 put_sized(out, |out| {
                     out.push(JSONB_VERSION);
-                    out.extend_from_slice(event.payload);
+                    out.extend_from_slice(payload.as_bytes());
                     true
                 });
             }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use crate::dialect::TopicId;
-use crate::dialect::topic_book::KeyHasher;
+use super::TopicId;
+use super::topic_book::KeyHasher;
 
 /// Ids of ended subscriptions that are remembered, so that late notifications are known for what they are.
 /// Source: a guess; more than a link ends in the seconds that such notifications are under way.
@@ -12,7 +12,7 @@ const ENDED_MAX: usize = 1024;
 
 /// What became of a subscription after a topic left it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Other topics still share it.
     Shared,
     /// It was the last: the upstream has to be told.
@@ -24,7 +24,7 @@ pub(super) enum Left {
 /// Ids are raw tokens, compared as text: `0` is an id like any other, and `1` is not `"1"`. An upstream may give one id to
 /// two topics that mean the same; then one end would end both, so the topics of an id are counted.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions {
+pub(crate) struct Subscriptions {
     topics: HashMap<Box<[u8]>, Vec<TopicId>, BuildHasherDefault<KeyHasher>>,
     ids: HashMap<TopicId, Box<[u8]>>,
     /// With the topic that another link goes on with, where it does.
@@ -35,29 +35,36 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     /// Topics of an id.
     #[inline]
-    pub(super) fn topics(&self, id: &[u8]) -> Option<&[TopicId]> {
+    pub(crate) fn topics(&self, id: &[u8]) -> Option<&[TopicId]> {
         self.topics.get(id).map(Vec::as_slice)
     }
 
     /// Of an id that was ours and has ended, the topic that still takes what comes late, if it does.
-    pub(super) fn ended(&self, id: &[u8]) -> Option<Option<TopicId>> {
+    pub(crate) fn ended(&self, id: &[u8]) -> Option<Option<TopicId>> {
         self.ended.get(id).copied()
     }
 
-    /// What comes late under an id that has ended is taken for a topic all the same.
-    pub(super) fn take_late(&mut self, id: &[u8], topic: TopicId) {
-        if let Some(late) = self.ended.get_mut(id) {
-            *late = Some(topic);
+    /// Topics that are subscribed, with their ids.
+    pub(crate) fn ids_of(&self, topics: &[TopicId]) -> Vec<(TopicId, Box<[u8]>)> {
+        topics.iter().filter_map(|topic| Some((*topic, self.ids.get(topic)?.clone()))).collect()
+    }
+
+    /// What comes late under ids that have ended is taken for their topics all the same.
+    pub(crate) fn take_late(&mut self, ended: Vec<(TopicId, Box<[u8]>)>) {
+        for (topic, id) in ended {
+            if let Some(late) = self.ended.get_mut(&id) {
+                *late = Some(topic);
+            }
         }
     }
 
     /// The id under which a topic is subscribed.
-    pub(super) fn id_of(&self, topic: TopicId) -> Option<&[u8]> {
+    pub(crate) fn id_of(&self, topic: TopicId) -> Option<&[u8]> {
         self.ids.get(&topic).map(|id| &**id)
     }
 
     /// Puts a topic under an id.
-    pub(super) fn add(&mut self, topic: TopicId, id: &[u8]) {
+    pub(crate) fn add(&mut self, topic: TopicId, id: &[u8]) {
         if self.ended.remove(id).is_some() {
             self.ended_order.retain(|other| **other != *id);
         }
@@ -69,7 +76,7 @@ impl Subscriptions {
     }
 
     /// Takes a topic out.
-    pub(super) fn remove(&mut self, topic: TopicId) -> Left {
+    pub(crate) fn remove(&mut self, topic: TopicId) -> Left {
         let Some(id) = self.ids.remove(&topic) else { return Left::None };
         let Some(topics) = self.topics.get_mut(&id) else { return Left::None };
         topics.retain(|other| *other != topic);
@@ -82,7 +89,7 @@ impl Subscriptions {
     }
 
     /// Remembers an id as ended.
-    pub(super) fn end(&mut self, id: &[u8]) {
+    pub(crate) fn end(&mut self, id: &[u8]) {
         if self.ended_order.len() == ENDED_MAX
             && let Some(oldest) = self.ended_order.pop_front()
         {
