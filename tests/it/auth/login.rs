@@ -259,3 +259,30 @@ fn subscriptions_may_be_signed_too() {
     assert_eq!(outcome.code, Some(78));
     assert!(outcome.stderr.contains("name `{auth.passphrase}`, and there is no `passphrase`"), "{}", outcome.stderr);
 }
+
+#[test]
+fn an_upstream_that_has_its_words_repeated_gets_no_secret_by_them() {
+    let place = place();
+    let greeting = r#"{"ping":"{auth.secret} {auth. {auth.key"}"#;
+    let upstream = Guarded::greeting(
+        Some(greeting),
+        |_| None,
+        |_, request| if request["method"] == "SUBSCRIBE" { acknowledged(request) } else { Answer::Nothing },
+    );
+    let settings = Settings::new()
+        .with(
+            "[dialects.echoing]
+            extends = 'binance'
+            controls = [{ when = { '/ping' = true }, answer = '{\"pong\":\"{/ping}\"}' }]
+            topics = [{ form = '{topic}', subscribe = '{\"method\":\"SUBSCRIBE\",\"params\":{topics},\"id\":{id},\"key\":\"{auth.key}\"}' }]",
+        )
+        .upstream("feed", "echoing", &upstream.url())
+        .with("[upstreams.feed.auth]\nsecrets = { key = { env = 'KEY' }, secret = { env = 'SECRET' } }")
+        .monitor("m", "d", "feed", &["x@trade"], "");
+    let daemon = Daemon::start(&place, &settings);
+    live(&daemon);
+    let pong = until("it repeats them", || upstream.said().into_iter().find(|said| said.text.contains("pong")));
+    assert_eq!(pong.text, r#"{"pong":"{auth.secret} {auth. {auth.key"}"#);
+    assert!(upstream.said().iter().any(|said| said.text.contains("the-key")), "what the dialect names is filled");
+    daemon.stop();
+}
