@@ -19,6 +19,7 @@ use crate::journal::{
     Path, ResumeToken, SourceSlot, Tracked,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
+use crate::monitor::fetched::{FETCHED_TOPIC, FetchedRecord};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
@@ -47,6 +48,7 @@ enum Own {
     Gap = 1,
     Retry = 2,
     Coverage = 3,
+    Fetched = 4,
 }
 
 /// What the journal calls the daemon's own events.
@@ -60,6 +62,8 @@ pub struct OwnIdentities {
     pub retries: Arc<MonitorIdentity>,
     /// What else the gap ledger is made of.
     pub coverage: Arc<MonitorIdentity>,
+    /// Which events were fetched.
+    pub fetched: Arc<MonitorIdentity>,
 }
 
 /// The batch of one link.
@@ -77,7 +81,7 @@ pub struct Batcher {
     verdicts: Vec<Verdict>,
     topics: Vec<Arc<str>>,
     /// By [`Own`].
-    own_topics: [Arc<str>; 4],
+    own_topics: [Arc<str>; 5],
     /// Where the upstream can be taken up again behind what is in the batch.
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
@@ -141,7 +145,13 @@ impl Batcher {
             order: BurstOrder::default(),
             verdicts: Vec::new(),
             topics,
-            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into(), COVERAGE_TOPIC.into()],
+            own_topics: [
+                QUARANTINE_TOPIC.into(),
+                GAP_TOPIC.into(),
+                RETRY_TOPIC.into(),
+                COVERAGE_TOPIC.into(),
+                FETCHED_TOPIC.into(),
+            ],
             tokens: Vec::new(),
             link_topics: Vec::new(),
             handed_over: HashSet::new(),
@@ -334,6 +344,13 @@ impl Batcher {
         self.counted.get_or_insert(now);
     }
 
+    /// Records that events were fetched, in their block and directly behind them.
+    pub fn record_fetched(&mut self, record: &FetchedRecord, received: UnixNanos, now: Instant) {
+        self.push_own(Own::Fetched, &record.monitor, &record.to_payload(), received);
+        self.opened.get_or_insert(now);
+        self.counted.get_or_insert(now);
+    }
+
     /// Events of the batch.
     pub fn events(&self) -> u32 {
         self.builder.events()
@@ -457,6 +474,7 @@ impl Batcher {
             Own::Gap => &self.own.gaps,
             Own::Retry => &self.own.retries,
             Own::Coverage => &self.own.coverage,
+            Own::Fetched => &self.own.fetched,
         };
         let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
         self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });

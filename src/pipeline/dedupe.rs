@@ -170,6 +170,11 @@ fn pack(key: DedupeKey) -> u32 {
     check_of(key.payload_check) | u32::from(key.source) << CHECK_BITS
 }
 
+/// What was fetched has another text than what a link brings, and is the same all the same: it agrees with any.
+fn agree(one: u32, other: u32) -> bool {
+    one == other || one == DedupeKey::ANY_PAYLOAD || other == DedupeKey::ANY_PAYLOAD
+}
+
 fn check_of(packed: u32) -> u32 {
     packed & ((1 << CHECK_BITS) - 1)
 }
@@ -183,7 +188,7 @@ fn judge_by(shard: &mut Shard, key: DedupeKey, mut look: impl FnMut(&mut Shard, 
     let packed = pack(key);
     match look(shard, key.hash, packed) {
         Known::New => Verdict::New,
-        Known::Seen(first) if check_of(first) == check_of(packed) => Verdict::Repeat,
+        Known::Seen(first) if agree(check_of(first), check_of(packed)) => Verdict::Repeat,
         // The pair of id and payload is remembered too, so that a conflicting payload sent twice is one conflict. The
         // upper bits choose the shard: only lower ones are changed.
         Known::Seen(_) => {
