@@ -386,7 +386,7 @@ impl<'a> Link<'a> {
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(self.scrubbed(reason.clone()));
+                self.closed_by = Some(self.scrubbed(reason));
                 return;
             }
             Incoming::Nothing => return,

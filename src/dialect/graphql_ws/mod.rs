@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use self::session::GraphqlSession;
 use super::declared::{LimitSettings, read_table};
 use super::error::Fault;
+use super::template::credentials_in;
 use super::{Dialect, Limits, ReadingPlan, Session, Topic};
 use crate::config::{EventRuleSettings, units};
 
@@ -111,6 +112,10 @@ fn payload(topic: &str) -> Result<String, String> {
 impl Dialect for GraphqlDialect {
     fn limits(&self) -> Limits {
         self.settings.limits.limits()
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        self.settings.init.iter().flat_map(|init| credentials_in(init)).collect()
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
