@@ -87,13 +87,15 @@ pub enum CircuitKind {
     Backfill,
     /// Polling it over HTTP.
     Poll,
+    /// Asking for a look-up; its name is `MONITOR.LOOKUP`.
+    LookUp,
     /// Calls for an upstream's token.
     Token,
 }
 
 impl CircuitKind {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::Token];
+    pub const ALL: [Self; 6] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::LookUp, Self::Token];
 
     /// As users read it.
     pub fn as_str(self) -> &'static str {
@@ -102,6 +104,7 @@ impl CircuitKind {
             Self::Sink => "sink",
             Self::Backfill => "backfill",
             Self::Poll => "poll",
+            Self::LookUp => "look_up",
             Self::Token => "token",
         }
     }

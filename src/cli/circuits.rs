@@ -50,6 +50,8 @@ enum Kind {
     Sink,
     Backfill,
     Poll,
+    #[value(name = "look_up")]
+    LookUp,
     Token,
 }
 
@@ -108,6 +110,7 @@ impl Change {
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
             (Some(Kind::Backfill), ..) => Ok(CircuitKind::Backfill),
             (Some(Kind::Poll), ..) => Ok(CircuitKind::Poll),
+            (Some(Kind::LookUp), ..) => Ok(CircuitKind::LookUp),
             (Some(Kind::Token), ..) => Ok(CircuitKind::Token),
             (None, Some(one), Some(other)) => {
                 let (one, other) = (one.as_str(), other.as_str());

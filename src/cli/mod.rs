@@ -14,7 +14,7 @@ mod gaps;
 mod gaps_fill;
 mod health;
 mod journal;
-mod last;
+mod latest;
 mod monitors;
 mod poll;
 mod pool;
@@ -84,7 +84,8 @@ enum Command {
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
-    Last(last::Args),
+    #[command(visible_alias = "last")]
+    Latest(latest::Args),
     /// Compare what sinks hold with the journal
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
@@ -125,7 +126,7 @@ impl Command {
             Self::Reload(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
-            Self::Last(args) => args.run(context),
+            Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }

@@ -22,7 +22,8 @@ const RATE: u64 = 100;
 #[derive(Debug, clap::Args)]
 #[group(id = "simulate")]
 pub(super) struct Args {
-    /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana or deribit
+    /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana, deribit, nostr, jetstream,
+    /// graphql-transport-ws, mastodon or atproto
     #[arg(long, value_name = "NAME", required_unless_present_any = ["recording", "flood"])]
     dialect: Option<SimulatedDialect>,
     /// Where to listen; port 0 takes a free one
@@ -54,7 +55,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recordings")]
 struct RecordingArgs {
-    /// Serve a recorded session (.session.jsonl or .session.jsonl.gz) to each connection, to the byte
+    /// Serve a recorded session (.session.jsonl, or .jsonl of plain texts, also with .gz) to each connection, to the byte
     #[arg(long, value_name = "FILE", conflicts_with_all = ["flood", "rate"])]
     recording: Option<PathBuf>,
     /// How fast

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backfill_settings::{BackfillSettings, PollSettings};
+use super::counter_settings::CounterSettings;
+use super::enrich_settings::EnrichSettings;
 use super::event_rule_settings::EventRuleSettings;
 use super::sink_settings::FieldSettings;
 use super::units;
@@ -29,6 +31,12 @@ pub struct MonitorSettings {
     /// Fields of the payload that stores with columns give one of its own, by the column's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, FieldSettings>,
+    /// What of the events is counted as business, by the counter's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, CounterSettings>,
+    /// What is looked up and added beside the payload, by the look-up's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub enrich: BTreeMap<String, EnrichSettings>,
     /// Over what an id is unique.
     #[serde(default)]
     pub dedupe: DedupeScope,

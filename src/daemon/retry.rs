@@ -373,8 +373,12 @@ impl Bench {
         let monitor =
             self.roster.monitor_named(name).ok_or_else(|| format!("there is no monitor `{name}` any more"))?;
         let topic = frame.topic.as_deref().unwrap_or_default();
+        // What was an element of a message is a part of the text already.
+        let mut view = Vec::new();
+        let is_view = frame.envelope.is_none() && self.session.view(message, &mut view).unwrap_or(false);
+        let view = is_view.then_some(&*view);
         let watched =
-            self.roster.topic_named(topic).is_some_and(|topic| self.reading.message_for(monitor, topic, message));
+            self.roster.topic_named(topic).is_some_and(|topic| self.reading.message_for(monitor, topic, message, view));
         if watched { Ok(()) } else { Err(format!("monitor `{name}` does not watch topic `{topic}` any more")) }
     }
 }

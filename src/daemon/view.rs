@@ -22,6 +22,7 @@ use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
+use crate::enrich::{Enrichment, LookUpRow};
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
@@ -37,11 +38,12 @@ use crate::server::{
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
-    WindowMetrics,
+    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
+    UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
-use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
+use crate::value_cache::CacheFigures;
+use crate::views::{CounterBoard, CounterNow, LatestNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -60,6 +62,8 @@ pub(super) struct Shown {
     pub(super) window: Arc<DedupeWindow>,
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
+    pub(super) counters: Arc<CounterBoard>,
+    pub(super) enrichment: Arc<Enrichment>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -79,6 +83,8 @@ pub struct DaemonView {
     window: Arc<DedupeWindow>,
     retrier: Retrier,
     views: Arc<Views>,
+    counters: Arc<CounterBoard>,
+    enrichment: Arc<Enrichment>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
@@ -108,6 +114,8 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
+            enrichment,
             sinks,
             circuits,
             switch_log,
@@ -127,6 +135,8 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
+            enrichment,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -255,6 +265,9 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        for (name, figures) in self.caches() {
+            CacheMetrics::set(&name, &figures);
+        }
         self.works.keeper.tend();
     }
 }
@@ -393,8 +406,21 @@ impl View for DaemonView {
         Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
     }
 
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
-        self.views.last_values(monitor, key, limit)
+    fn look_ups(&self) -> Vec<LookUpRow> {
+        self.enrichment.rows()
+    }
+
+    fn caches(&self) -> BTreeMap<String, CacheFigures> {
+        let latest = ("latest".to_owned(), self.views.cache_figures());
+        self.enrichment.caches().into_iter().chain([latest]).collect()
+    }
+
+    fn counters(&self) -> Vec<CounterNow> {
+        self.counters.now()
+    }
+
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError> {
+        self.views.latest(monitor, key, limit)
     }
 
     fn sinks(&self) -> Vec<SinkRow> {
@@ -526,6 +552,7 @@ impl View for DaemonView {
     fn monitors(&self) -> Vec<MonitorRow> {
         let circuits = self.circuits.rows();
         let modes = self.polling.rows();
+        let counted = self.counters.now();
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
@@ -575,6 +602,11 @@ impl View for DaemonView {
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
                     race: monitor.race.as_ref().map(|race| race.now().into()),
+                    counters: counted
+                        .iter()
+                        .filter(|counter| *counter.monitor == *monitor.identity.name)
+                        .map(|counter| (counter.counter.clone(), counter.total))
+                        .collect(),
                 });
             }
         }

@@ -5,7 +5,9 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod asked;
 mod asking;
+pub mod atproto;
 mod condition;
 mod declaration;
 mod declared;
@@ -13,14 +15,21 @@ mod decoding;
 mod early;
 mod envelope;
 mod error;
+pub mod graphql_ws;
+pub mod jetstream;
 pub mod json;
 pub mod json_rpc;
 mod last;
 mod limits;
+pub mod mastodon;
+pub mod mqtt;
+pub mod nats;
+pub mod nostr;
 mod pattern;
 pub mod poll;
 #[cfg(test)]
 mod preset_rules;
+pub mod qsys;
 #[cfg(test)]
 mod recordings;
 pub mod registry;
@@ -112,10 +121,12 @@ pub struct Message<'a> {
     pub fields: Option<&'a Fields>,
 }
 
-/// Where a session says what a frame was. Each frame leads to at least one call.
+/// Where a session says what a frame was. Each frame leads to at least one call, but for those that are not whole yet.
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
+    /// Data of a topic that is kept as it came, `raw`, while pointers look into `view`, a JSON text that was made of it.
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>);
     /// Something understood that is no event: an acknowledgement, a heartbeat. `topic` where it belongs to one.
     fn control(&mut self, topic: Option<TopicId>);
     /// A subscription is in force. Counts nothing: the frame that said so is reported by [`Intake::control`].
@@ -133,6 +144,10 @@ pub trait Intake {
     /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
     fn reconnect_after(&mut self, _wait: Duration) {}
 }
+
+/// Something that an upstream sends again until it is told that we have it. What the number means its session knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt(pub u64);
 
 /// A resume token that came with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +176,12 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// Headers that the handshake must carry, such as a subprotocol.
     fn handshake_headers(&self) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    /// Whether [`Dialect::opening`] names the topics: they are in force once the connection is open, and the session's first
+    /// [`Session::subscribe`] is about them. Else topics are asked for within the connection.
+    fn asks_by_opening(&self) -> bool {
+        false
     }
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
@@ -214,6 +235,20 @@ pub trait Session: Send {
     /// The newest resume tokens of the frames read since the last call.
     fn take_tokens(&mut self) -> Vec<SessionToken> {
         Vec::new()
+    }
+    /// What the upstream waits to be told of, of the frames read since the last call: that it is durable.
+    fn take_receipts(&mut self) -> Vec<Receipt> {
+        Vec::new()
+    }
+    /// What these were taken with is durable: the events, or the originals of repeats.
+    fn durable(&mut self, _receipts: &[Receipt], _out: &mut Outbox) {}
+    /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
+    /// False: the message is read as it is. The error says why there is no such text.
+    ///
+    /// # Errors
+    /// When the message is damaged.
+    fn view(&self, _message: &[u8], _view: &mut Vec<u8>) -> Result<bool, String> {
+        Ok(false)
     }
     /// Reads one frame and says what it was; answers it where the upstream expects that.
     fn receive(&mut self, frame: Frame<'_>, intake: &mut dyn Intake, out: &mut Outbox);

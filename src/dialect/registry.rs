@@ -4,10 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Dialect;
+use super::atproto::AtprotoDialect;
 use super::error::{DialectError, Fault};
+use super::graphql_ws::GraphqlDialect;
+use super::jetstream::JetstreamDialect;
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
+use super::mastodon::MastodonDialect;
+use super::mqtt::MqttDialect;
+use super::nats::NatsDialect;
+use super::nostr::NostrDialect;
 use super::poll::PollDialect;
+use super::qsys::QsysDialect;
 use super::sse::SseDialect;
 use crate::config::BackfillSettings;
 
@@ -20,9 +28,6 @@ pub struct Preset {
     pub toml: &'static str,
 }
 
-/// Natures of dialects, for people.
-const KINDS: &str = "\"json\", \"json_rpc\", \"poll\", \"sse\"";
-
 macro_rules! preset {
     ($name:literal) => {
         Preset { name: $name, toml: include_str!(concat!("presets/", $name, ".toml")) }
@@ -30,6 +35,7 @@ macro_rules! preset {
 }
 
 const PRESETS: &[Preset] = &[
+    preset!("atproto"),
     preset!("binance"),
     preset!("bitfinex"),
     preset!("bitget"),
@@ -46,14 +52,21 @@ const PRESETS: &[Preset] = &[
     preset!("ftx"),
     preset!("gate"),
     preset!("gemini"),
+    preset!("graphql-transport-ws"),
     preset!("huobi"),
+    preset!("jetstream"),
     preset!("kraken"),
     preset!("kraken-futures"),
     preset!("kraken-v1"),
     preset!("kucoin"),
+    preset!("mastodon"),
     preset!("mexc"),
+    preset!("mqtt"),
+    preset!("nats"),
+    preset!("nostr"),
     preset!("okx"),
     preset!("okx-v3"),
+    preset!("qsys"),
     preset!("solana"),
     preset!("upbit"),
     preset!("wikimedia"),
@@ -64,6 +77,35 @@ const PRESETS: &[Preset] = &[
 /// All presets, by name.
 pub fn presets() -> &'static [Preset] {
     PRESETS
+}
+
+type Read = fn(toml::Table) -> Result<Arc<dyn Dialect>, Fault>;
+
+macro_rules! kind {
+    ($name:literal, $dialect:ty) => {
+        ($name, |table| <$dialect>::from_table(table).map(|dialect| Arc::new(dialect) as _))
+    };
+}
+
+/// Natures of dialects, and what reads their declarations.
+const KINDS: &[(&str, Read)] = &[
+    kind!("json", JsonDialect),
+    kind!("json_rpc", JsonRpcDialect),
+    kind!("atproto", AtprotoDialect),
+    kind!("graphql_transport_ws", GraphqlDialect),
+    kind!("jetstream", JetstreamDialect),
+    kind!("mastodon", MastodonDialect),
+    kind!("nostr", NostrDialect),
+    kind!("mqtt", MqttDialect),
+    kind!("nats", NatsDialect),
+    kind!("poll", PollDialect),
+    kind!("qsys", QsysDialect),
+    kind!("sse", SseDialect),
+];
+
+/// Their names, for people.
+fn kinds() -> String {
+    KINDS.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// The key of a dialect's range queries.
@@ -81,20 +123,14 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
     // No dialect's own business: how the same provider is asked over HTTP.
     table.remove(BACKFILL);
     let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
-        Some(toml::Value::String(kind)) if kind == "json" => {
-            JsonDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
+        Some(other) => match other.as_str().and_then(|kind| KINDS.iter().find(|(name, _)| *name == kind)) {
+            Some((_, read)) => read(table),
+            None => Err(Fault::new("kind", format!("is {other}; it is one of {}", kinds()))),
+        },
+        None => {
+            let reason = format!("is missing; it is one of {}, or say `extends = \"a preset\"`", kinds());
+            Err(Fault::new("kind", reason))
         }
-        Some(toml::Value::String(kind)) if kind == "json_rpc" => {
-            JsonRpcDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "poll" => {
-            PollDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(toml::Value::String(kind)) if kind == "sse" => {
-            SseDialect::from_table(table).map(|dialect| Arc::new(dialect) as _)
-        }
-        Some(other) => Err(Fault::new("kind", format!("is {other}; it is one of {KINDS}"))),
-        None => Err(Fault::new("kind", "is missing; say `kind = \"json\"`, \"json_rpc\", or `extends = \"a preset\"`")),
     };
     built.map_err(|fault| fault.of(name))
 }
@@ -224,6 +260,22 @@ mod tests {
             let dialect = build(preset.name, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
             assert!(!dialect.default_event_rules().is_empty(), "{}", preset.name);
             assert!(dialect.limits().topics_per_link > 0);
+        }
+    }
+
+    #[test]
+    fn every_preset_and_every_kind_has_a_row_in_the_feed_guide() {
+        let guide = include_str!("../../docs/feeds.md");
+        let has_row = |name: &str| guide.lines().any(|line| line.starts_with(&format!("| `{name}` |")));
+        for name in presets().iter().map(|preset| preset.name).chain(KINDS.iter().map(|(name, _)| *name)) {
+            assert!(has_row(name), "docs/feeds.md has no row `{name}`");
+        }
+        for table in guide.split("\n\n").filter(|part| part.starts_with('|')) {
+            let cells = |line: &str| line.matches(" |").count();
+            let head = table.lines().next().unwrap_or_default();
+            for line in table.lines() {
+                assert_eq!(cells(line), cells(head), "{line}");
+            }
         }
     }
 

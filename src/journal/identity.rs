@@ -39,8 +39,11 @@ pub const SETTINGS_MONITOR: &str = "settings";
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
 pub const JOURNAL_MONITOR: &str = "journal";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
+pub const ENRICHMENTS_MONITOR: &str = "enrichments";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 11] = [
+pub const OWN_MONITORS: [&str; 12] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -52,6 +55,7 @@ pub const OWN_MONITORS: [&str; 11] = [
     SINKS_MONITOR,
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
+    ENRICHMENTS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -55,7 +55,7 @@ struct State {
     fields: Fields,
     element_fields: Fields,
     id_text: IdText,
-    live: Vec<bool>,
+    live: Vec<Known>,
     /// Messages since they were last asked for, by topic.
     messages: Vec<u32>,
     /// By topic.
@@ -101,6 +101,35 @@ impl IdsSeen {
     }
 }
 
+/// What is journaled of a message.
+#[derive(Clone, Copy)]
+struct Payload<'a> {
+    /// Where it is in the text that pointers look into.
+    span: Span,
+    bytes: &'a [u8],
+}
+
+/// The span of a payload that is no part of that text: nothing lies within it.
+const ELSEWHERE: Span = Span { start: u32::MAX, end: u32::MAX };
+
+impl<'a> Payload<'a> {
+    #[inline]
+    fn within(scanned: &Scanned<'a>, span: Span) -> Self {
+        Self { span, bytes: span.of(scanned.frame) }
+    }
+}
+
+/// Whether a topic is in force, as far as frames have said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Not yet.
+    Not,
+    /// Not yet, and messages of it do not say so.
+    ByAcknowledgement,
+    /// It is.
+    Live,
+}
+
 /// What could not be read.
 struct Unreadable<'a> {
     monitor: Option<u32>,
@@ -130,7 +159,7 @@ impl Reading {
             fields: Fields::default(),
             element_fields: Fields::default(),
             id_text: IdText::default(),
-            live: vec![false; roster.topics.len()],
+            live: vec![Known::Not; roster.topics.len()],
             messages: vec![0; roster.topics.len()],
             ids: vec![IdsSeen::default(); roster.topics.len()],
             news: Vec::new(),
@@ -147,7 +176,7 @@ impl Reading {
     pub fn adopt(&mut self, roster: Arc<Roster>) {
         self.plan = plan_of(&roster);
         self.state.burst = Burst::new(roster.monitors.len());
-        self.state.live.resize(roster.topics.len(), false);
+        self.state.live.resize(roster.topics.len(), Known::Not);
         self.state.messages.resize(roster.topics.len(), 0);
         // Its rules may be others now.
         self.state.ids.clear();
@@ -158,7 +187,14 @@ impl Reading {
     /// Topics that this link no longer carries: what comes of them again is news.
     pub fn forget(&mut self, topics: &[TopicId]) {
         for topic in topics {
-            self.state.live[topic.0 as usize] = false;
+            self.state.live[topic.0 as usize] = Known::Not;
+        }
+    }
+
+    /// What comes of these topics may be left over from before they were asked for: only an acknowledgement is news.
+    pub fn await_acknowledgement(&mut self, topics: &[TopicId]) {
+        for topic in topics {
+            self.state.live[topic.0 as usize] = Known::ByAcknowledgement;
         }
     }
 
@@ -181,6 +217,18 @@ impl Reading {
     /// What the burst gave so far.
     pub fn burst(&mut self) -> &mut Burst {
         &mut self.state.burst
+    }
+
+    /// Events of the burst that have ids, told apart by a part of their hash, of topics that are in force. What is left over from
+    /// an earlier subscription is not among them.
+    pub fn told_apart(&self) -> impl Iterator<Item = (TopicId, u64)> {
+        let Self { roster, state, .. } = self;
+        state.burst.candidates.iter().filter_map(|candidate| {
+            let topic = roster.routes[candidate.route as usize].topic;
+            let key = state.burst.keys[candidate.dedupe_index()?];
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            (state.live[topic.0 as usize] == Known::Live).then_some((topic, key.hash as u64))
+        })
     }
 
     /// What frames said about subscriptions since the last call.
@@ -208,17 +256,18 @@ impl Reading {
         self.state.reconnect_after.take()
     }
 
-    /// Reads a message of a topic for one monitor alone, since the others had it when it came. False if the monitor does not
-    /// watch the topic.
-    pub fn message_for(&mut self, monitor: u32, topic: TopicId, bytes: &[u8]) -> bool {
+    /// Reads a message of a topic for one monitor alone, since the others had it when it came. `view` is the text that pointers
+    /// look into, where that is not the message. False if the monitor does not watch the topic.
+    pub fn message_for(&mut self, monitor: u32, topic: TopicId, bytes: &[u8], view: Option<&[u8]>) -> bool {
         let Self { roster, plan, state } = self;
         let Some(route) = roster.routes_of(topic).find(|route| roster.routes[*route as usize].monitor == monitor)
         else {
             return false;
         };
         let mut fields = std::mem::take(&mut state.fields);
-        match plan.scan(bytes, Utf8::Unchecked, &mut fields) {
-            Ok(()) => state.read(roster, route, Scanned { frame: bytes, frame_fields: &fields, element: None }),
+        let (frame, raw) = view.map_or((bytes, None), |view| (view, Some(bytes)));
+        match plan.scan(frame, Utf8::Unchecked, &mut fields) {
+            Ok(()) => state.read(roster, route, Scanned { frame, raw, frame_fields: &fields, element: None }),
             Err(error) => {
                 state.burst.counts(monitor).messages += 1;
                 state.quarantine(roster, Some(monitor), Some(topic), &error.to_string(), bytes);
@@ -243,13 +292,14 @@ impl Reading {
     }
 }
 
-impl Intake for Reading {
+impl Reading {
+    /// Reads a message for all monitors of its topic. `raw` is what came, where that is not the text that is read.
     #[inline]
-    fn message(&mut self, topic: TopicId, message: Message<'_>) {
+    fn read(&mut self, topic: TopicId, raw: Option<&[u8]>, message: Message<'_>) {
         let Self { roster, plan, state } = self;
         state.messages[topic.0 as usize] += 1;
-        if !state.live[topic.0 as usize] {
-            state.live[topic.0 as usize] = true;
+        if state.live[topic.0 as usize] == Known::Not {
+            state.live[topic.0 as usize] = Known::Live;
             state.news.push(SubscriptionNews::Live(topic));
         }
         let mut scratch = std::mem::take(&mut state.fields);
@@ -260,7 +310,8 @@ impl Intake for Reading {
         match fields {
             Ok(fields) => {
                 for route in roster.routes_of(topic) {
-                    state.read(roster, route, Scanned { frame: message.bytes, frame_fields: fields, element: None });
+                    let scanned = Scanned { frame: message.bytes, raw, frame_fields: fields, element: None };
+                    state.read(roster, route, scanned);
                 }
             }
             Err(error) => {
@@ -268,11 +319,22 @@ impl Intake for Reading {
                 for route in roster.routes_of(topic) {
                     let monitor = roster.routes[route as usize].monitor;
                     state.burst.counts(monitor).messages += 1;
-                    state.quarantine(roster, Some(monitor), Some(topic), &reason, message.bytes);
+                    state.quarantine(roster, Some(monitor), Some(topic), &reason, raw.unwrap_or(message.bytes));
                 }
             }
         }
         state.fields = scratch;
+    }
+}
+
+impl Intake for Reading {
+    #[inline]
+    fn message(&mut self, topic: TopicId, message: Message<'_>) {
+        self.read(topic, None, message);
+    }
+
+    fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
+        self.read(topic, Some(raw), view);
     }
 
     fn control(&mut self, topic: Option<TopicId>) {
@@ -289,14 +351,14 @@ impl Intake for Reading {
     }
 
     fn acknowledged(&mut self, topic: TopicId) {
-        if !std::mem::replace(&mut self.state.live[topic.0 as usize], true) {
+        if std::mem::replace(&mut self.state.live[topic.0 as usize], Known::Live) != Known::Live {
             self.state.news.push(SubscriptionNews::Live(topic));
         }
     }
 
     fn refused(&mut self, topics: &[TopicId], reason: &str) {
         for topic in topics {
-            self.state.live[topic.0 as usize] = false;
+            self.state.live[topic.0 as usize] = Known::Not;
         }
         // It goes into the log and into health; how long it is, the upstream says.
         let reason = reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
@@ -344,7 +406,7 @@ impl State {
                 Some(route.monitor),
                 Some(route.topic),
                 "no event rule fits",
-                scanned.frame,
+                scanned.message(),
             );
         };
         let rule = &monitor.rules[chosen];
@@ -356,7 +418,7 @@ impl State {
                     counts.control += 1;
                     self.number_ignored(roster, route_index, rule, &scanned);
                 } else if let Err(reason) = self.read_one(roster, route_index, rule, scanned) {
-                    self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+                    self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.message());
                 }
             }
             Some(each) => self.read_each(roster, route_index, each, &monitor.rules[chosen..], scanned),
@@ -371,7 +433,7 @@ impl State {
         let Some(array) = array else {
             self.burst.counts(route.monitor).messages += 1;
             let reason = format!("each: there is no array at `{}`", each.array.text);
-            return self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.frame);
+            return self.quarantine(roster, Some(route.monitor), Some(route.topic), &reason, scanned.message());
         };
         let mut found = 0;
         for element in elements(scanned.frame, array) {
@@ -432,9 +494,11 @@ impl State {
     /// Reads one event.
     #[inline]
     fn read_one(&mut self, roster: &Roster, route: u32, rule: &Rule, scanned: Scanned<'_>) -> Result<(), String> {
-        let payload_span = match &rule.payload {
-            Some(reference) => required(&scanned, "payload", reference)?,
-            None => scanned.element.map_or_else(|| whole(scanned.frame), |(element, _)| element),
+        let payload = match (&rule.payload, scanned.element, scanned.raw) {
+            (Some(reference), ..) => Payload::within(&scanned, required(&scanned, "payload", reference)?),
+            (None, Some((element, _)), _) => Payload::within(&scanned, element),
+            (None, None, Some(raw)) => Payload { span: ELSEWHERE, bytes: raw },
+            (None, None, None) => Payload { span: whole(scanned.frame), bytes: scanned.frame },
         };
         let event_time = match &rule.time {
             Some(time) => read_time(&scanned, time)?,
@@ -442,18 +506,17 @@ impl State {
         };
         let key = match &rule.key {
             Some(reference) => {
-                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload_span, key))
+                optional_scalar(&scanned, "key", reference)?.map(|key| self.piece(&scanned, payload.span, key))
             }
             None => None,
         };
-        let payload = scanned.text(payload_span);
         let by = &roster.routes[route as usize];
-        let id = self.read_id(by, roster, rule, &scanned, payload_span)?;
+        let id = self.read_id(by, roster, rule, &scanned, payload)?;
         // A monitor that overlaps in any case has no say.
         if !roster.monitors[by.monitor as usize].overlaps {
             self.ids[by.topic.0 as usize].note(id.0);
         }
-        self.burst.add(route, payload, event_time, id, key);
+        self.burst.add(route, payload.bytes, event_time, id, key);
         if let Some(sequence) = &rule.sequence {
             let candidate = Some(small(self.burst.candidates.len() - 1));
             self.number(roster, (route, candidate), (rule, sequence), &scanned);
@@ -500,18 +563,17 @@ impl State {
         roster: &Roster,
         rule: &Rule,
         scanned: &Scanned<'_>,
-        payload_span: Span,
+        payload: Payload<'_>,
     ) -> Result<(CandidateId, Option<DedupeKey>), String> {
         match &rule.id {
             IdRule::None => Ok((CandidateId::None, None)),
             IdRule::PayloadHash => {
-                let payload = scanned.text(payload_span);
-                let hash = roster.hasher.hash_payload(route.scope, payload);
+                let hash = roster.hasher.hash_payload(route.scope, payload.bytes);
                 Ok((
                     CandidateId::PayloadHash,
                     Some(DedupeKey {
                         hash,
-                        payload_check: check(payload),
+                        payload_check: check(payload.bytes),
                         source: roster.monitors[route.monitor as usize].source,
                     }),
                 ))
@@ -528,11 +590,11 @@ impl State {
                         }
                     };
                     self.id_text.part(scanned.text(span));
-                    let piece = self.piece(scanned, payload_span, span);
+                    let piece = self.piece(scanned, payload.span, span);
                     self.burst.pieces.push(piece);
                 }
                 let hash = roster.hasher.hash(&self.id_text);
-                let payload_check = check(scanned.text(payload_span));
+                let payload_check = check(payload.bytes);
                 let id = CandidateId::Pieces { start: small(start), len: small(parts.len()) };
                 let source = roster.monitors[route.monitor as usize].source;
                 Ok((id, Some(DedupeKey { hash, payload_check, source })))

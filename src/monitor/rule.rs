@@ -110,7 +110,10 @@ pub(super) struct Rule {
 /// One scanned text, and for an element the message around it.
 #[derive(Clone, Copy)]
 pub(super) struct Scanned<'a> {
+    /// The text that pointers look into.
     pub(super) frame: &'a [u8],
+    /// The message as it came, where that is another one than the text.
+    pub(super) raw: Option<&'a [u8]>,
     pub(super) frame_fields: &'a Fields,
     /// The element's place in the frame, with its fields; those are relative to its start.
     pub(super) element: Option<(Span, &'a Fields)>,
@@ -128,6 +131,12 @@ impl Scanned<'_> {
             }
             (Place::Element(_), None) => None,
         }
+    }
+
+    /// The message as it came.
+    #[inline]
+    pub(super) fn message(&self) -> &[u8] {
+        self.raw.unwrap_or(self.frame)
     }
 
     /// The text at a place.

@@ -15,8 +15,8 @@ use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
 use crate::dialect::{SessionToken, TopicId};
 use crate::journal::{
-    AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
-    ResumeToken, SourceSlot,
+    AccountDelta, Awaited, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part,
+    Path, ResumeToken, SourceSlot, Tracked,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
 use crate::monitor::fetched::{FETCHED_TOPIC, FetchedRecord};
@@ -72,6 +72,7 @@ pub struct Batcher {
     roster: Arc<Roster>,
     own: OwnIdentities,
     window: Arc<DedupeWindow>,
+    tracked: Tracked,
     builder: BlockBuilder,
     encoder: Encoder,
     opened: Option<Instant>,
@@ -135,6 +136,7 @@ impl Batcher {
             settings,
             roster,
             own,
+            tracked: window.progress().join(),
             window,
             builder: BlockBuilder::new(Path::Smart),
             encoder: Encoder::new(),
@@ -240,6 +242,7 @@ impl Batcher {
         if !self.has_room_for(burst.candidates.len(), burst.payload_bytes()) {
             closed.extend(self.close());
         }
+        self.tracked.begin();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
@@ -287,7 +290,14 @@ impl Batcher {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
+        self.tracked.end();
         absorbed
+    }
+
+    /// All that was absorbed until now, to be waited for. `everywhere`: also what any other link had absorbed, which has the
+    /// originals of repeats.
+    pub fn awaited(&self, everywhere: bool) -> Awaited {
+        if everywhere { self.window.progress().all() } else { self.tracked.own() }
     }
 
     /// Whether nothing more fits.
@@ -305,6 +315,11 @@ impl Batcher {
     ) {
         if records.is_empty() {
             return;
+        }
+        // A token counts as received when its block was. A record that is stamped later would have it look newer than what it
+        // stands for, and a gap that is filled by going on from it would not be told as filled.
+        if !self.tokens.is_empty() {
+            closed.extend(self.close());
         }
         for record in records {
             let payload = record.to_payload();
@@ -368,7 +383,7 @@ impl Batcher {
             let upstream = self.roster.upstream.as_str().into();
             self.builder.resume(ResumeToken { upstream, topics, token });
         }
-        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
+        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder).with_mark(self.tracked.mark()))
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::window::{Found, Known, Shard};
+use crate::journal::ProgressBook;
 use crate::monitor::event_id::DedupeKey;
 
 /// A power of two. Source: two cores contend little over eight locks held for microseconds; not measured further.
@@ -44,6 +45,7 @@ pub struct WindowFigures {
 pub struct DedupeWindow {
     shards: [Mutex<Shard>; SHARDS],
     ttl_ms: u32,
+    progress: ProgressBook,
     /// Ages are told by a clock that only runs on: a host whose clock is set forward must not forget what it saw a second ago.
     started: Instant,
 }
@@ -57,8 +59,14 @@ impl DedupeWindow {
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new(bytes_max / SHARDS))),
             ttl_ms: u32::try_from(ttl.min(TTL_MAX).as_millis()).unwrap_or(u32::MAX / 2),
+            progress: ProgressBook::default(),
             started: Instant::now(),
         }
+    }
+
+    /// How far what was judged is durable.
+    pub fn progress(&self) -> &ProgressBook {
+        &self.progress
     }
 
     /// How long ids are remembered where there is room.

@@ -1,5 +1,6 @@
 //! `/api/v1/monitors`: every monitor as it stands.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -42,6 +43,9 @@ pub struct MonitorRow {
     /// How this upstream does against the monitor's others; none where there is but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub race: Option<RaceRow>,
+    /// Its business counters, since they were declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// How an upstream does against the others of a monitor, since the start.

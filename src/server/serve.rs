@@ -1,5 +1,6 @@
 //! Listens, and serves each resource.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,11 +26,13 @@ use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::enrich::LookUpRow;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
-use crate::views::{LastValuesNow, StatisticsNow, ViewError};
+use crate::value_cache::CacheFigures;
+use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +70,17 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the views are not to be had now.
     fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Look-ups of enrichment.
+    fn look_ups(&self) -> Vec<LookUpRow>;
+    /// Caches, by name.
+    fn caches(&self) -> BTreeMap<String, CacheFigures>;
+    /// Business counters.
+    fn counters(&self) -> Vec<CounterNow>;
     /// Last values, at most so many, newest first. Blocking.
     ///
     /// # Errors
     /// When the views are not to be had now.
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -192,7 +201,9 @@ pub async fn serve(
         .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
         .route("/api/v1/plan", post(settings::plan))
         .route("/api/v1/reload", post(settings::reload))
-        .route("/api/v1/last-values", get(views::last_values))
+        .route("/api/v1/latest", get(views::latest))
+        // As it was called first.
+        .route("/api/v1/last-values", get(views::latest))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))

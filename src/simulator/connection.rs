@@ -49,6 +49,8 @@ pub(crate) enum End {
     Over,
     /// Broken on request.
     Broken(Break),
+    /// Closed, since the client did what it must not.
+    Refused(u16, &'static str),
 }
 
 /// A way of breaking a connection.
@@ -198,6 +200,7 @@ impl Connection {
             End::Stopped => self.part(1001, "the simulator stops", STOP_MAX).await,
             End::Broken(Break::Close) => self.part(1001, "going away", CLOSE_MAX).await,
             End::Over => self.part(1000, "", CLOSE_MAX).await,
+            End::Refused(code, reason) => self.part(code, reason, CLOSE_MAX).await,
         }
     }
 
@@ -276,6 +279,8 @@ struct Conversation<'a> {
     /// Topics that are.
     muted: HashSet<usize>,
     pinged: Instant,
+    /// How the connection is to be closed.
+    closing: Option<End>,
 }
 
 enum Input {
@@ -310,6 +315,7 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, target: &st
         silent: false,
         muted: HashSet::new(),
         pinged: Instant::now(),
+        closing: None,
     };
     let end = match conversation.run(target, break_at).await {
         Ok(()) => End::Over,
@@ -326,6 +332,9 @@ impl Conversation<'_> {
         beat.reset();
         loop {
             self.connection.write_out().await?;
+            if let Some(end) = self.closing {
+                return Err(end);
+            }
             let cancel = &self.connection.shared.cancel;
             let input = tokio::select! {
                 biased;
@@ -440,6 +449,27 @@ impl Conversation<'_> {
                     self.send(&Sending { event, fault: None });
                 }
             }
+            Change::Resume { topics, token, since, then } => {
+                if self.tokens.len() + topics.len() > SUBSCRIPTIONS_MAX {
+                    return;
+                }
+                let (numbers, events) = self.hub.resume(&topics, &self.mailbox, since);
+                for (topic, index) in numbers {
+                    self.topics.insert(topic, index);
+                    self.muted.remove(&index);
+                    let tokens = self.tokens.entry(index).or_default();
+                    if !tokens.contains(&token) {
+                        tokens.push(token.clone());
+                    }
+                }
+                for event in events {
+                    self.send(&Sending { event, fault: None });
+                }
+                if let Some(text) = then {
+                    self.connection.push(Opcode::Text, text.as_bytes());
+                }
+            }
+            Change::Close { code, reason } => self.closing = Some(End::Refused(code, reason)),
             Change::Unsubscribe { topic, token } => {
                 let Some(index) = self.topics.get(&topic).copied() else { return };
                 let Some(tokens) = self.tokens.get_mut(&index) else { return };
@@ -504,6 +534,10 @@ impl Conversation<'_> {
             if let Some(fault) = *fault {
                 binary = self.faults.spoil(fault, event, token.len(), &mut payload);
                 counters.note_fault(fault);
+            }
+            if let Some(frame) = self.dialect.frame(&payload) {
+                payload = frame;
+                binary = true;
             }
             self.connection.enter(&event.topic, &event.draft.ids, &payload, *fault);
             if *fault == Some(Fault::Dropped) {

@@ -19,6 +19,8 @@ const MAILBOX_EVENTS_MAX: usize = 1024;
 const TOPICS_MAX: usize = 100_000;
 /// Events made before connections get a turn.
 const SLICE_EVENTS_MAX: usize = 256;
+/// Events that are kept for whoever takes the feed up again.
+const HISTORY_EVENTS_MAX: usize = 20_000;
 
 /// An event of a topic.
 #[derive(Debug)]
@@ -101,6 +103,8 @@ struct State {
     made_max: usize,
     messages: u64,
     paused: bool,
+    /// What was made last, in dialects that can be taken up again.
+    history: VecDeque<Arc<Event>>,
 }
 
 impl State {
@@ -211,6 +215,40 @@ impl Hub {
         Some((index, opening))
     }
 
+    /// Subscribes `mailbox` to topics at once. Gives their numbers, and what was made of them from the position `since` on;
+    /// all that is made later goes to the mailbox.
+    pub(crate) fn resume(
+        &self,
+        topics: &[String],
+        mailbox: &Arc<Mailbox>,
+        since: Option<u64>,
+    ) -> (Vec<(String, usize)>, Vec<Arc<Event>>) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let mut numbers = Vec::new();
+        for topic in topics {
+            let Some(index) = self.topic(state, topic) else { continue };
+            numbers.push((topic.clone(), index));
+            let entry = &mut state.topics[index];
+            if entry.subscribers.iter().any(|other| other.connection == mailbox.connection) {
+                continue;
+            }
+            entry.subscribers.push(Arc::clone(mailbox));
+            if entry.subscribers.len() == 1 && !entry.unasked && !entry.series.timed() {
+                state.active.push(index);
+            }
+            add(&self.counters.subscriptions, 1);
+        }
+        let wanted = |event: &&Arc<Event>| {
+            let again = since.zip(event.draft.position).is_some_and(|(since, position)| position >= since);
+            again && numbers.iter().any(|(_, index)| *index == event.topic_index)
+        };
+        let events = state.history.iter().filter(wanted).cloned().collect();
+        drop(guard);
+        self.stirred.notify_one();
+        (numbers, events)
+    }
+
     /// Ends a topic for `connection`; events already on their way still come.
     pub(crate) fn unsubscribe(&self, index: usize, connection: u64) {
         let mut guard = lock(&self.state);
@@ -257,6 +295,12 @@ impl Hub {
             let event = Arc::new(Event { topic: name, topic_index: index, draft });
             for mailbox in &state.topics[index].subscribers {
                 mailbox.push(Arc::clone(&event));
+            }
+            if self.dialect.resumes() {
+                if state.history.len() == HISTORY_EVENTS_MAX {
+                    state.history.pop_front();
+                }
+                state.history.push_back(event);
             }
         }
         made

@@ -75,10 +75,21 @@ impl Recording {
             Self { settings: settings.clone(), dialect: settings.dialect, frames: Vec::new(), requests: Vec::new() };
         let mut asked: Vec<(String, usize)> = Vec::new();
         let mut first = None;
+        // Whether each line is a text that the server sent, and nothing is said about it.
+        let mut plain = false;
         for (number, line) in reader.lines().enumerate() {
             let number = number + 1;
             let line = line.map_err(|error| format!("line {number}: {error}"))?;
             if line.trim().is_empty() {
+                continue;
+            }
+            if number == 1 {
+                plain =
+                    serde_json::from_str::<Line>(&line).is_err() && serde_json::from_str::<&RawValue>(&line).is_ok();
+            }
+            if plain {
+                let payload = line.into_bytes();
+                recording.frames.push(RecordedFrame { payload, opcode: Opcode::Text, at: Duration::ZERO, reply: None });
                 continue;
             }
             let line: Line = serde_json::from_str(&line).map_err(|error| {
@@ -121,6 +132,11 @@ impl Recording {
     fn note_request(&mut self, text: &str, asked: &mut Vec<(String, usize)>) {
         let Ok(value) = serde_json::from_str::<Value>(text) else { return };
         let place = self.requests.len();
+        if let Some(name) = subscription_of(&value) {
+            asked.push((name.to_string(), place));
+            self.requests.push(content(&value));
+            return;
+        }
         let parts = if let Value::Array(parts) = &value { parts.as_slice() } else { std::slice::from_ref(&value) };
         for part in parts {
             asked.extend(id_in_value(part).map(|id| (id, place)));
@@ -143,6 +159,11 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, String> {
 /// What a request asks for, without the members that differ from client to client: the id, the protocol's version, and
 /// parameters that are there but empty.
 pub(crate) fn content(request: &Value) -> Value {
+    if subscription_of(request).is_some()
+        && let Value::Array(parts) = request
+    {
+        return parts.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, part)| part.clone()).collect();
+    }
     match request {
         Value::Object(members) => {
             let mut members = members.clone();
@@ -165,6 +186,27 @@ pub(crate) fn content(request: &Value) -> Value {
     }
 }
 
+/// The verbs of a relay's protocol whose messages name a subscription in the second place.
+const NAMING: [&str; 5] = ["REQ", "CLOSE", "EVENT", "EOSE", "CLOSED"];
+
+/// The name of the subscription that a Nostr message is about.
+fn subscription_of(message: &Value) -> Option<&Value> {
+    let [verb, name @ Value::String(_), ..] = &message.as_array()?[..] else { return None };
+    NAMING.contains(&verb.as_str()?).then_some(name)
+}
+
+/// Where that name is in a text.
+fn subscription_span(text: &str) -> Option<Range<usize>> {
+    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let [verb, name, ..] = &parts[..] else { return None };
+    let verb = verb.get().trim_matches('"');
+    if !NAMING.contains(&verb) || !name.get().starts_with('"') {
+        return None;
+    }
+    let start = name.get().as_ptr() as usize - text.as_ptr() as usize;
+    Some(start..start + name.get().len())
+}
+
 /// The raw text of a request's id; an empty one is none.
 fn id_in_value(request: &Value) -> Option<String> {
     let id = ID_MEMBERS.iter().find_map(|name| request.get(name))?.to_string();
@@ -178,6 +220,9 @@ pub(crate) fn id_in_text(text: &str) -> Option<&str> {
 }
 
 fn id_span(text: &str) -> Option<Range<usize>> {
+    if text.trim_start().starts_with('[') {
+        return subscription_span(text);
+    }
     let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
     let raw = ID_MEMBERS.iter().find_map(|name| members.get(*name))?.get();
     let start = raw.as_ptr() as usize - text.as_ptr() as usize;
@@ -187,6 +232,9 @@ fn id_span(text: &str) -> Option<Range<usize>> {
 fn reply_to(payload: &[u8], asked: &[(String, usize)]) -> Option<RecordedReply> {
     let text = std::str::from_utf8(payload).ok()?;
     let place = |id: &str| asked.iter().rev().find(|(known, _)| known == id).map(|(_, place)| *place);
+    if let Some(span) = subscription_span(text) {
+        return Some(RecordedReply { request: place(&text[span.clone()])?, id: Some(span) });
+    }
     if text.trim_start().starts_with('[') {
         let parts: Vec<Value> = serde_json::from_str(text).ok()?;
         let id = id_in_value(parts.first().filter(|part| part.is_object())?)?;

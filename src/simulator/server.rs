@@ -332,11 +332,15 @@ async fn shake(stream: TcpStream, shared: &Shared) -> Option<(TcpStream, String)
     let refusal = handshake.status.filter(|_| attempt < handshake.refusals);
     let mut target = String::from("/");
     #[expect(clippy::result_large_err, reason = "the library's own type, once a connection")]
-    let callback = |request: &Request, response: Response| {
+    let callback = |request: &Request, mut response: Response| {
         if let Some(status) = refusal {
             return Err(refuse(status, handshake.retry_after));
         }
         target = request.uri().path_and_query().map_or_else(|| String::from("/"), ToString::to_string);
+        // Whatever is asked for is agreed to: each dialect that has a subprotocol has one.
+        if let Some(subprotocol) = request.headers().get("Sec-WebSocket-Protocol") {
+            response.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol.clone());
+        }
         Ok(response)
     };
     let accepted = tokio::time::timeout(HANDSHAKE_MAX, accept_hdr_async_with_config(stream, callback, None)).await;

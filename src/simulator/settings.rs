@@ -25,11 +25,21 @@ pub enum SimulatedDialect {
     Solana,
     /// Deribit JSON-RPC.
     Deribit,
+    /// A Nostr relay.
+    Nostr,
+    /// Bluesky's Jetstream.
+    Jetstream,
+    /// GraphQL subscriptions over `graphql-transport-ws`.
+    Graphql,
+    /// Mastodon's streaming API.
+    Mastodon,
+    /// An event stream of the AT protocol.
+    Atproto,
 }
 
 impl SimulatedDialect {
     /// Every dialect, in the order they are listed to users.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Binance,
         Self::Coinbase,
         Self::Kraken,
@@ -38,6 +48,11 @@ impl SimulatedDialect {
         Self::Ethereum,
         Self::Solana,
         Self::Deribit,
+        Self::Nostr,
+        Self::Jetstream,
+        Self::Graphql,
+        Self::Mastodon,
+        Self::Atproto,
     ];
 
     /// Its name in settings and on the command line.
@@ -51,6 +66,11 @@ impl SimulatedDialect {
             Self::Ethereum => "ethereum",
             Self::Solana => "solana",
             Self::Deribit => "deribit",
+            Self::Nostr => "nostr",
+            Self::Jetstream => "jetstream",
+            Self::Graphql => "graphql-transport-ws",
+            Self::Mastodon => "mastodon",
+            Self::Atproto => "atproto",
         }
     }
 
@@ -62,7 +82,11 @@ impl SimulatedDialect {
             Self::Bybit => "/v5/public/spot",
             Self::Okx => "/ws/v5/public",
             Self::Deribit => "/ws/api/v2",
-            Self::Coinbase | Self::Ethereum | Self::Solana => "/",
+            Self::Jetstream => "/subscribe",
+            Self::Graphql => "/graphql",
+            Self::Mastodon => "/api/v1/streaming",
+            Self::Atproto => "/xrpc/com.atproto.sync.subscribeRepos",
+            Self::Coinbase | Self::Ethereum | Self::Solana | Self::Nostr => "/",
         }
     }
 

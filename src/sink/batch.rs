@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
-use crate::journal::{Block, Event, Offset};
+use crate::journal::{Block, Event, Offset, payload_text};
 
 /// A span of the journal, as a sink sees it. Cheap to cut into halves: blocks are shared.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Batch {
     rows: Arc<[Row]>,
     /// Of `rows`, those of this batch.
     taken: std::ops::Range<usize>,
+    /// What is known beside the payload, by row; none where nothing was looked up.
+    enriched: Option<Arc<[Option<Box<str>>]>>,
     parked: Vec<Parked>,
 }
 
@@ -39,7 +41,7 @@ pub struct Parked {
     pub parked_time: String,
     /// In the store's words.
     pub reason: String,
-    /// Its payload; what is not UTF-8 in it is replaced.
+    /// Its payload, as [`payload_text`] has it.
     pub payload: String,
 }
 
@@ -72,6 +74,33 @@ impl Batch {
     /// The events, in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Event<'_>> + ExactSizeIterator {
         self.rows[self.taken.clone()].iter().map(|row| self.blocks[row.block as usize].event(row.event as usize))
+    }
+
+    /// The events, each with what is known beside its payload: a JSON object.
+    pub fn enriched_events(&self) -> impl DoubleEndedIterator<Item = (Event<'_>, Option<&str>)> + ExactSizeIterator {
+        let first = self.taken.start;
+        self.events().enumerate().map(move |(place, event)| {
+            let enriched = self.enriched.as_ref().and_then(|enriched| enriched[first + place].as_deref());
+            (event, enriched)
+        })
+    }
+
+    /// Whether it was seen to what is known beside the payloads.
+    pub fn is_enriched(&self) -> bool {
+        self.enriched.is_some()
+    }
+
+    /// The same with what is known beside the payloads, one for each event.
+    ///
+    /// # Panics
+    /// If it is for another number of events.
+    #[must_use]
+    pub fn enriched_with(self, known: Vec<Option<Box<str>>>) -> Self {
+        assert_eq!(known.len(), self.len(), "one for each event");
+        let (before, behind) = (self.taken.start, self.rows.len() - self.taken.end);
+        let nothing = |count| std::iter::repeat_with(|| None).take(count);
+        let enriched = nothing(before).chain(known).chain(nothing(behind)).collect();
+        Self { enriched: Some(enriched), ..self }
     }
 
     /// Events of this span that were put aside.
@@ -108,7 +137,7 @@ impl Batch {
             domain: event.domain.to_owned(),
             parked_time: UnixNanos::now().to_string(),
             reason: reason.to_owned(),
-            payload: String::from_utf8_lossy(event.payload).into_owned(),
+            payload: payload_text(event.payload).into_owned(),
         }));
         Self { taken: self.taken.start..self.taken.start, parked, ..self.clone() }
     }
@@ -215,6 +244,6 @@ impl BatchBuilder {
     pub fn finish(self) -> Batch {
         let taken = 0..self.rows.len();
         let (blocks, rows) = (self.blocks.into(), self.rows.into());
-        Batch { from: self.from, to: self.to, blocks, rows, taken, parked: Vec::new() }
+        Batch { from: self.from, to: self.to, blocks, rows, taken, enriched: None, parked: Vec::new() }
     }
 }

@@ -23,6 +23,9 @@ impl Intake for Tally {
     fn message(&mut self, topic: TopicId, _message: Message<'_>) {
         *self.messages.entry(topic).or_default() += 1;
     }
+    fn converted(&mut self, topic: TopicId, _raw: &[u8], view: Message<'_>) {
+        self.message(topic, view);
+    }
     fn control(&mut self, _topic: Option<TopicId>) {
         self.control += 1;
     }

@@ -242,6 +242,8 @@ fn clock(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn row(name: &str, events: u64) -> MonitorRow {
@@ -260,6 +262,7 @@ mod tests {
             quarantined: 0,
             error: None,
             race: None,
+            counters: BTreeMap::default(),
         }
     }
 

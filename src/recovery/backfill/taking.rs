@@ -145,7 +145,7 @@ impl Taker {
                     page.least = [page.least, at].into_iter().flatten().min();
                     page.greatest = page.greatest.max(at);
                     if span.zip(place.as_ref()).is_none_or(|((span, grain), place)| span.has(place, grain)) {
-                        self.reading.message_for(self.monitor, self.topic, &message);
+                        self.reading.message_for(self.monitor, self.topic, &message, None);
                     } else {
                         self.taken.foreign += 1;
                     }

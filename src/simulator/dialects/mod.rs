@@ -3,13 +3,18 @@
 //! A [`Speaker`] is one connection's conversation; it neither sends nor knows other connections, but says on its
 //! [`Desk`] what is to be done. A [`Series`] makes one topic's messages, the same for all connections.
 
+mod atproto;
 mod binance;
 mod bybit;
 mod coinbase;
 mod deribit;
 mod ethereum;
+mod graphql;
+mod jetstream;
 mod kraken;
 mod market;
+mod mastodon;
+mod nostr;
 mod okx;
 mod solana;
 
@@ -70,6 +75,8 @@ pub(crate) struct Draft {
     pub(crate) id_span: Range<usize>,
     /// A digit of the first event that is not part of its id: a conflict changes it.
     pub(crate) twist: Option<usize>,
+    /// From where on it comes again, in dialects that can be taken up again.
+    pub(crate) position: Option<u64>,
 }
 
 impl Draft {
@@ -132,6 +139,11 @@ pub(crate) enum Change {
     Subscribe { topic: String, token: String },
     /// They end.
     Unsubscribe { topic: String, token: String },
+    /// As `Subscribe`, for several topics at once, with what was made of them from a position on, in the order in which it
+    /// was made, and then a word.
+    Resume { topics: Vec<String>, token: String, since: Option<u64>, then: Option<String> },
+    /// The connection is closed.
+    Close { code: u16, reason: &'static str },
 }
 
 /// What a speaker reads and writes while it answers a request.
@@ -186,6 +198,14 @@ impl<'a> Desk<'a> {
         self.changes.push(Change::Subscribe { topic: topic.into(), token: token.into() });
     }
 
+    fn resume(&mut self, topics: Vec<String>, token: &str, since: Option<u64>, then: Option<String>) {
+        self.changes.push(Change::Resume { topics, token: token.to_owned(), since, then });
+    }
+
+    fn close(&mut self, code: u16, reason: &'static str) {
+        self.changes.push(Change::Close { code, reason });
+    }
+
     fn unsubscribe(&mut self, topic: impl Into<String>, token: impl Into<String>) {
         self.changes.push(Change::Unsubscribe { topic: topic.into(), token: token.into() });
     }
@@ -220,6 +240,11 @@ impl SimulatedDialect {
             Self::Ethereum => Box::new(ethereum::EthereumSpeaker::new(rng)),
             Self::Solana => Box::<solana::SolanaSpeaker>::default(),
             Self::Deribit => Box::<deribit::DeribitSpeaker>::default(),
+            Self::Nostr => Box::<nostr::NostrSpeaker>::default(),
+            Self::Jetstream => Box::<jetstream::JetstreamSpeaker>::default(),
+            Self::Graphql => Box::<graphql::GraphqlSpeaker>::default(),
+            Self::Mastodon => Box::new(mastodon::MastodonSpeaker),
+            Self::Atproto => Box::new(atproto::AtprotoSpeaker),
         }
     }
 
@@ -234,7 +259,23 @@ impl SimulatedDialect {
             Self::Ethereum => ethereum::series(topic, seed, first_id),
             Self::Solana => solana::series(topic, seed, first_id),
             Self::Deribit => deribit::series(topic, seed, first_id),
+            Self::Nostr => nostr::series(topic, seed, first_id),
+            Self::Jetstream => jetstream::series(topic, seed, first_id),
+            Self::Graphql => graphql::series(topic, seed, first_id),
+            Self::Mastodon => mastodon::series(topic, seed, first_id),
+            Self::Atproto => atproto::series(topic, seed, first_id),
         }
+    }
+
+    /// Whether it sends again what came from a position on.
+    pub(crate) fn resumes(self) -> bool {
+        matches!(self, Self::Nostr | Self::Jetstream | Self::Atproto)
+    }
+
+    /// The frame that a message's text stands for, where frames of the dialect are no texts. None also where the text has been
+    /// spoiled so far that it stands for nothing.
+    pub(crate) fn frame(self, text: &[u8]) -> Option<Vec<u8>> {
+        if self == Self::Atproto { atproto::frame(text) } else { None }
     }
 
     fn has_topic(self, topic: &str) -> bool {

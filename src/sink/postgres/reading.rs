@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::row::EPOCH_MICROS;
 use super::table::Names;
 use crate::clock::UnixNanos;
-use crate::journal::{JournalId, Offset};
+use crate::journal::{JournalId, Offset, payload_of_text};
 
 /// A `timestamptz` as it is sent: microseconds since 2000-01-01.
 struct Micros(i64);
@@ -87,6 +87,10 @@ pub(super) async fn read_back(
     while let Some(row) = within(patience, rows.try_next()).await? {
         let Micros(received) = row.try_get(2)?;
         let Payload(payload) = row.try_get(3)?;
+        let (StoredPayload::Raw(text) | StoredPayload::Json(text)) = payload;
+        // What was no text when it came is what it was again.
+        let bytes = payload_of_text(text);
+        let payload = bytes.as_deref().map_or(payload, StoredPayload::Raw);
         take(StoredRow {
             offset: cursor::offset(row.try_get(0)?),
             monitor: row.try_get(1)?,
