@@ -14,6 +14,9 @@ use crate::dialect::{Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Rece
 /// delivered again, since we never say that we have them.
 const OWED_MAX: usize = 1 << 16;
 
+/// Pings kept for their answers. Source: a guess.
+const ASKED_MAX: usize = 1024;
+
 /// What is looked at in INFO.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -25,6 +28,9 @@ struct Info {
 pub(super) struct NatsSession {
     topics: Arc<[Topic]>,
     name: String,
+    /// Further members of CONNECT, and what they are.
+    connect_keys: Vec<String>,
+    connect: serde_json::Map<String, serde_json::Value>,
     /// Asked for over this link.
     carried: Vec<TopicId>,
     /// To be asked for when the server has said who it is.
@@ -46,10 +52,12 @@ pub(super) struct NatsSession {
 }
 
 impl NatsSession {
-    pub(super) fn new(topics: &Arc<[Topic]>) -> Self {
+    pub(super) fn new(connect_keys: Vec<String>, topics: &Arc<[Topic]>) -> Self {
         Self {
             topics: Arc::clone(topics),
             name: String::new(),
+            connect_keys,
+            connect: serde_json::Map::new(),
             carried: Vec::new(),
             waiting: Vec::new(),
             connected: false,
@@ -75,6 +83,10 @@ impl NatsSession {
         }
         if !text.is_empty() {
             text.push_str("PING\r\n");
+            // A server answers every ping, so that nothing gathers but with one that is about to be lost.
+            if self.asked.len() == ASKED_MAX {
+                self.asked.pop_front();
+            }
             self.asked.push_back(topics.to_vec());
             say(text, out);
         }
@@ -87,10 +99,13 @@ impl NatsSession {
             intake.closing();
         }
         if !std::mem::replace(&mut self.connected, true) {
-            let connect = serde_json::json!({
+            let mut connect = serde_json::json!({
                 "verbose": false, "pedantic": false, "protocol": 1, "headers": true, "no_responders": true, "echo": false,
                 "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": self.name,
             });
+            if let Some(members) = connect.as_object_mut() {
+                members.append(&mut self.connect);
+            }
             say(format!("CONNECT {connect}\r\n"), out);
             let waiting = std::mem::take(&mut self.waiting);
             self.ask(&waiting, out);
@@ -220,8 +235,10 @@ impl NatsSession {
 }
 
 impl Session for NatsSession {
-    fn opened(&mut self, name: &str, _out: &mut Outbox) {
+    fn opened(&mut self, name: &str, greeting: &[String], _out: &mut Outbox) {
         name.clone_into(&mut self.name);
+        let members = self.connect_keys.iter().zip(greeting);
+        self.connect = members.map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     }
 
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {

@@ -71,6 +71,21 @@ impl Link<'_> {
         }
     }
 
+    /// What the dialect greets with. Names that nothing is known about were refused with the settings.
+    pub(super) fn greeting(&self) -> Vec<String> {
+        let mut greeting = self.shared.dialect.greeting();
+        if let Some(proved) = &self.proved {
+            for text in greeting.iter_mut().filter(|text| text.contains("{auth.")) {
+                // What is filled in stands inside of a JSON string.
+                let filled = proved.pass.fill(&serde_json::Value::from(text.as_str()).to_string(), &proved.url);
+                if let Some(filled) = filled.ok().and_then(|filled| serde_json::from_str(&filled).ok()) {
+                    *text = filled;
+                }
+            }
+        }
+        greeting
+    }
+
     /// What the upstream says, without what it repeats of our secrets.
     pub(super) fn scrubbed(&self, text: &str) -> String {
         self.proved.as_ref().map_or_else(|| text.to_owned(), |proved| proved.pass.scrub(text))
