@@ -11,10 +11,12 @@ mod demo;
 mod event_line;
 mod exit;
 mod gaps;
+mod gaps_fill;
 mod health;
 mod journal;
 mod latest;
 mod monitors;
+mod poll;
 mod pool;
 mod print;
 mod quarantine;
@@ -59,6 +61,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
+    Poll(poll::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -108,6 +112,7 @@ impl Command {
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),

@@ -5,6 +5,7 @@
 //! between them.
 
 mod auth_settings;
+mod backfill_settings;
 mod check;
 mod command_line;
 mod counter_settings;
@@ -31,6 +32,7 @@ pub mod units;
 mod upstream_settings;
 
 pub use auth_settings::*;
+pub use backfill_settings::*;
 pub use counter_settings::{CounterSettings, CounterValue};
 pub use endpoint::Endpoint;
 pub use enrich_settings::EnrichSettings;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backfill_settings::{BackfillSettings, PollSettings};
 use super::counter_settings::CounterSettings;
 use super::enrich_settings::EnrichSettings;
 use super::event_rule_settings::EventRuleSettings;
@@ -45,6 +46,12 @@ pub struct MonitorSettings {
     /// How topics change links where events have no ids.
     #[serde(default)]
     pub handover: Handover,
+    /// How spans that were not seen are fetched; absent: they are not. Of several the first that is for a topic counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "units::one_or_many")]
+    pub backfill: Vec<BackfillSettings>,
+    /// What is fetched at an interval while the upstream cannot be connected to; absent: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollSettings>,
 }
 
 impl MonitorSettings {

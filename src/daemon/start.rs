@@ -11,13 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::backfills::Backfills;
 use super::counter_log::counters_on_record;
+use super::fetching::Fetching;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
+use super::polling::Polling;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -33,9 +36,9 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError,
-    JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
+    JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
@@ -43,6 +46,7 @@ use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
@@ -222,15 +226,17 @@ impl Daemon {
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
             retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
             coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
+            fetched: identities.of(FETCHED_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        switches.keep_polling(|name| settings.monitors.get(name).is_some_and(|monitor| monitor.poll.is_some()));
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream | CircuitKind::Token => settings.upstreams.contains_key(name),
             CircuitKind::Sink => settings.sinks.contains_key(name),
             CircuitKind::LookUp => enrich::is_declared(settings, name),
+            _ => settings.upstreams.contains_key(name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let ledger = match recovered.last_received {
@@ -260,6 +266,7 @@ impl Daemon {
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let polling_identity = identities.of(POLLING_MONITOR, OWN_DOMAIN);
         let enrichment = Enrichment::new(EnrichmentParts {
             journal: Arc::clone(&journal),
             monitor: identities.of(ENRICHMENTS_MONITOR, OWN_DOMAIN),
@@ -273,6 +280,13 @@ impl Daemon {
             .build()
             .map_err(StartError::Runtime)?;
         let own = wiring.own.clone();
+        let bench = Bench {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::clone(&clock),
+            own: own.clone(),
+            batch: settings.batch.clone(),
+        };
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
@@ -366,6 +380,22 @@ impl Daemon {
             Arc::clone(&enrichment),
             Arc::clone(&works),
         ));
+        let fetching = Fetching::new(
+            Arc::clone(&live),
+            Arc::clone(&upstreams),
+            Arc::clone(&circuits),
+            bench,
+            works.operations.stop.clone(),
+        );
+        let fetching = Arc::new(fetching);
+        let backfills = Arc::new(Backfills::new(Arc::clone(&fetching), Arc::clone(&works), Arc::clone(&journal)));
+        let polling = Arc::new(Polling::new(
+            fetching,
+            Arc::clone(&works),
+            Arc::clone(&switch_log.switches),
+            Arc::clone(&ledger),
+            polling_identity,
+        ));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -382,10 +412,14 @@ impl Daemon {
             works: Arc::clone(&works),
             ledger,
             sequences,
+            backfills: Arc::clone(&backfills),
+            polling: Arc::clone(&polling),
         }));
 
         let stop_http = CancellationToken::new();
         upstreams.begin();
+        backfills.begin();
+        polling.begin();
         let attendant = Attendant::new(live);
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));

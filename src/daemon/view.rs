@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backfills::Backfills;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::live_settings::LiveSettings;
+use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
 use super::switches::{SettingRecord, SwitchLog};
@@ -30,8 +32,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Buffer, Control, FillRequest, FillRow, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict,
+    OperationRow, PollAction, PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport,
+    RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -68,6 +71,8 @@ pub(super) struct Shown {
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
     pub(super) sequences: Arc<SequenceBook>,
+    pub(super) backfills: Arc<Backfills>,
+    pub(super) polling: Arc<Polling>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -85,6 +90,8 @@ pub struct DaemonView {
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
     sequences: Arc<SequenceBook>,
+    backfills: Arc<Backfills>,
+    polling: Arc<Polling>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -116,6 +123,8 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
+            polling,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -137,6 +146,8 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
+            polling,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -329,7 +340,15 @@ impl View for DaemonView {
                         roster.upstream
                     ));
                 }
-                (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
+                let polled = self.polling.is_polled(&roster.upstream, None);
+                let word = if connected {
+                    "connected"
+                } else if polled {
+                    "polling"
+                } else {
+                    "disconnected"
+                };
+                (roster.upstream.clone(), word)
             })
             .collect();
         for (upstream, GapFigures { unwanted, .. }) in self.ledger.figures() {
@@ -341,6 +360,7 @@ impl View for DaemonView {
                 }));
             }
         }
+        reasons.extend(self.polling.complaints());
         let sinks = self.sinks_health(&mut reasons);
         reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
@@ -439,8 +459,31 @@ impl View for DaemonView {
         let circuit = |name: &str| circuits.iter().find(|row| row.kind == CircuitKind::Upstream && row.name == name);
         let mut watched = self.watched.now();
         watched.retain(|watched| upstream.is_none_or(|name| name == watched.roster.upstream));
-        let row = |watched: &Watched| watched.pool_row(circuit(&watched.roster.upstream).map(|row| row.state), topics);
+        let row = |watched: &Watched| {
+            let upstream = &watched.roster.upstream;
+            let mode = self.polling.is_polled(upstream, None).then(|| "polling".to_owned());
+            PoolRow { mode, ..watched.pool_row(circuit(upstream).map(|row| row.state), topics) }
+        };
         watched.iter().map(row).collect()
+    }
+
+    fn polls(&self) -> Vec<PollRow> {
+        self.polling.rows()
+    }
+
+    fn change_poll(&self, monitor: &str, action: PollAction) -> Result<Vec<PollRow>, Refusal> {
+        let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.live.settings().monitors.get(monitor).is_none_or(|known| known.poll.is_none()) {
+            let error = format!("monitor `{monitor}` has no fall-back; declare one as `[monitors.{monitor}.poll]`");
+            return Err(Refusal { status: 404, error });
+        }
+        if !log.remember(&SettingRecord::polling(monitor, action)) {
+            let error =
+                "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
+            return Err(Refusal { status: 503, error: error.into() });
+        }
+        tracing::info!(monitor, action = action.as_str(), "polling is switched by an operator");
+        Ok(self.polling.rows().into_iter().filter(|row| row.monitor == monitor).collect())
     }
 
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
@@ -493,6 +536,10 @@ impl View for DaemonView {
         found.map(|()| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal> {
+        self.backfills.request(request)
+    }
+
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {
         gaps::completeness(&mut self.journal.reader(), query, UnixNanos::now())
             .map_err(|error| Refusal { status: 500, error: error.to_string() })
@@ -504,6 +551,7 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let circuits = self.circuits.rows();
+        let modes = self.polling.rows();
         let counted = self.counters.now();
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
@@ -542,6 +590,10 @@ impl View for DaemonView {
                     upstream: roster.upstream.clone(),
                     path: "smart".into(),
                     state: state.into(),
+                    mode: modes
+                        .iter()
+                        .find(|row| *row.monitor == *monitor.identity.name && row.upstream == roster.upstream)
+                        .map(|row| row.mode.clone()),
                     topics: format!("{live}/{}", states.len()),
                     parse_rate: totals.parse_rate(),
                     events: totals.events,

@@ -23,6 +23,9 @@ pub struct MonitorRow {
     pub path: String,
     /// `live`, `partly_live`, `waiting`, `refused`, `left_out`; `stopped` or `resting` where an operator or a rule had it stop.
     pub state: String,
+    /// `live`, or `polling` while it is fetched over HTTP; none where it has no such fall-back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Topics in force, of those asked for.
     pub topics: String,
     /// Of the messages that should be events, how many could be read; none before the first.

@@ -10,13 +10,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
-use super::gaps;
+use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
@@ -99,6 +100,13 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be done.
     fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal>;
+    /// Monitors that have a fall-back over HTTP.
+    fn polls(&self) -> Vec<PollRow>;
+    /// Holds a monitor to its fall-back, or off it, or lets it go. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn change_poll(&self, monitor: &str, action: PollAction) -> Result<Vec<PollRow>, Refusal>;
     /// Every checkpoint in the folder. Blocking.
     ///
     /// # Errors
@@ -119,6 +127,11 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal>;
+    /// Has gaps filled, or says what would be asked for. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal>;
     /// What share was seen. Blocking.
     ///
     /// # Errors
@@ -171,6 +184,7 @@ pub async fn serve(
         .route("/api/v1/pool", get(pool::pool))
         .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
+        .route("/api/v1/gaps/fill", post(gaps::fill))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
         .route("/api/v1/monitors/{name}", {
@@ -197,6 +211,8 @@ pub async fn serve(
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
         .route("/api/v1/circuits", get(circuits::circuits))
         .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
+        .route("/api/v1/polls", get(polls::polls))
+        .route("/api/v1/polls/{monitor}", put(polls::change))
         .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))

@@ -50,6 +50,12 @@ const LATENCY: &str = "sluice_event_durable_seconds";
 const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
 const GAPS_OPEN: &str = "sluice_gaps_open";
 const GAP_SECONDS: &str = "sluice_gap_seconds_total";
+const BACKFILLS: &str = "sluice_backfills_total";
+const BACKFILL_EVENTS: &str = "sluice_backfill_events_total";
+const POLLING: &str = "sluice_polling";
+const POLL_SWITCHES: &str = "sluice_poll_switches_total";
+const POLLS: &str = "sluice_polls_total";
+const POLL_EVENTS: &str = "sluice_poll_events_total";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -183,6 +189,12 @@ fn describe() {
         Unit::Seconds,
         "Time in gaps that are over, by cause; each monitor and topic counts"
     );
+    describe_counter!(BACKFILLS, "Attempts to fetch what was not seen, by how they ended");
+    describe_counter!(BACKFILL_EVENTS, "Events that were fetched because they had not been seen");
+    describe_gauge!(POLLING, "1 while a monitor is polled over HTTP in the place of its upstream, else 0");
+    describe_counter!(POLL_SWITCHES, "How often a monitor was switched to polling, or back");
+    describe_counter!(POLLS, "Polls, by how they ended");
+    describe_counter!(POLL_EVENTS, "Events that polls brought");
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -502,6 +514,71 @@ impl GapMetrics {
             counter!(GAP_SECONDS, "upstream" => upstream.to_owned(), "cause" => cause.as_str())
                 .absolute(time.as_secs());
         }
+    }
+}
+
+/// Figures of what is fetched to fill gaps.
+#[derive(Debug, Clone)]
+pub struct BackfillMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl BackfillMetrics {
+    /// Of a monitor and an upstream.
+    pub fn new(monitor: &str, upstream: &str) -> Self {
+        Self { labels: [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())] }
+    }
+
+    /// A gap was filled, by so many events.
+    pub fn filled(&self, events: u64) {
+        self.ended("filled");
+        counter!(BACKFILL_EVENTS, &self.labels).increment(events);
+    }
+
+    /// One was not.
+    pub fn failed(&self) {
+        self.ended("failed");
+    }
+
+    fn ended(&self, outcome: &'static str) {
+        let [monitor, upstream] = self.labels.clone();
+        counter!(BACKFILLS, &[monitor, upstream, ("outcome", outcome.to_owned())]).increment(1);
+    }
+}
+
+/// Figures of a monitor's fall-back.
+#[derive(Debug, Clone)]
+pub struct PollMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl PollMetrics {
+    /// Of a monitor and an upstream.
+    pub fn new(monitor: &str, upstream: &str) -> Self {
+        Self { labels: [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())] }
+    }
+
+    /// It is polled from now on, or no longer.
+    pub fn turned(&self, polling: bool) {
+        gauge!(POLLING, &self.labels).set(f64::from(u8::from(polling)));
+        let to = if polling { "polling" } else { "live" };
+        counter!(POLL_SWITCHES, &self.with("to", to)).increment(1);
+    }
+
+    /// It was polled, which brought so many events.
+    pub fn polled(&self, events: u64) {
+        counter!(POLLS, &self.with("outcome", "done")).increment(1);
+        counter!(POLL_EVENTS, &self.labels).increment(events);
+    }
+
+    /// It could not be.
+    pub fn failed(&self) {
+        counter!(POLLS, &self.with("outcome", "failed")).increment(1);
+    }
+
+    fn with(&self, name: &'static str, value: &str) -> [(&'static str, String); 3] {
+        let [monitor, upstream] = self.labels.clone();
+        [monitor, upstream, (name, value.to_owned())]
     }
 }
 

@@ -253,6 +253,7 @@ mod tests {
             upstream: "coinbase".into(),
             path: "smart".into(),
             state: "partly_live".into(),
+            mode: None,
             topics: "1/2".into(),
             parse_rate: Some(1.0),
             events,

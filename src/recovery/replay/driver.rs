@@ -49,13 +49,15 @@ impl Progress {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn reached(&self, at: Offset, events: usize) {
+    /// It has come to `at`, by so many events more, and waits for nothing.
+    pub(crate) fn reached(&self, at: Offset, events: usize) {
         self.at.store(at.0, Ordering::Relaxed);
         self.events.fetch_add(events as u64, Ordering::Relaxed);
         self.wait_for(None);
     }
 
-    fn wait_for(&self, what: Option<String>) {
+    /// It waits for something, or no longer.
+    pub(crate) fn wait_for(&self, what: Option<String>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 }
