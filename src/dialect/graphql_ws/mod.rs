@@ -127,12 +127,6 @@ impl Dialect for GraphqlDialect {
         Some(self.settings.ping_interval)
     }
 
-    fn credentials_named(&self) -> BTreeSet<String> {
-        let init = self.settings.init.as_deref().unwrap_or_default();
-        let named = init.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}'));
-        named.map(|(name, _)| name.to_owned()).collect()
-    }
-
     fn default_event_rules(&self) -> &[EventRuleSettings] {
         &self.settings.event
     }

@@ -77,8 +77,9 @@ impl Link<'_> {
         if let Some(proved) = &self.proved {
             for text in greeting.iter_mut().filter(|text| text.contains("{auth.")) {
                 // What is filled in stands inside of a JSON string.
-                let filled = proved.pass.fill(&serde_json::Value::from(text.as_str()).to_string(), &proved.url);
-                if let Some(filled) = filled.ok().and_then(|filled| serde_json::from_str(&filled).ok()) {
+                let named = &self.shared.credentials_named;
+                let filled = proved.pass.fill(&serde_json::Value::from(text.as_str()).to_string(), named, &proved.url);
+                if let Ok(filled) = serde_json::from_str(&filled) {
                     *text = filled;
                 }
             }
