@@ -41,6 +41,30 @@ pub fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
+/// Frames of the recordings in a folder, text or binary; in a file of plain texts each line is one.
+pub fn recorded(folder: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let mut frames = Vec::new();
+    for path in files(&project("tests/data").join(folder), "gz") {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            match (value["dir"].as_str(), value["text"].as_str(), value["b64"].as_str()) {
+                (Some("in"), Some(text), _) => frames.push(text.as_bytes().to_vec()),
+                (Some("in"), _, Some(packed)) => {
+                    frames.push(base64::engine::general_purpose::STANDARD.decode(packed).unwrap());
+                }
+                (None, ..) => frames.push(line.as_bytes().to_vec()),
+                _ => {}
+            }
+        }
+    }
+    frames.retain(|frame| frame.len() < 4000);
+    let step = (frames.len() / 40).max(1);
+    frames.into_iter().step_by(step).collect()
+}
+
 /// Streams of binary frames of recordings, behind a byte that says how they are cut.
 pub fn streams(folder: &str) -> Vec<Vec<u8>> {
     use base64::Engine as _;

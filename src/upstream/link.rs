@@ -125,6 +125,8 @@ pub(super) struct Link<'a> {
     joining: BTreeSet<TopicId>,
     /// Topics that another link begins to bring as well.
     overlapping: BTreeMap<TopicId, Overlapping>,
+    /// Topics that another link went on with lately, and since when: messages of them may still be under way.
+    handed_over: BTreeMap<TopicId, UnixNanos>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -235,6 +237,7 @@ impl<'a> Link<'a> {
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
             overlapping: BTreeMap::new(),
+            handed_over: BTreeMap::new(),
             draining: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
@@ -384,7 +387,7 @@ impl<'a> Link<'a> {
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(self.scrubbed(reason.clone()));
+                self.closed_by = Some(self.scrubbed(reason));
                 return;
             }
             Incoming::Nothing => return,
@@ -443,19 +446,9 @@ impl<'a> Link<'a> {
 
     /// Says what came of topics that change links.
     fn note_moving(&mut self) {
-        let Self { shared, roster, reading, .. } = self;
-        if !shared.meetings.any() {
-            return;
+        if self.shared.meetings.any() {
+            self.shared.meetings.brought(self.number, self.received, self.reading.told_apart());
         }
-        let burst = reading.burst();
-        let (candidates, keys) = (&burst.candidates, &burst.keys);
-        let events = candidates.iter().filter_map(|candidate| {
-            let topic = roster.routes[candidate.route as usize].topic;
-            // Any half of it tells events apart.
-            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-            Some((topic, keys[candidate.dedupe_index()?].hash as u64))
-        });
-        shared.meetings.brought(self.number, self.received, events);
     }
 
     fn close_if_due(&mut self, now: Instant) {

@@ -3,6 +3,7 @@
 //! `deadpool` creates, limits and verifies connections; it knows no minimum. A slot is the place of one link. Which slots
 //! have one, and which topics are where, the [`Keeper`](super::keeper) decides.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool::managed::Pool;
@@ -108,6 +109,8 @@ pub(super) struct Shared {
     /// Topics that change links.
     pub(super) meetings: Meetings,
     pub(super) credentials: Arc<Credentials>,
+    /// What messages of the dialect may name of them.
+    pub(super) credentials_named: BTreeSet<String>,
     wiring: Wiring,
 }
 
@@ -279,6 +282,7 @@ impl Upstream {
             pool,
             limits,
             credentials,
+            credentials_named: dialect.credentials_named(),
             buffer_bytes_max: settings.buffer.as_usize(),
             dialect,
             roster: Mutex::new(Arc::clone(&roster)),

@@ -34,6 +34,10 @@ impl Link<'_> {
         self.session.subscribe(topics, &mut self.outbox);
         self.queue_requests();
         self.subscriptions.asked(topics, Instant::now());
+        let now = self.shared.clock.stamp();
+        self.handed_over.retain(|_, at| now.since(*at) < BACKLOG_MAX);
+        let late: Vec<TopicId> = topics.iter().copied().filter(|topic| self.handed_over.contains_key(topic)).collect();
+        self.reading.await_acknowledgement(&late);
         self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
         self.shared.status.set_on_link(self.number, topics.iter().copied(), &TopicState::Asked);
     }
@@ -221,6 +225,8 @@ impl Link<'_> {
             topics.iter().copied().partition(|topic| self.batcher.marks_handover(*topic));
         self.session.unsubscribe(&marked, &mut self.outbox);
         self.session.hand_over(&told, &mut self.outbox);
+        let now = self.shared.clock.stamp();
+        self.handed_over.extend(told.iter().map(|topic| (*topic, now)));
         self.let_gone(topics);
     }
 
@@ -283,7 +289,7 @@ impl Link<'_> {
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
-                let reason = self.scrubbed(reason);
+                let reason = self.scrubbed(&reason);
                 for topic in &topics {
                     self.subscriptions.refused(*topic);
                 }
@@ -315,6 +321,8 @@ impl Link<'_> {
                 "subscriptions unanswered for {:?}; asking once more", self.shared.pool.confirm_timeout
             );
             self.queue_outgoing();
+            // Whatever comes now was not left over from an earlier subscription.
+            self.reading.forget(&overdue.again);
             self.session.subscribe(&overdue.again, &mut self.outbox);
             self.queue_requests();
         }
