@@ -66,6 +66,7 @@ impl Opening {
     }
 
     /// Asks for what a text names: a path, or a query that begins with `?`.
+    #[must_use]
     pub fn behind(mut self, text: &str) -> Self {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         self.path = (!path.is_empty()).then(|| path.to_owned());

@@ -104,7 +104,7 @@ impl Tracked {
 
 impl Mark {
     /// The block is durable, and all of its giver's before it.
-    pub(crate) fn is_durable(self) {
+    pub(crate) fn reached(self) {
         self.progress.durable.fetch_max(self.up_to, Ordering::SeqCst);
         self.progress.changed.notify_waiters();
     }
@@ -145,13 +145,13 @@ mod tests {
         let repeat = book.all();
         other.end();
         let own = other.own();
-        early.is_durable();
-        other.mark().is_durable();
+        early.reached();
+        other.mark().reached();
         assert!(own.is_durable() && !repeat.is_durable(), "the original is not in that part");
         one.end();
         one.begin();
         one.end();
-        one.mark().is_durable();
+        one.mark().reached();
         assert!(repeat.is_durable());
         assert!(book.all().is_durable());
     }
@@ -167,7 +167,7 @@ mod tests {
         let _other = book.join();
         let repeat = book.all();
         assert!(!repeat.is_durable());
-        queued.is_durable();
+        queued.reached();
         assert!(repeat.is_durable());
         drop(repeat);
         let _third = book.join();
@@ -182,7 +182,7 @@ mod tests {
         link.end();
         let awaited = link.own();
         let (waiting, mark) = (awaited.durable(), link.mark());
-        tokio::join!(waiting, async { mark.is_durable() });
+        tokio::join!(waiting, async { mark.reached() });
         assert!(awaited.is_durable());
     }
 }

@@ -481,7 +481,7 @@ impl Writer {
         for token in group.tokens.drain(..) {
             self.shared.resume.note(&token);
         }
-        group.marks.drain(..).for_each(Mark::is_durable);
+        group.marks.drain(..).for_each(Mark::reached);
         self.shared.intake.committed_in(group.write + sync);
         (self.observer)(&Notice::Committed(CommitReport {
             events: group.events,

@@ -106,6 +106,10 @@ pub(super) enum WireError {
 }
 
 /// An open connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a link, and what it is asked for with each message is not to be boxed"
+)]
 pub(super) enum Wire {
     WebSocket(WebSocketWire),
     NulEnded(Box<NulEndedWire>),

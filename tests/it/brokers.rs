@@ -125,7 +125,8 @@ fn a_recorded_nats_session_is_journaled_to_the_byte_and_the_error_that_ended_it_
         let events = events.iter().filter(|event| event.monitor == monitor);
         events.map(|event| format!("{} {}", event.key.as_deref().unwrap_or("-"), event.payload.get())).collect()
     };
-    let message = |i: u8| format!("md.{} {{\"i\": {i}, \"p\": \"1.5\"}}", if i % 2 == 0 { "eth" } else { "btc" });
+    let message =
+        |i: u8| format!("md.{} {{\"i\": {i}, \"p\": \"1.5\"}}", if i.is_multiple_of(2) { "eth" } else { "btc" });
     assert_eq!(of("all"), (0..6).map(message).collect::<Vec<_>>());
     assert_eq!(of("one"), [1, 3, 5].map(message));
     let control = Account { messages: 7, control: 7, ..Account::default() };
@@ -308,7 +309,7 @@ fn mosquitto(place: &Workplace) -> (Process, u16) {
     (process, port)
 }
 
-/// Publishes with QoS 1 and waits until the broker has each.
+/// Publishes with quality of service 1 and waits until the broker has each.
 fn publish(port: u16, numbers: impl IntoIterator<Item = u16>) {
     let mut request = format!("ws://127.0.0.1:{port}").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("mqtt"));

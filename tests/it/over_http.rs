@@ -43,7 +43,7 @@ fn a_recorded_event_stream_is_journaled_to_the_byte_and_taken_up_behind_what_is_
     let daemon = Daemon::start(&place, &settings);
     until("the recording is journaled", || (query(&place, &[]).len() == data.len()).then_some(()));
     *over[0].lock().unwrap() = true;
-    let ended = std::time::Instant::now();
+    let ended = tokio::time::Instant::now();
     until("it is asked for again", || (feed.asked().len() == 2).then_some(()));
     let asked = feed.asked();
     assert_eq!(asked[0].target, "/v2/stream/recentchange");

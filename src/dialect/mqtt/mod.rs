@@ -3,7 +3,7 @@
 //! A topic is a filter. A message is an envelope (see `envelope`) of `topic`, `qos`, `retain` and `dup` where they are set, and its
 //! payload. Of several filters of a link that mean a message the first that was asked for gets it.
 //!
-//! What came with QoS 1 is acknowledged when it is durable, so that a broker keeps what we might still lose: nothing is lost, and
+//! What came with quality of service 1 is acknowledged when it is durable, so that a broker keeps what we might still lose: nothing is lost, and
 //! what it sends again because our acknowledgement was lost comes twice where the monitor's rule has no id. A link keeps one
 //! session at the broker (clean session off), by a client id that is the same after every restart.
 

@@ -124,15 +124,15 @@ impl QsysSession {
             }
         }
         for group in named.chunks(at_most) {
-            let names: Vec<&str> = group.iter().map(|(_, name)| name.as_str()).collect();
-            let params = json!({"Id": self.group, "Controls": names});
+            let wanted: Vec<&str> = group.iter().map(|(_, name)| name.as_str()).collect();
+            let params = json!({"Id": self.group, "Controls": wanted});
             let topics = group.iter().map(|(topic, _)| *topic).collect();
             self.request("ChangeGroup.AddControl", &params, Purpose::Add(topics), out);
         }
         for (component, controls) in &of_components {
             for group in controls.chunks(at_most) {
-                let names: Vec<Value> = group.iter().map(|(_, name)| json!({"Name": name})).collect();
-                let params = json!({"Id": self.group, "Component": {"Name": component, "Controls": names}});
+                let wanted: Vec<Value> = group.iter().map(|(_, name)| json!({"Name": name})).collect();
+                let params = json!({"Id": self.group, "Component": {"Name": component, "Controls": wanted}});
                 let topics = group.iter().map(|(topic, _)| *topic).collect();
                 self.request("ChangeGroup.AddComponentControl", &params, Purpose::Add(topics), out);
             }

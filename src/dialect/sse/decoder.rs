@@ -28,6 +28,7 @@ pub(super) enum Item<'a> {
 
 /// A stream being read.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what was read last")]
 pub(super) struct Decoder {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,

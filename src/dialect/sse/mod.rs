@@ -180,7 +180,9 @@ impl Session for SseSession {
                 self.decoder = Decoder::default();
                 self.broken = false;
                 let topic = self.topic.filter(|topic| self.path_of(*topic).is_some_and(|own| own == path));
-                topic.iter().for_each(|topic| intake.acknowledged(*topic));
+                if let Some(topic) = topic {
+                    intake.acknowledged(topic);
+                }
                 return intake.control(topic);
             }
             Frame::Binary(piece) => piece,
@@ -191,7 +193,9 @@ impl Session for SseSession {
         let Self { envelope, topic, decoder, token, resumes, .. } = self;
         let read = decoder.read(piece, |item, decoder| match item {
             Item::Comment | Item::Empty => {
-                topic.iter().for_each(|topic| intake.alive(*topic));
+                if let Some(topic) = *topic {
+                    intake.alive(topic);
+                }
                 intake.control(*topic);
             }
             Item::Retry(wait) => intake.reconnect_after(wait),

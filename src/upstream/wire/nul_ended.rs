@@ -190,7 +190,7 @@ mod tests {
     async fn a_text_longer_than_may_be_ends_the_wire_before_it_is_whole() {
         let (mut server, client) = tokio::io::duplex(64);
         let mut wire = NulEndedWire::new(client, 8);
-        server.write_all(b"12345678\0123456789").await.unwrap();
+        server.write_all(b"12345678\x00123456789").await.unwrap();
         assert_eq!(next(&mut wire).await.unwrap().unwrap(), Incoming::Text("12345678".into()));
         assert!(matches!(next(&mut wire).await, Some(Err(WireError::TooLong { bytes: 9, limit: 8 }))));
         assert!(next(&mut wire).await.is_none());
