@@ -391,7 +391,7 @@ fn what_a_jetstream_consumer_of_a_real_nats_server_delivers_is_acknowledged_when
     let port = free_port();
     // Whoever comes over WebSocket must say who they are.
     let server = NatsServer::with(&format!(
-        "websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true, token: \"let me in\" }}\n"
+        "websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true, authorization {{ token: \"let me in\" }} }}\n"
     ));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let context = runtime.block_on(server.jetstream());

@@ -1,6 +1,7 @@
 //! One link's conversation in NATS.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -78,7 +79,7 @@ impl NatsSession {
         let mut text = String::new();
         for topic in topics {
             if let Some(known) = self.topics.get(topic.0 as usize) {
-                text.push_str(&format!("SUB {} {}\r\n", known.name, u64::from(topic.0) + 1));
+                write!(text, "SUB {} {}\r\n", known.name, u64::from(topic.0) + 1).expect("a string takes it");
             }
         }
         if !text.is_empty() {
@@ -256,7 +257,10 @@ impl Session for NatsSession {
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
         self.carried.retain(|topic| !topics.contains(topic));
         self.waiting.retain(|topic| !topics.contains(topic));
-        let text: String = topics.iter().map(|topic| format!("UNSUB {}\r\n", u64::from(topic.0) + 1)).collect();
+        let mut text = String::new();
+        for topic in topics {
+            write!(text, "UNSUB {}\r\n", u64::from(topic.0) + 1).expect("a string takes it");
+        }
         if self.connected && !text.is_empty() {
             say(text, out);
         }
@@ -279,7 +283,7 @@ impl Session for NatsSession {
             while self.owed.front().is_some_and(|(number, _)| *number <= receipt.0) {
                 let Some((number, reply)) = self.owed.pop_front() else { break };
                 if number == receipt.0 {
-                    text.push_str(&format!("PUB {reply} 4\r\n+ACK\r\n"));
+                    write!(text, "PUB {reply} 4\r\n+ACK\r\n").expect("a string takes it");
                 }
             }
         }
