@@ -22,11 +22,14 @@ pub mod json_rpc;
 mod last;
 mod limits;
 pub mod mastodon;
+pub mod mqtt;
+pub mod nats;
 pub mod nostr;
 mod pattern;
 pub mod poll;
 #[cfg(test)]
 mod preset_rules;
+pub mod qsys;
 #[cfg(test)]
 mod recordings;
 pub mod registry;
@@ -118,7 +121,7 @@ pub struct Message<'a> {
     pub fields: Option<&'a Fields>,
 }
 
-/// Where a session says what a frame was. Each frame leads to at least one call.
+/// Where a session says what a frame was. Each frame leads to at least one call, but for those that are not whole yet.
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
@@ -141,6 +144,10 @@ pub trait Intake {
     /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
     fn reconnect_after(&mut self, _wait: Duration) {}
 }
+
+/// Something that an upstream sends again until it is told that we have it. What the number means its session knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt(pub u64);
 
 /// A resume token that came with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,6 +236,12 @@ pub trait Session: Send {
     fn take_tokens(&mut self) -> Vec<SessionToken> {
         Vec::new()
     }
+    /// What the upstream waits to be told of, of the frames read since the last call: that it is durable.
+    fn take_receipts(&mut self) -> Vec<Receipt> {
+        Vec::new()
+    }
+    /// What these were taken with is durable: the events, or the originals of repeats.
+    fn durable(&mut self, _receipts: &[Receipt], _out: &mut Outbox) {}
     /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
     /// False: the message is read as it is. The error says why there is no such text.
     ///

@@ -40,6 +40,19 @@ impl Recording {
     }
 }
 
+/// Payloads of the binary frames that a recording client was sent.
+pub(crate) fn binary_frames(name: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{name}.session.jsonl.gz"));
+    let mut text = String::new();
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let frames = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let received = frames.filter(|frame| frame["dir"] == "in");
+    let payloads = received.filter_map(|frame| frame["b64"].as_str().map(str::to_owned));
+    payloads.map(|text| base64::engine::general_purpose::STANDARD.decode(text).unwrap()).collect()
+}
+
 /// The JSON in a binary frame, packed with gzip or with nothing.
 fn unpacked(encoded: &str) -> String {
     use base64::Engine as _;

@@ -37,7 +37,7 @@ pub enum SimulatedDialect {
     Atproto,
     /// Bitfinex v2.
     Bitfinex,
-    /// BitMEX.
+    /// `BitMEX`.
     Bitmex,
     /// Bitstamp v2.
     Bitstamp,

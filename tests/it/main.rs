@@ -5,8 +5,10 @@
 mod account;
 mod anvil_node;
 mod auth;
+mod backfill;
 mod backpressure;
 mod bad_input;
+mod brokers;
 mod changing;
 mod chaos;
 mod checkpoints;
@@ -14,9 +16,11 @@ mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
+mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod enrichment;
 mod failing_disk;
 mod fault_proxy;
 mod faulty_network;
@@ -29,6 +33,7 @@ mod http_upstream;
 mod journal;
 mod journal_tools;
 mod ledger;
+mod look_up_server;
 mod losses;
 mod nats;
 mod nats_server;
@@ -42,6 +47,7 @@ mod pool;
 mod postgres;
 mod postgres_server;
 mod processes;
+mod qsys_core;
 mod quarantine_retry;
 mod raw_upstream;
 mod readme;

@@ -41,7 +41,14 @@ fn every_settings_file_shown_is_one_that_the_program_takes() {
     shown.sort();
     assert_eq!(shown, examples());
 
-    let place = Workplace::new();
+    // Secrets that examples say where they are.
+    let place = Workplace::new()
+        .with_variable("BYBIT_KEY", "k")
+        .with_variable("BYBIT_SECRET", "s")
+        .with_file("credentials/kraken-key", "k")
+        .with_file("credentials/kraken-secret", "c2VjcmV0");
+    let credentials = place.path("credentials").display().to_string();
+    let place = place.with_variable("CREDENTIALS_DIRECTORY", &credentials);
     for path in shown.iter().map(String::as_str).chain(["config/demo.toml", "config/sluice.toml"]) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let outcome = place.run(["config", "check", "--config", &file.to_string_lossy()]);

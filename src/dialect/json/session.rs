@@ -173,14 +173,13 @@ impl JsonSession {
             return;
         }
         let mut fields = std::mem::take(&mut self.fields);
-        match self.rules.data.scan(text, utf8, &mut fields) {
-            Err(error) => intake.unreadable(None, &error.to_string(), text),
-            Ok(()) => {
-                let scanned = Scanned { text, fields: &fields };
-                match self.rules.wrapped.iter().position(|rule| rule.when.holds(scanned)) {
-                    Some(rule) => self.unwrap(rule, scanned, intake, out),
-                    None => self.read(scanned, intake, out),
-                }
+        if let Err(error) = self.rules.data.scan(text, utf8, &mut fields) {
+            intake.unreadable(None, &error.to_string(), text);
+        } else {
+            let scanned = Scanned { text, fields: &fields };
+            match self.rules.wrapped.iter().position(|rule| rule.when.holds(scanned)) {
+                Some(rule) => self.unwrap(rule, scanned, intake, out),
+                None => self.read(scanned, intake, out),
             }
         }
         self.fields = fields;

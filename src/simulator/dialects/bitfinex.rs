@@ -122,12 +122,12 @@ impl Series for Channel {
         draft.text.push('[');
         draft.splice = Some(1);
         let (price, size) = (market.price(1), market.size(6));
-        let side = if market.coin() { "" } else { "-" };
+        let sign = if market.coin() { "" } else { "-" };
         match kind {
             Kind::Trades => {
                 draft.text.push_str(r#","te",["#);
                 draft.push_id(&market.next_id().to_string(), false);
-                _ = write!(draft.text, ",{},{side}{size}", moment.millis());
+                _ = write!(draft.text, ",{},{sign}{size}", moment.millis());
                 draft.mark_twist();
                 _ = write!(draft.text, ",{price}]]");
                 draft
@@ -138,8 +138,8 @@ impl Series for Channel {
                 draft.without_id()
             }
             Kind::Book => {
-                let level = if side.is_empty() { -1 } else { 0 };
-                _ = write!(draft.text, ",[{},{},{side}{size}]]", market.level(level, 1), market.batch());
+                let level = if sign.is_empty() { -1 } else { 0 };
+                _ = write!(draft.text, ",[{},{},{sign}{size}]]", market.level(level, 1), market.batch());
                 draft.without_id()
             }
         }

@@ -1,4 +1,4 @@
-//! BitMEX: `trade`, `quote`, `orderBookL2`. A topic is `table:SYMBOL`.
+//! `BitMEX`: `trade`, `quote`, `orderBookL2`. A topic is `table:SYMBOL`.
 
 use std::fmt::Write as _;
 

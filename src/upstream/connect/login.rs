@@ -22,12 +22,14 @@ pub(in crate::upstream) struct Proof {
     pub(in crate::upstream) login_again: Option<Instant>,
     /// What came while it logged in, and was about something else.
     pub(in crate::upstream) early: Vec<Incoming>,
+    /// Whether it holds for as long as the connection is open.
+    pub(in crate::upstream) lasting: bool,
 }
 
 impl Connector {
     /// Sends the login, if there is one, and waits for its answer.
     pub(super) async fn log_in(&self, wire: &mut Wire, pass: Arc<Pass>, url: Url) -> Result<Proof, ConnectError> {
-        let mut proof = Proof { url, login_again: None, early: Vec::new(), pass };
+        let mut proof = Proof { url, login_again: None, early: Vec::new(), lasting: true, pass };
         let Some(text) = proof.pass.login(&proof.url) else { return Ok(proof) };
         let address = self.address();
         let broken = |error: WireError| ConnectError::LoginRefused {

@@ -24,13 +24,16 @@ pub(super) struct Proved {
     /// When it says that it should be replaced: not all links of an upstream at once.
     replace_at: Option<Instant>,
     refused: Option<String>,
+    /// Whether what it proved itself with must hold as long as it is open.
+    lasting: bool,
 }
 
 impl Proved {
     pub(super) fn new(proof: Proof) -> (Self, Vec<Incoming>) {
-        let Proof { pass, url, login_again, early } = proof;
+        let Proof { pass, url, login_again, early, lasting } = proof;
         let generation = pass.generation();
-        let proved = Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None };
+        let proved =
+            Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None, lasting };
         (proved, early)
     }
 }
@@ -109,6 +112,7 @@ impl Link<'_> {
         if newest != proved.generation {
             proved.generation = newest;
             match shared.credentials.on_refresh() {
+                _ if !proved.lasting => {}
                 OnRefresh::Keep => {
                     // What is subscribed from now on goes with the new one.
                     if let Ok(pass) = shared.credentials.pass_now() {
