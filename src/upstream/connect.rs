@@ -62,7 +62,7 @@ impl Connector {
         format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
     }
 
-    async fn connect(&self) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
         let pass = Arc::new(self.credentials.pass().await?);
         let connected = match self.transport {

@@ -28,7 +28,7 @@ pub(super) struct Proved {
 
 impl Proved {
     pub(super) fn new(proof: Proof) -> (Self, Vec<Incoming>) {
-        let Proof { pass, url, login_again, early } = proof;
+        let Proof { pass, url, login_again, early, .. } = proof;
         let generation = pass.generation();
         let proved = Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None };
         (proved, early)
