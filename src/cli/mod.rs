@@ -12,6 +12,7 @@ mod event_line;
 mod exit;
 mod gaps;
 mod health;
+mod infer;
 mod journal;
 mod last;
 mod monitors;

@@ -21,5 +21,5 @@ pub use health::{LinkHealth, Sick};
 pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust, links_for};
 pub use quietness::{QuietBounds, Quietness, Second, Silence};
-pub use tap::{Heard, HeardTopic, Tap, TapEnd, Watcher};
 pub use status::{LinkState, LinkStatus, TopicState, TopicStatus, UpstreamStatus};
+pub use tap::{Heard, HeardTopic, Tap, TapEnd, Watcher};

@@ -46,9 +46,7 @@ impl Connector {
         timeout(limit, send).await.map_err(|_| late())?.map_err(broken)?;
         let lifetime = match proof.pass.login_answer_within() {
             None => proof.pass.login_lifetime(),
-            Some(_) => {
-                timeout(limit, self.login_answer(wire, &mut proof)).await.map_err(|_| late())??
-            }
+            Some(_) => timeout(limit, self.login_answer(wire, &mut proof)).await.map_err(|_| late())??,
         };
         proof.login_again = lifetime.map(|lifetime| Instant::now() + renewed_after(lifetime));
         Ok(proof)
