@@ -246,18 +246,7 @@ impl Upstream {
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
         let credentials = Arc::new(Credentials::new(&name, settings, &pool, &wiring.circuits)?);
         check_named(&name, settings, &*dialect, &credentials)?;
-        let tls = trust(&name, settings, credentials.identity())?;
-        let connector = Connector {
-            endpoint: settings.url.clone(),
-            transport: transport(&name, settings, &*dialect)?,
-            headers: dialect.handshake_headers(),
-            credentials: Arc::clone(&credentials),
-            tls,
-            connect_timeout: pool.connect_timeout,
-            handshake_timeout: pool.handshake_timeout,
-            pong_timeout: pool.pong_timeout,
-            message_bytes_max: settings.max_message.as_usize(),
-        };
+        let connector = connector(&name, settings, &pool, &*dialect, Arc::clone(&credentials))?;
         // Without timeouts, which the connector has itself.
         let connections = Pool::builder(connector)
             .max_size(slots)
@@ -329,6 +318,27 @@ pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limit
     }
 }
 
+/// How an upstream is reached.
+pub(super) fn connector(
+    name: &str,
+    settings: &UpstreamSettings,
+    pool: &PoolSettings,
+    dialect: &dyn Dialect,
+    credentials: Arc<Credentials>,
+) -> Result<Connector, UpstreamError> {
+    Ok(Connector {
+        endpoint: settings.url.clone(),
+        transport: transport(name, settings, dialect)?,
+        headers: dialect.handshake_headers(),
+        tls: trust(name, settings, credentials.identity())?,
+        credentials,
+        connect_timeout: pool.connect_timeout,
+        handshake_timeout: pool.handshake_timeout,
+        pong_timeout: pool.pong_timeout,
+        message_bytes_max: settings.max_message.as_usize(),
+    })
+}
+
 /// What carries the dialect's frames to this address.
 fn transport(name: &str, settings: &UpstreamSettings, dialect: &dyn Dialect) -> Result<Transport, UpstreamError> {
     let scheme = settings.url.reveal().scheme();
@@ -364,7 +374,7 @@ pub fn check_trust(name: &str, settings: &UpstreamSettings, all: &Settings) -> R
 }
 
 /// Whether the credentials are there that messages of the dialect name.
-fn check_named(
+pub(super) fn check_named(
     name: &str,
     settings: &UpstreamSettings,
     dialect: &dyn Dialect,
@@ -378,7 +388,7 @@ fn check_named(
 }
 
 /// Names of credentials that a dialect's messages, or what it begins a connection with, need.
-fn credentials_named(dialect: &dyn Dialect) -> BTreeSet<String> {
+pub(super) fn credentials_named(dialect: &dyn Dialect) -> BTreeSet<String> {
     let mut named = dialect.credentials_named();
     for text in dialect.greeting() {
         named.extend(credentials_in(&text));
