@@ -138,6 +138,8 @@ pub trait Intake {
     /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
     /// [`Intake::control`].
     fn closing(&mut self) {}
+    /// The upstream says that a topic has nothing new: it is no event, and no silence. Counts nothing.
+    fn alive(&mut self, _topic: TopicId) {}
     /// The link is of no use any more: it cannot be read on, or the upstream refuses us. It is closed after this burst, and
     /// opened again later. Counts nothing.
     fn broken(&mut self, _reason: &str) {}
@@ -189,7 +191,12 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
     fn credentials_named(&self) -> BTreeSet<String> {
-        BTreeSet::new()
+        self.greeting().iter().flat_map(|text| named_in(text)).collect()
+    }
+
+    /// Texts that may name credentials of the upstream, `{auth.NAME}`, and that [`Session::opened`] is given with what they name.
+    fn greeting(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Event rules for monitors that declare none.
@@ -212,11 +219,17 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session>;
 }
 
+/// The names in a text that are written `{auth.NAME}`.
+fn named_in(text: &str) -> impl Iterator<Item = String> {
+    text.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned())
+}
+
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
 pub trait Session: Send {
     /// The link is open, and nothing was asked for over it. `name` is what it may call itself: at most 23 letters and digits,
-    /// the same whenever a link takes this place, also after a restart, and no other link's.
-    fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
+    /// the same whenever a link takes this place, also after a restart, and no other link's. `greeting` is
+    /// [`Dialect::greeting`] with the credentials of now.
+    fn opened(&mut self, _name: &str, _greeting: &[String], _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Ends topics. What is under way still is no data.

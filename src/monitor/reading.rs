@@ -369,6 +369,10 @@ impl Intake for Reading {
         self.state.closing = true;
     }
 
+    fn alive(&mut self, topic: TopicId) {
+        self.state.messages[topic.0 as usize] += 1;
+    }
+
     fn broken(&mut self, reason: &str) {
         let reason = || reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
         self.state.broken.get_or_insert_with(reason);

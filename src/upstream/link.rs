@@ -255,7 +255,8 @@ impl<'a> Link<'a> {
         let Keeping { mut orders, reports } = keeping;
         let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
-        self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
+        let greeting = self.greeting();
+        self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
         if self.shared.dialect.asks_by_opening() {
@@ -386,7 +387,7 @@ impl<'a> Link<'a> {
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(self.scrubbed(reason.clone()));
+                self.closed_by = Some(self.scrubbed(reason));
                 return;
             }
             Incoming::Nothing => return,

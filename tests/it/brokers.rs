@@ -262,18 +262,41 @@ fn what_a_broker_was_told_that_we_have_is_durable_whenever_we_die_and_nothing_is
     }
 }
 
+/// With what JSON would escape.
+const PASSWORD: &str = "pass\"word\\1";
+
+const MOSQUITTO: &str = r#"
+[dialects.mosquitto]
+extends = "mqtt"
+username = "sluice"
+password = "{auth.password}"
+"#;
+
 /// A port that hardly anybody else takes before the server does.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A real mosquitto that speaks WebSocket. Killed when the test ends.
+/// A real mosquitto that speaks WebSocket and knows one user. Killed when the test ends.
 fn mosquitto(place: &Workplace) -> (Process, u16) {
+    let passwords = place.path("passwords");
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&passwords).args(["sluice", PASSWORD]).status();
+    assert!(made.unwrap().success());
+    #[cfg(unix)]
+    {
+        // As root it gives its rights up first, and must be able to read the file afterwards.
+        use std::os::unix::fs::PermissionsExt as _;
+        for (path, mode) in [(place.path("."), 0o755), (passwords.clone(), 0o644)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
     let port = free_port();
     // With a listener for WebSocket alone, version 2.0.11 says that it could start none.
     let plain = free_port();
-    let settings =
-        format!("listener {plain} 127.0.0.1\nlistener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n");
+    let settings = format!(
+        "listener {plain} 127.0.0.1\nlistener {port} 127.0.0.1\nprotocol websockets\npassword_file {}\n",
+        passwords.display()
+    );
     place.write("mosquitto.conf", settings);
     let mut command = Command::new("mosquitto");
     command.arg("-c").arg(place.path("mosquitto.conf"));
@@ -290,7 +313,8 @@ fn publish(port: u16, numbers: impl IntoIterator<Item = u16>) {
     let mut request = format!("ws://127.0.0.1:{port}").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("mqtt"));
     let (mut socket, _): (WebSocket<MaybeTlsStream<TcpStream>>, _) = tungstenite::connect(request).unwrap();
-    let connect = rumqttc::mqttbytes::v4::Connect::new("publisher");
+    let mut connect = rumqttc::mqttbytes::v4::Connect::new("publisher");
+    connect.set_login("sluice", PASSWORD);
     send(&mut socket, &Packet::Connect(connect)).unwrap();
     let mut waiting = BTreeSet::new();
     for number in numbers {
@@ -313,15 +337,13 @@ fn publish(port: u16, numbers: impl IntoIterator<Item = u16>) {
 
 #[test]
 fn what_a_real_mosquitto_has_while_the_daemon_is_dead_is_journaled_once() {
-    let place = Workplace::new();
+    let place = Workplace::new().with_variable("PASSWORD", PASSWORD);
     let (_mosquitto, port) = mosquitto(&place);
-    let settings = Settings::new().upstream("broker", "mqtt", &format!("ws://127.0.0.1:{port}")).monitor(
-        "plant",
-        "devices",
-        "broker",
-        &["plant/+"],
-        WITH_ID,
-    );
+    let settings = Settings::new()
+        .with(MOSQUITTO)
+        .upstream("broker", "mosquitto", &format!("ws://127.0.0.1:{port}"))
+        .with("auth.secrets.password = { env = \"PASSWORD\" }")
+        .monitor("plant", "devices", "broker", &["plant/+"], WITH_ID);
     let daemon = Daemon::start(&place, &settings);
     until("it is live", || (daemon.monitors()["plant"]["state"] == "live").then_some(()));
     publish(port, 1..=200);
@@ -336,11 +358,41 @@ fn what_a_real_mosquitto_has_while_the_daemon_is_dead_is_journaled_once() {
 }
 
 #[test]
+fn a_stop_in_order_leaves_nothing_to_be_sent_again_so_that_nothing_comes_twice_without_ids_either() {
+    let place = Workplace::new().with_variable("PASSWORD", PASSWORD);
+    let (_mosquitto, port) = mosquitto(&place);
+    let settings = Settings::new()
+        .with(MOSQUITTO)
+        // So that much is read and not durable at any time.
+        .with("[batch]\nmin_size = 1000\ntimeout = \"400ms\"")
+        .upstream("broker", "mosquitto", &format!("ws://127.0.0.1:{port}"))
+        .with("auth.secrets.password = { env = \"PASSWORD\" }")
+        .monitor("plant", "devices", "broker", &["plant/+"], "");
+    let mut daemon = Daemon::start(&place, &settings);
+    until("it is live", || (daemon.monitors()["plant"]["state"] == "live").then_some(()));
+    for begin in [1, 31, 61] {
+        publish(port, begin..begin + 30);
+        until("some are read", || (daemon.frames("broker") > 10).then_some(()));
+        daemon.stop();
+        daemon = Daemon::again(&place);
+    }
+    let payloads = || query(&place, &[]).iter().map(|event| event.payload.get().to_owned()).collect::<Vec<_>>();
+    until("all are durable", || (payloads().len() >= 90).then_some(()));
+    daemon.stop();
+    let mut payloads = payloads();
+    payloads.sort_by_key(|payload| (payload.len(), payload.clone()));
+    assert_eq!(payloads, (1..=90).map(|number| format!("{{\"id\":{number}}}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_a_jetstream_consumer_of_a_real_nats_server_delivers_is_acknowledged_when_durable_and_journaled_once() {
     use async_nats::jetstream::consumer::{AckPolicy, push};
     use async_nats::jetstream::stream;
     let port = free_port();
-    let server = NatsServer::with(&format!("websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}\n"));
+    // Whoever comes over WebSocket must say who they are.
+    let server = NatsServer::with(&format!(
+        "websocket {{ listen: \"127.0.0.1:{port}\", no_tls: true, authorization {{ token: \"let me in\" }} }}\n"
+    ));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let context = runtime.block_on(server.jetstream());
     let config = stream::Config { name: "PLANT".into(), subjects: vec!["plant.>".into()], ..Default::default() };
@@ -361,9 +413,11 @@ fn what_a_jetstream_consumer_of_a_real_nats_server_delivers_is_acknowledged_when
             runtime.block_on(published);
         }
     };
-    let place = Workplace::new();
+    let place = Workplace::new().with_variable("TOKEN", "let me in");
     let settings = Settings::new()
-        .upstream("bus", "nats", &format!("ws://127.0.0.1:{port}"))
+        .with("[dialects.guarded]\nextends = \"nats\"\nconnect = { auth_token = \"{auth.token_text}\" }")
+        .upstream("bus", "guarded", &format!("ws://127.0.0.1:{port}"))
+        .with("auth.secrets.token_text = { env = \"TOKEN\" }")
         .monitor("plant", "devices", "bus", &["deliver.sluice"], "")
         .monitor("core", "devices", "bus", &["other.*"], "");
     let daemon = Daemon::start(&place, &settings);

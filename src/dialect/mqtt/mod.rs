@@ -37,6 +37,10 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Whether the broker is to forget a link that is away, with all that comes meanwhile.
     pub clean_session: bool,
+    /// Who we are, where the broker wants to know; may name credentials of the upstream: `{auth.user}`.
+    pub username: Option<String>,
+    /// The same of the password: `{auth.password}`.
+    pub password: Option<String>,
     /// How a link calls itself, in the place of a name of the daemon's own; the number of the link is put behind it.
     pub client_id: Option<String>,
     /// Event rules for monitors that declare none.
@@ -52,6 +56,8 @@ impl Default for MqttSettings {
             qos: 1,
             keep_alive: Duration::from_mins(1),
             clean_session: false,
+            username: None,
+            password: None,
             client_id: None,
             event: Vec::new(),
         }
@@ -79,6 +85,9 @@ impl MqttDialect {
         if keep_alive < Duration::from_secs(2) || keep_alive.as_secs() > u64::from(u16::MAX) {
             return Err(Fault::new("keep_alive", "must be from \"2s\" to \"18h\""));
         }
+        if settings.password.is_some() && settings.username.is_none() {
+            return Err(Fault::new("password", "goes with a `username` only"));
+        }
         Ok(Self { settings: Arc::new(settings), qos })
     }
 }
@@ -90,6 +99,10 @@ impl Dialect for MqttDialect {
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
         vec![("Sec-WebSocket-Protocol".to_owned(), "mqtt".to_owned())]
+    }
+
+    fn greeting(&self) -> Vec<String> {
+        self.settings.username.iter().chain(&self.settings.password).cloned().collect()
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

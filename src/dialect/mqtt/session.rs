@@ -190,7 +190,7 @@ impl MqttSession {
 }
 
 impl Session for MqttSession {
-    fn opened(&mut self, name: &str, out: &mut Outbox) {
+    fn opened(&mut self, name: &str, greeting: &[String], out: &mut Outbox) {
         let client_id = match &self.settings.client_id {
             // The name ends with the number of the link.
             Some(own) => format!("{own}-{}", name.get(18..).unwrap_or(name)),
@@ -199,6 +199,9 @@ impl Session for MqttSession {
         let mut connect = Connect::new(client_id);
         connect.keep_alive = u16::try_from(self.settings.keep_alive.as_secs()).unwrap_or(u16::MAX);
         connect.clean_session = self.settings.clean_session;
+        if let Some(username) = greeting.first() {
+            connect.set_login(username, greeting.get(1).map_or("", String::as_str));
+        }
         send(&Packet::Connect(connect), out);
     }
 
@@ -220,7 +223,9 @@ impl Session for MqttSession {
         self.known.clear();
         self.carried.retain(|topic| !topics.contains(topic));
         self.waiting.retain(|topic| !topics.contains(topic));
-        self.stray.extend(topics);
+        let ended = topics.iter().filter(|topic| !self.stray.contains(topic));
+        let ended: Vec<TopicId> = ended.copied().collect();
+        self.stray.extend(ended);
         if self.connected {
             self.end(topics, out);
         }

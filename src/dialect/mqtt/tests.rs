@@ -7,7 +7,7 @@ const MD: TopicId = TopicId(0);
 fn connected(own: &str, topics: &[&str]) -> Bench {
     let mut bench = Bench::declared("own", &format!("[own]\nextends = \"mqtt\"\n{own}"), topics, &[]);
     let ids: Vec<TopicId> = (0..).zip(topics).map(|(id, _)| TopicId(id)).collect();
-    bench.session.opened("sl00000000aaaaaaaa0", &mut bench.out);
+    bench.session.opened("sl00000000aaaaaaaa0", &[], &mut bench.out);
     bench.session.subscribe(&ids, &mut bench.out);
     bench.receive_frame(Frame::Binary(&[0x20, 2, 0, 0]));
     bench
@@ -29,7 +29,7 @@ fn the_recorded_session_is_read_whole_however_its_packets_are_cut() {
     pieces.extend([1, 3].map(|size| stream.chunks(size).map(<[u8]>::to_vec).collect()));
     for pieces in pieces {
         let mut bench = Bench::of("mqtt", &["md/#"]);
-        bench.session.opened("sl00000000aaaaaaaa0", &mut bench.out);
+        bench.session.opened("sl00000000aaaaaaaa0", &[], &mut bench.out);
         bench.session.subscribe(&[MD], &mut bench.out);
         for piece in &pieces {
             bench.receive_frame(Frame::Binary(piece));
@@ -84,7 +84,7 @@ fn a_broker_that_refuses_us_or_speaks_something_else_is_given_up_with_the_reason
 #[test]
 fn what_the_broker_still_has_under_our_name_is_taken_and_ended_and_a_repeat_says_so() {
     let mut bench = Bench::of("mqtt", &["mine", "old/#"]);
-    bench.session.opened("sl00000000aaaaaaaa0", &mut bench.out);
+    bench.session.opened("sl00000000aaaaaaaa0", &[], &mut bench.out);
     bench.session.subscribe(&[MD], &mut bench.out);
     bench.receive_frame(Frame::Binary(&[0x20, 2, 1, 0]));
     sent(&mut bench);

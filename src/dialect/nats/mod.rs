@@ -9,6 +9,7 @@ mod jetstream;
 mod reader;
 mod session;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct NatsSettings {
     pub about: Option<String>,
     /// What the upstream allows.
     pub limits: LimitSettings,
+    /// Further members of CONNECT, such as `user` and `pass`, or `auth_token`; may name credentials of the upstream:
+    /// `{auth.password}`.
+    pub connect: BTreeMap<String, String>,
     /// Event rules for monitors that declare none.
     #[serde(deserialize_with = "units::one_or_many")]
     pub event: Vec<EventRuleSettings>,
@@ -53,6 +57,10 @@ impl Dialect for NatsDialect {
         self.settings.limits.limits()
     }
 
+    fn greeting(&self) -> Vec<String> {
+        self.settings.connect.values().cloned().collect()
+    }
+
     fn keep_alive_interval(&self) -> Option<Duration> {
         None
     }
@@ -66,7 +74,7 @@ impl Dialect for NatsDialect {
     }
 
     fn session(&self, topics: &Arc<[Topic]>, _plan: &ReadingPlan) -> Box<dyn Session> {
-        Box::new(NatsSession::new(topics))
+        Box::new(NatsSession::new(self.settings.connect.keys().cloned().collect(), topics))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One link's conversation in NATS.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -14,6 +15,9 @@ use crate::dialect::{Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Rece
 /// delivered again, since we never say that we have them.
 const OWED_MAX: usize = 1 << 16;
 
+/// Pings kept for their answers. Source: a guess.
+const ASKED_MAX: usize = 1024;
+
 /// What is looked at in INFO.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -25,6 +29,9 @@ struct Info {
 pub(super) struct NatsSession {
     topics: Arc<[Topic]>,
     name: String,
+    /// Further members of CONNECT, and what they are.
+    connect_keys: Vec<String>,
+    connect: serde_json::Map<String, serde_json::Value>,
     /// Asked for over this link.
     carried: Vec<TopicId>,
     /// To be asked for when the server has said who it is.
@@ -46,10 +53,12 @@ pub(super) struct NatsSession {
 }
 
 impl NatsSession {
-    pub(super) fn new(topics: &Arc<[Topic]>) -> Self {
+    pub(super) fn new(connect_keys: Vec<String>, topics: &Arc<[Topic]>) -> Self {
         Self {
             topics: Arc::clone(topics),
             name: String::new(),
+            connect_keys,
+            connect: serde_json::Map::new(),
             carried: Vec::new(),
             waiting: Vec::new(),
             connected: false,
@@ -70,11 +79,15 @@ impl NatsSession {
         let mut text = String::new();
         for topic in topics {
             if let Some(known) = self.topics.get(topic.0 as usize) {
-                text.push_str(&format!("SUB {} {}\r\n", known.name, u64::from(topic.0) + 1));
+                write!(text, "SUB {} {}\r\n", known.name, u64::from(topic.0) + 1).expect("a string takes it");
             }
         }
         if !text.is_empty() {
             text.push_str("PING\r\n");
+            // A server answers every ping, so that nothing gathers but with one that is about to be lost.
+            if self.asked.len() == ASKED_MAX {
+                self.asked.pop_front();
+            }
             self.asked.push_back(topics.to_vec());
             say(text, out);
         }
@@ -87,10 +100,13 @@ impl NatsSession {
             intake.closing();
         }
         if !std::mem::replace(&mut self.connected, true) {
-            let connect = serde_json::json!({
+            let mut connect = serde_json::json!({
                 "verbose": false, "pedantic": false, "protocol": 1, "headers": true, "no_responders": true, "echo": false,
                 "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": self.name,
             });
+            if let Some(members) = connect.as_object_mut() {
+                members.append(&mut self.connect);
+            }
             say(format!("CONNECT {connect}\r\n"), out);
             let waiting = std::mem::take(&mut self.waiting);
             self.ask(&waiting, out);
@@ -220,8 +236,10 @@ impl NatsSession {
 }
 
 impl Session for NatsSession {
-    fn opened(&mut self, name: &str, _out: &mut Outbox) {
+    fn opened(&mut self, name: &str, greeting: &[String], _out: &mut Outbox) {
         name.clone_into(&mut self.name);
+        let members = self.connect_keys.iter().zip(greeting);
+        self.connect = members.map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     }
 
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
@@ -239,7 +257,10 @@ impl Session for NatsSession {
     fn unsubscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
         self.carried.retain(|topic| !topics.contains(topic));
         self.waiting.retain(|topic| !topics.contains(topic));
-        let text: String = topics.iter().map(|topic| format!("UNSUB {}\r\n", u64::from(topic.0) + 1)).collect();
+        let mut text = String::new();
+        for topic in topics {
+            write!(text, "UNSUB {}\r\n", u64::from(topic.0) + 1).expect("a string takes it");
+        }
         if self.connected && !text.is_empty() {
             say(text, out);
         }
@@ -262,7 +283,7 @@ impl Session for NatsSession {
             while self.owed.front().is_some_and(|(number, _)| *number <= receipt.0) {
                 let Some((number, reply)) = self.owed.pop_front() else { break };
                 if number == receipt.0 {
-                    text.push_str(&format!("PUB {reply} 4\r\n+ACK\r\n"));
+                    write!(text, "PUB {reply} 4\r\n+ACK\r\n").expect("a string takes it");
                 }
             }
         }

@@ -5,7 +5,7 @@ const INFO: &[u8] = b"INFO {\"max_payload\":1048576,\"headers\":true}\r\n";
 
 fn bench(topics: &[&str]) -> Bench {
     let mut bench = Bench::of("nats", topics);
-    bench.session.opened("sl00000000aaaaaaaa0", &mut bench.out);
+    bench.session.opened("sl00000000aaaaaaaa0", &[], &mut bench.out);
     let ids: Vec<TopicId> = (0..).zip(topics).map(|(id, _)| TopicId(id)).collect();
     bench.session.subscribe(&ids, &mut bench.out);
     assert!(bench.out.is_empty(), "nothing is said before the server has");

@@ -95,6 +95,10 @@ impl Dialect for QsysDialect {
         &[Transport::NulEnded, Transport::WebSocket]
     }
 
+    fn greeting(&self) -> Vec<String> {
+        self.settings.logon.iter().flat_map(|logon| [logon.user.clone(), logon.password.clone()]).collect()
+    }
+
     fn keep_alive_interval(&self) -> Option<Duration> {
         // Any request counts.
         Some(if self.settings.poll { self.settings.rate } else { SILENCE_MAX / 2 })

@@ -193,6 +193,8 @@ impl QsysSession {
                 None => intake.unreadable(None, "a change of a control that nobody asked for", change),
             }
         }
+        // A look at the whole group, whatever has changed in it.
+        self.carried.iter().for_each(|topic| intake.alive(*topic));
         if !found {
             intake.control(None);
         }
@@ -304,11 +306,11 @@ impl QsysSession {
 }
 
 impl Session for QsysSession {
-    fn opened(&mut self, name: &str, out: &mut Outbox) {
+    fn opened(&mut self, name: &str, greeting: &[String], out: &mut Outbox) {
         // Not that of another link, whose group it would be as well.
         name.clone_into(&mut self.group);
-        if let Some(logon) = self.settings.logon.clone() {
-            let params = json!({"User": logon.user, "Password": logon.password});
+        if let [user, password] = greeting {
+            let params = json!({"User": user, "Password": password});
             self.request("Logon", &params, Purpose::Logon, out);
         }
     }

@@ -8,7 +8,8 @@ const TOPICS: [&str; 4] = ["Main Gain", "Mixer/gain", "Mixer/mute", "@EngineStat
 
 fn bench(own: &str) -> Bench {
     let mut bench = Bench::declared("own", &format!("[own]\nextends = \"qsys\"\n{own}"), &TOPICS, &[]);
-    bench.session.opened("group", &mut bench.out);
+    let greeting = bench.dialect.greeting();
+    bench.session.opened("group", &greeting, &mut bench.out);
     bench
 }
 

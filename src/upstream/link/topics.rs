@@ -289,7 +289,7 @@ impl Link<'_> {
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
-                let reason = self.scrubbed(reason);
+                let reason = self.scrubbed(&reason);
                 for topic in &topics {
                     self.subscriptions.refused(*topic);
                 }

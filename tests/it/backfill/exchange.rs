@@ -287,6 +287,7 @@ fn page(target: &str, body: &str, shared: &Shared) -> (String, Value) {
             let found = within(number("from"), number("to"));
             (none, json!({"items": items(&found[..found.len().min(PAGE)])}))
         }
+        "/recent" => (none, json!({"items": items(&all[all.len().saturating_sub(20)..])})),
         "/cursor" => {
             let found = within(number("from"), number("to"));
             let start = text("cursor").map_or(0, |cursor| cursor.trim_start_matches("at-").parse().unwrap());

@@ -4,6 +4,7 @@ mod exchange;
 mod faults;
 mod node;
 mod pages;
+mod polls;
 
 use std::collections::BTreeSet;
 
