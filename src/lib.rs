@@ -10,6 +10,7 @@
 //! | `monitor`   | a message          | candidates for events | rules, quarantine budgets, counts                |
 //! | `pipeline`  | a burst            | a batch               | seen ids, size and delay policy                  |
 //! | `journal`   | a batch            | durable offsets       | files, sync, recovery, retention                 |
+//! | `enrich`    | durable blocks     | fields beside payloads | look-ups, their caches and breakers             |
 //! | `sink`      | durable blocks     | a cursor              | storage clients, retries, breakers               |
 //! | `checkpoint`| where all stand    | a small file          | its folder                                       |
 //! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
@@ -20,7 +21,8 @@
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has described, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `value_cache` what is kept for a time, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
 
 mod backoff;
 pub mod breaker;
@@ -35,10 +37,12 @@ pub mod daemon;
 pub mod dialect;
 pub mod enrich;
 pub mod http_client;
+pub mod infer;
 pub mod journal;
 pub mod monitor;
 pub mod pipeline;
 pub mod proxy;
+pub mod recording;
 pub mod recovery;
 mod retry_after;
 pub mod scanner;

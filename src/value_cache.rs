@@ -89,6 +89,7 @@ pub fn multiplied(ttl: Duration, settings: &CacheSettings) -> Duration {
 
 impl ValueCache {
     /// An empty one of at most so many bytes.
+    #[expect(clippy::borrowed_box, reason = "as the cache calls it")]
     pub fn new(bytes_max: usize, settings: &CacheSettings) -> Self {
         let weight = |key: &Box<str>, stored: &Stored| {
             u32::try_from(key.len() + stored.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX)

@@ -86,6 +86,7 @@ pub(crate) fn compare() {
         "dialect", "recording", "frames", "bytes", "ns/frame", "ns/byte", "ratio"
     );
     let mut base = None;
+    let float = |number: usize| f64::from(u32::try_from(number).expect("a recording's size"));
     for (dialect, recording) in RECORDINGS {
         let (frames, sent) = load(recording);
         let built = registry::build(dialect, &BTreeMap::new()).expect("a preset");
@@ -95,11 +96,11 @@ pub(crate) fn compare() {
         let passes = (BYTES / bytes).max(1);
         let mut best = f64::INFINITY;
         for _ in 0..ROUNDS {
-            let mut spent = std::time::Duration::ZERO;
+            let mut time = std::time::Duration::ZERO;
             for _ in 0..passes {
-                spent += pass(&*built, &topics, &plan, &frames, recording);
+                time += pass(&*built, &topics, &plan, &frames, recording);
             }
-            best = best.min(spent.as_secs_f64() * 1e9 / (passes * bytes) as f64);
+            best = best.min(time.as_secs_f64() * 1e9 / float(passes * bytes));
         }
         let ratio = best / *base.get_or_insert(best);
         let packed = if dialect == "huobi" { "gzip" } else { "" };
@@ -107,7 +108,7 @@ pub(crate) fn compare() {
             "{dialect:<12}{recording:<48}{:>8}{:>8}{:>10.1}{best:>9.3}{ratio:>8.2}  {packed}",
             frames.len(),
             bytes / frames.len(),
-            best * bytes as f64 / frames.len() as f64,
+            best * float(bytes) / float(frames.len()),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `sluice config check|show|set|unset|plan`.
+//! `sluice config check|show|set|unset|plan|infer`.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ enum Action {
     Unset(Unset),
     /// Say what another settings file would do to the running daemon
     Plan(PlanArgs),
+    /// Propose how to declare a feed that nobody has described, out of a recording of it
+    Infer(super::infer::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +78,7 @@ impl Args {
             Action::Set(args) => args.run(context),
             Action::Unset(args) => args.run(context),
             Action::Plan(args) => args.run(context),
+            Action::Infer(args) => args.run(),
         }
     }
 }

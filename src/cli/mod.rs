@@ -13,6 +13,7 @@ mod exit;
 mod gaps;
 mod gaps_fill;
 mod health;
+mod infer;
 mod journal;
 mod latest;
 mod monitors;
@@ -22,6 +23,7 @@ mod print;
 mod quarantine;
 mod quarantine_retry;
 mod query;
+mod record;
 mod reload;
 mod replay;
 mod restore;
@@ -92,6 +94,8 @@ enum Command {
     Config(config::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
+    /// Write an upstream's raw frames to a file
+    Record(Box<record::Args>),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
     Simulate(Box<simulate::Args>),
     /// Try whether a folder of views can be opened: the daemon's own, as a process that may break
@@ -124,6 +128,7 @@ impl Command {
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Reload(args) => args.run(context),
+            Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),

@@ -97,12 +97,12 @@ impl From<StartError> for CliError {
         match error {
             StartError::Journal(error) => journal_error(error),
             StartError::Checkpoint(error) => checkpoint_error(error),
-            StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
-                Self::from_error(Exit::BadSettings, error)
-            }
-            StartError::Enrich(EnrichError::Settings { .. }) | StartError::Sink(SinkError::Settings { .. }) => {
-                Self::from_error(Exit::BadSettings, error)
-            }
+            StartError::Assembly(_)
+            | StartError::Upstream(_)
+            | StartError::Access(_)
+            | StartError::NothingToDo
+            | StartError::Enrich(EnrichError::Settings { .. })
+            | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
             | StartError::Sink(SinkError::Runtime(_))
             | StartError::Server(_)

@@ -23,7 +23,7 @@ const RATE: u64 = 100;
 #[group(id = "simulate")]
 pub(super) struct Args {
     /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana, deribit, nostr, jetstream,
-    /// graphql-transport-ws, mastodon or atproto
+    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit or kraken-v1
     #[arg(long, value_name = "NAME", required_unless_present_any = ["recording", "flood"])]
     dialect: Option<SimulatedDialect>,
     /// Where to listen; port 0 takes a free one
@@ -58,10 +58,10 @@ struct RecordingArgs {
     /// Serve a recorded session (.session.jsonl, or .jsonl of plain texts, also with .gz) to each connection, to the byte
     #[arg(long, value_name = "FILE", conflicts_with_all = ["flood", "rate"])]
     recording: Option<PathBuf>,
-    /// How fast
-    #[arg(long, value_enum, default_value_t = PaceArg::AsTaken, requires = "recording")]
-    pace: PaceArg,
-    /// At so many times the recorded speed
+    /// How fast: `recorded`, `10x` (so many times the recorded speed), or `fast` (as fast as the client takes it)
+    #[arg(long, value_name = "PACE", default_value = "fast", requires = "recording", value_parser = parse_pace)]
+    pace: Pace,
+    /// At so many times the recorded speed, as `--pace 10x` says it too
     #[arg(long, value_name = "X", requires = "recording", value_parser = parse_speed)]
     speed: Option<f64>,
     /// What follows the last frame
@@ -73,14 +73,6 @@ struct RecordingArgs {
     /// Serve it to so many connections only; later ones get nothing
     #[arg(long, value_name = "N", requires = "recording")]
     connections: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PaceArg {
-    /// As fast as the client takes it
-    AsTaken,
-    /// As fast as it was recorded
-    Recorded,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,6 +163,18 @@ fn parse_speed(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_pace(text: &str) -> Result<Pace, String> {
+    match text {
+        "fast" | "as-taken" => Ok(Pace::AsTaken),
+        "recorded" => Ok(Pace::Recorded { speed: 1.0 }),
+        _ => {
+            let speed = text.strip_suffix('x').map(parse_speed);
+            let known = || "a pace is `recorded`, `fast`, or a factor such as `10x`".to_owned();
+            speed.and_then(Result::ok).map(|speed| Pace::Recorded { speed }).ok_or_else(known)
+        }
+    }
+}
+
 impl Args {
     pub(super) fn run(self, _context: &Context) -> Result<Exit, CliError> {
         let status_interval = self.status_interval.max(Duration::from_millis(100));
@@ -190,13 +194,11 @@ impl Args {
                 start_topics: flood.flood_start_topics,
             }),
             (Some(path), dialect) => {
-                let recorded = recording.pace == PaceArg::Recorded || recording.speed.is_some();
-                let speed = recording.speed.unwrap_or(1.0);
                 let mut settings = SimulatorSettings::recording(&path);
                 settings.source = Source::Recording(RecordingSettings {
                     path,
                     dialect,
-                    pace: if recorded { Pace::Recorded { speed } } else { Pace::AsTaken },
+                    pace: recording.speed.map_or(recording.pace, |speed| Pace::Recorded { speed }),
                     then: match recording.then {
                         ThenArg::StayOpen => AfterRecording::StayOpen,
                         ThenArg::Close => AfterRecording::Close,

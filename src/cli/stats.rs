@@ -30,7 +30,8 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct Counter {
     monitor: String,
-    counter: String,
+    #[serde(rename = "counter")]
+    name: String,
     total: u64,
     last_hour: u64,
     up_to: u64,
@@ -64,7 +65,7 @@ impl Args {
         if !counters.is_empty() {
             print_line("")?;
             let shown = counters.into_iter().map(|row| {
-                [row.monitor, row.counter, row.total.to_string(), row.last_hour.to_string(), row.up_to.to_string()]
+                [row.monitor, row.name, row.total.to_string(), row.last_hour.to_string(), row.up_to.to_string()]
             });
             print_table(["MONITOR", "COUNTER", "TOTAL", "LAST HOUR", "UP TO"], shown)?;
         }

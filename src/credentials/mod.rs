@@ -343,6 +343,15 @@ impl Pass {
         out
     }
 
+    /// As [`Pass::fill`], for a text that stands in no JSON string.
+    pub fn fill_plain(&self, text: String, named: &BTreeSet<String>, url: &Url) -> String {
+        if !text.contains("{auth.") {
+            return text;
+        }
+        let filled = self.fill(&serde_json::Value::from(text.as_str()).to_string(), named, url);
+        serde_json::from_str(&filled).unwrap_or(text)
+    }
+
     /// A text of the upstream's, without the secrets that it may repeat.
     pub fn scrub(&self, text: &str) -> String {
         let secrets = self.secrets.texts().chain(self.token.as_deref().map(Token::text));

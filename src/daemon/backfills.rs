@@ -130,9 +130,9 @@ impl Backfills {
                     continue;
                 }
                 let Some(mut following) = follower.take() else { break };
-                let looker = Arc::clone(&this);
+                let finder = Arc::clone(&this);
                 let looked = tokio::task::spawn_blocking(move || {
-                    let outcome = following.look(&looker);
+                    let outcome = following.look(&finder);
                     (following, outcome)
                 });
                 match looked.await {

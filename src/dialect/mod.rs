@@ -42,6 +42,7 @@ pub(crate) mod template;
 mod topic_book;
 mod topic_form;
 mod transport;
+mod undescribed;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -56,6 +57,7 @@ pub use self::limits::{Limits, MaxAge};
 pub use self::resume::{ResumeScope, ResumeSettings, ResumeUnit, Resumption};
 pub use self::topic_form::TopicFormSettings;
 pub use self::transport::{Opening, Transport};
+pub use self::undescribed::Undescribed;
 
 use crate::scanner::Fields;
 

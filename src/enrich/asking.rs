@@ -1,6 +1,7 @@
 //! The task that asks for a look-up: one key after the other from its queue, over HTTP several at once, and no more a second than it
 //! may.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,13 +106,10 @@ async fn ask_service(
             tell(look_up, &key, News::None);
             continue;
         }
-        let permit = match look_up.breaker.permit() {
-            Ok(permit) => permit,
-            Err(_) => {
-                look_up.skip(&key);
-                tell(look_up, &key, News::None);
-                continue;
-            }
+        let Ok(permit) = look_up.breaker.permit() else {
+            look_up.skip(&key);
+            tell(look_up, &key, News::None);
+            continue;
         };
         let now = Instant::now();
         next = next.max(now.checked_sub(credit).unwrap_or(now)) + interval;
@@ -160,11 +158,12 @@ fn escape(value: &str) -> String {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric()
             || matches!(byte, b'-' | b'_' | b'~')
-            || (byte == b'.' && value.trim_matches('.') != "")
+            || (byte == b'.' && !value.trim_matches('.').is_empty())
         {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // A string takes everything.
+            write!(escaped, "%{byte:02X}").ok();
         }
     }
     escaped
@@ -209,7 +208,9 @@ async fn ask_file(look_up: &Arc<LookUp>, form: Arc<TableForm>, asked: &mut mpsc:
         let permit = look_up.breaker.permit().ok();
         match read {
             Ok(read) => {
-                permit.map(Permit::succeeded);
+                if let Some(permit) = permit {
+                    permit.succeeded();
+                }
                 tracing::info!(monitor = look_up.monitor, look_up = look_up.name, file = %form.path.display(), "read");
                 for (key, news) in look_up.doubt(|key| match read.look_up(key) {
                     Answer::Fields(fields) => Some(fields),

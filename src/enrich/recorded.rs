@@ -22,6 +22,9 @@ pub struct RecordedAnswers {
     fields: Fields,
 }
 
+/// Fields, or that there is nothing.
+type Found = Option<Box<str>>;
+
 /// Those of a look-up on some holes.
 #[derive(Debug)]
 struct Recorded {
@@ -29,7 +32,7 @@ struct Recorded {
     on: Vec<String>,
     subject: Subject,
     /// In the order of offsets; none: from there on there was nothing.
-    answers: HashMap<Box<str>, Vec<(u64, Option<Box<str>>)>>,
+    answers: HashMap<Box<str>, Vec<(u64, Found)>>,
 }
 
 impl RecordedAnswers {
@@ -78,15 +81,13 @@ impl RecordedAnswers {
         }
         let AnswerRecord { monitor, look_up, on, key, fields } = record;
         let of = self.monitors.entry(monitor.into()).or_default();
-        let place = match of.iter().position(|known| *known.look_up == *look_up && known.on == on) {
-            Some(place) => place,
-            None => {
-                let holes: Option<Vec<Hole>> = on.iter().map(|name| Hole::parse(name)).collect();
-                let Some(subject) = holes.and_then(Subject::new) else { return };
-                of.push(Recorded { look_up: look_up.into(), on, subject, answers: HashMap::new() });
-                of.len() - 1
-            }
-        };
+        let known = of.iter().position(|known| *known.look_up == *look_up && known.on == on);
+        let place = known.unwrap_or(of.len());
+        if known.is_none() {
+            let holes: Option<Vec<Hole>> = on.iter().map(|name| Hole::parse(name)).collect();
+            let Some(subject) = holes.and_then(Subject::new) else { return };
+            of.push(Recorded { look_up: look_up.into(), on, subject, answers: HashMap::new() });
+        }
         let (key, fields) = (key_of_values(&key), fields.map(|fields| Box::<str>::from(fields.get())));
         self.bytes += key.len() + fields.as_ref().map_or(0, |fields| fields.len()) + ENTRY_BYTES;
         of[place].answers.entry(key.into()).or_default().push((event.offset.0, fields));

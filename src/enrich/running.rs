@@ -294,12 +294,13 @@ impl Enrichment {
         let mut durable = self.parts.journal.watch_durable();
         let mut reader = self.parts.journal.reader();
         let stop = self.stop.clone();
-        let begun = tokio::task::spawn_blocking(move || {
+        let sought = tokio::task::spawn_blocking(move || {
             let begin = reader.seek_received(UnixNanos::now().saturating_sub(LOOKED_BACK));
             (reader, begin)
         });
-        let Ok((began, _)) = begun.await else { return };
-        reader = began;
+        // Where it cannot be sought, it follows from the beginning, or from where it is not too far behind.
+        let Ok((back, _)) = sought.await else { return };
+        reader = back;
         loop {
             let this = Arc::clone(&self);
             let job = tokio::task::spawn_blocking(move || {

@@ -189,7 +189,9 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
         let mut counters = shown.view.counters();
         counters.retain(|of| query.monitor.as_ref().is_none_or(|monitor| of.monitor == *monitor));
         if !query.history {
-            counters.iter_mut().for_each(|counter| counter.hours.clear());
+            for counter in &mut counters {
+                counter.hours.clear();
+            }
         }
         let body = StatisticsBody {
             events_total: monitors.iter().map(|monitor| monitor.counted.events).sum(),

@@ -79,7 +79,12 @@ impl Recording {
         let mut plain = false;
         for (number, line) in reader.lines().enumerate() {
             let number = number + 1;
-            let line = line.map_err(|error| format!("line {number}: {error}"))?;
+            let line = match line {
+                Ok(line) => line,
+                // The recorder was killed: what it had packed before is whole.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(format!("line {number}: {error}")),
+            };
             if line.trim().is_empty() {
                 continue;
             }

@@ -62,7 +62,7 @@ impl Connector {
         format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
     }
 
-    async fn connect(&self) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         let opening = OPENING.try_with(Clone::clone).unwrap_or_default();
         let pass = Arc::new(self.credentials.pass().await?);
         let connected = match self.transport {
@@ -82,6 +82,7 @@ impl Connector {
             url: opening.address(self.endpoint.reveal()),
             login_again: None,
             early: Vec::new(),
+            answer: None,
             // Of a stream it is the request that began it; otherwise each request proves itself anew.
             lasting: self.transport == Transport::EventStream,
         };

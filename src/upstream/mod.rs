@@ -13,6 +13,7 @@ mod quietness;
 mod resume;
 mod status;
 mod subscriptions;
+mod tap;
 mod wire;
 
 pub use connect::ConnectError;
@@ -21,3 +22,4 @@ pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust, links_for};
 pub use quietness::{QuietBounds, Quietness, Second, Silence};
 pub use status::{LinkState, LinkStatus, TopicState, TopicStatus, UpstreamStatus};
+pub use tap::{Heard, HeardTopic, Tap, TapEnd, Watcher};

@@ -25,6 +25,7 @@ use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
+use crate::dialect::template::credentials_in;
 use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
 use crate::journal::Journal;
 use crate::monitor::ledger::GapLedger;
@@ -245,18 +246,7 @@ impl Upstream {
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
         let credentials = Arc::new(Credentials::new(&name, settings, &pool, &wiring.circuits)?);
         check_named(&name, settings, &*dialect, &credentials)?;
-        let tls = trust(&name, settings, credentials.identity())?;
-        let connector = Connector {
-            endpoint: settings.url.clone(),
-            transport: transport(&name, settings, &*dialect)?,
-            headers: dialect.handshake_headers(),
-            credentials: Arc::clone(&credentials),
-            tls,
-            connect_timeout: pool.connect_timeout,
-            handshake_timeout: pool.handshake_timeout,
-            pong_timeout: pool.pong_timeout,
-            message_bytes_max: settings.max_message.as_usize(),
-        };
+        let connector = connector(&name, settings, &pool, &*dialect, Arc::clone(&credentials))?;
         // Without timeouts, which the connector has itself.
         let connections = Pool::builder(connector)
             .max_size(slots)
@@ -282,7 +272,7 @@ impl Upstream {
             pool,
             limits,
             credentials,
-            credentials_named: dialect.credentials_named(),
+            credentials_named: credentials_named(&*dialect),
             buffer_bytes_max: settings.buffer.as_usize(),
             dialect,
             roster: Mutex::new(Arc::clone(&roster)),
@@ -328,6 +318,27 @@ pub fn links_for(settings: &UpstreamSettings, pool: &PoolSettings, limits: Limit
     }
 }
 
+/// How an upstream is reached.
+pub(super) fn connector(
+    name: &str,
+    settings: &UpstreamSettings,
+    pool: &PoolSettings,
+    dialect: &dyn Dialect,
+    credentials: Arc<Credentials>,
+) -> Result<Connector, UpstreamError> {
+    Ok(Connector {
+        endpoint: settings.url.clone(),
+        transport: transport(name, settings, dialect)?,
+        headers: dialect.handshake_headers(),
+        tls: trust(name, settings, credentials.identity())?,
+        credentials,
+        connect_timeout: pool.connect_timeout,
+        handshake_timeout: pool.handshake_timeout,
+        pong_timeout: pool.pong_timeout,
+        message_bytes_max: settings.max_message.as_usize(),
+    })
+}
+
 /// What carries the dialect's frames to this address.
 fn transport(name: &str, settings: &UpstreamSettings, dialect: &dyn Dialect) -> Result<Transport, UpstreamError> {
     let scheme = settings.url.reveal().scheme();
@@ -363,15 +374,24 @@ pub fn check_trust(name: &str, settings: &UpstreamSettings, all: &Settings) -> R
 }
 
 /// Whether the credentials are there that messages of the dialect name.
-fn check_named(
+pub(super) fn check_named(
     name: &str,
     settings: &UpstreamSettings,
     dialect: &dyn Dialect,
     credentials: &Credentials,
 ) -> Result<(), CredentialsError> {
-    let named = dialect.credentials_named();
+    let named = credentials_named(dialect);
     let Some(unknown) = credentials.unknown(&named) else { return Ok(()) };
     let dialect = &settings.dialect;
     let reason = format!("messages of the dialect `{dialect}` name `{{auth.{unknown}}}`, and there is no `{unknown}`");
     Err(CredentialsError::Settings { upstream: name.to_owned(), key: "auth".into(), reason })
+}
+
+/// Names of credentials that a dialect's messages, or what it begins a connection with, need.
+pub(super) fn credentials_named(dialect: &dyn Dialect) -> BTreeSet<String> {
+    let mut named = dialect.credentials_named();
+    for text in dialect.greeting() {
+        named.extend(credentials_in(&text));
+    }
+    named
 }

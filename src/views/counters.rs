@@ -66,13 +66,16 @@ struct OfMonitor {
     counters: Vec<Counter>,
 }
 
+/// What the folder has of a counter, and its pages of keys, by number.
+type Stored = (Option<Standing>, BTreeMap<u64, Vec<u8>>);
+
 /// All counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     monitors: Vec<OfMonitor>,
     fields: Fields,
     /// Of the folder, until it is known what is wanted.
-    stored: BTreeMap<CounterName, (Option<Standing>, BTreeMap<u64, Vec<u8>>)>,
+    stored: BTreeMap<CounterName, Stored>,
     /// Entries of counters that are wanted no longer.
     gone: Vec<Vec<u8>>,
     /// The most keys.

@@ -161,6 +161,10 @@ impl Taker {
             }
         }
         self.absorb(received).await?;
+        if self.record.by == FetchedBy::Poll {
+            // A backfill may come upon the same and take it for journaled: it must be so before the gap is told as filled.
+            self.finish(&[]).await?;
+        }
         Ok(page)
     }
 

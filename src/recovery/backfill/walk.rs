@@ -132,12 +132,12 @@ impl Walk {
     /// Goes on behind what came. The error says why that is not possible.
     pub(super) fn took(&mut self, page: Page) -> Result<(), String> {
         let is_last = page.items == 0 || self.limit.is_some_and(|limit| page.items < limit);
-        let is_past = self.is_past(&page);
+        let beyond = self.is_past(&page);
         match &mut self.at {
             At::Done => {}
             At::One => self.at = At::Done,
             At::Cursor(cursor) => match page.cursor {
-                Some(next) if page.items > 0 && !is_past => {
+                Some(next) if page.items > 0 && !beyond => {
                     if cursor.as_ref() == Some(&next) {
                         return Err("the next cursor is the one that was asked with".into());
                     }
@@ -146,14 +146,14 @@ impl Walk {
                 _ => self.at = At::Done,
             },
             At::Number(number) => {
-                if is_last || is_past {
+                if is_last || beyond {
                     self.at = At::Done;
                 } else {
                     *number += 1;
                 }
             }
             At::Link(url) => match page.url {
-                Some(next) if !is_past => {
+                Some(next) if !beyond => {
                     if url.as_ref() == Some(&next) {
                         return Err("the next page is the one that was asked for".into());
                     }
@@ -164,7 +164,7 @@ impl Walk {
             At::Item(span) => {
                 let (asked, last) =
                     if self.descending { (&mut span.to, page.least) } else { (&mut span.from, page.greatest) };
-                let (Some(last), false, false) = (last, is_last, is_past) else {
+                let (Some(last), false, false) = (last, is_last, beyond) else {
                     self.at = At::Done;
                     return Ok(());
                 };

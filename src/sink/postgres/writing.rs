@@ -203,11 +203,15 @@ impl Writing {
             names.join(", ")
         };
         // What was known then is not forgotten for what is not known now.
-        let set = |(keeps, name): (bool, String)| match keeps {
-            true => format!("{name} = coalesce(EXCLUDED.{name}, held.{name})"),
-            false => format!("{name} = EXCLUDED.{name}"),
+        let set = |column: &Column| {
+            let name = quote(&column.name);
+            if column.name == ENRICHED {
+                format!("{name} = coalesce(EXCLUDED.{name}, held.{name})")
+            } else {
+                format!("{name} = EXCLUDED.{name}")
+            }
         };
-        let sets: Vec<_> = others().map(|column| (column.name == ENRICHED, quote(&column.name))).map(set).collect();
+        let sets: Vec<_> = others().map(set).collect();
         format!(
             "INSERT INTO {events} AS held ({columns}) SELECT {columns} FROM {staging} ORDER BY \"offset\" \
              ON CONFLICT (journal, \"offset\") DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})",

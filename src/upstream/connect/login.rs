@@ -24,12 +24,14 @@ pub(in crate::upstream) struct Proof {
     pub(in crate::upstream) early: Vec<Incoming>,
     /// Whether it holds for as long as the connection is open.
     pub(in crate::upstream) lasting: bool,
+    /// What let us in, where something had to.
+    pub(in crate::upstream) answer: Option<Incoming>,
 }
 
 impl Connector {
     /// Sends the login, if there is one, and waits for its answer.
     pub(super) async fn log_in(&self, wire: &mut Wire, pass: Arc<Pass>, url: Url) -> Result<Proof, ConnectError> {
-        let mut proof = Proof { url, login_again: None, early: Vec::new(), lasting: true, pass };
+        let mut proof = Proof { url, login_again: None, early: Vec::new(), lasting: true, answer: None, pass };
         let Some(text) = proof.pass.login(&proof.url) else { return Ok(proof) };
         let address = self.address();
         let broken = |error: WireError| ConnectError::LoginRefused {
@@ -46,9 +48,7 @@ impl Connector {
         timeout(limit, send).await.map_err(|_| late())?.map_err(broken)?;
         let lifetime = match proof.pass.login_answer_within() {
             None => proof.pass.login_lifetime(),
-            Some(_) => {
-                timeout(limit, self.login_answer(wire, &proof.pass, &mut proof.early)).await.map_err(|_| late())??
-            }
+            Some(_) => timeout(limit, self.login_answer(wire, &mut proof)).await.map_err(|_| late())??,
         };
         proof.login_again = lifetime.map(|lifetime| Instant::now() + renewed_after(lifetime));
         Ok(proof)
@@ -57,9 +57,9 @@ impl Connector {
     async fn login_answer(
         &self,
         wire: &mut Wire,
-        pass: &Pass,
-        early: &mut Vec<Incoming>,
+        proof: &mut Proof,
     ) -> Result<Option<std::time::Duration>, ConnectError> {
+        let Proof { pass, early, answer: accepted_by, .. } = proof;
         let refused = |reason: &str| ConnectError::LoginRefused { address: self.address(), reason: pass.scrub(reason) };
         loop {
             let incoming = match poll_fn(|cx| wire.poll_incoming(cx)).await {
@@ -74,7 +74,10 @@ impl Connector {
                 Incoming::Pong(_) | Incoming::Nothing => continue,
             };
             match answer {
-                Some(LoginAnswer::Accepted(lifetime)) => return Ok(lifetime),
+                Some(LoginAnswer::Accepted(lifetime)) => {
+                    *accepted_by = Some(incoming);
+                    return Ok(lifetime);
+                }
                 Some(LoginAnswer::Refused(reason)) => return Err(refused(&reason)),
                 None if early.len() == EARLY_FRAMES_MAX => {
                     return Err(refused("other messages came instead of an answer; look at `auth.login.accepted`"));

@@ -30,7 +30,7 @@ pub(super) struct Proved {
 
 impl Proved {
     pub(super) fn new(proof: Proof) -> (Self, Vec<Incoming>) {
-        let Proof { pass, url, login_again, early, lasting } = proof;
+        let Proof { pass, url, login_again, early, lasting, .. } = proof;
         let generation = pass.generation();
         let proved =
             Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None, lasting };
@@ -73,18 +73,10 @@ impl Link<'_> {
 
     /// What the dialect greets with. Names that nothing is known about were refused with the settings.
     pub(super) fn greeting(&self) -> Vec<String> {
-        let mut greeting = self.shared.dialect.greeting();
-        if let Some(proved) = &self.proved {
-            for text in greeting.iter_mut().filter(|text| text.contains("{auth.")) {
-                // What is filled in stands inside of a JSON string.
-                let named = &self.shared.credentials_named;
-                let filled = proved.pass.fill(&serde_json::Value::from(text.as_str()).to_string(), named, &proved.url);
-                if let Ok(filled) = serde_json::from_str(&filled) {
-                    *text = filled;
-                }
-            }
-        }
-        greeting
+        let greeting = self.shared.dialect.greeting();
+        let Some(proved) = &self.proved else { return greeting };
+        let fill = |text| proved.pass.fill_plain(text, &self.shared.credentials_named, &proved.url);
+        greeting.into_iter().map(fill).collect()
     }
 
     /// What the upstream says, without what it repeats of our secrets.
