@@ -110,18 +110,17 @@ impl Fetching {
             };
             same && made.timeout == timeout
         };
-        let client = match clients.get(upstream).filter(of_same) {
-            Some(made) => made.client.clone(),
-            None => {
-                let client = match &credentials {
-                    Some(credentials) => credentials.http_client(timeout, BODY_BYTES_MAX),
-                    None => HttpClient::new(&HttpSettings { ca_file: None, timeout, body_bytes_max: BODY_BYTES_MAX }),
-                };
-                let client = client.map_err(|error| error.to_string())?;
-                let made = Made { credentials: credentials.clone(), timeout, client: client.clone() };
-                clients.insert(upstream.to_owned(), made);
-                client
-            }
+        let client = if let Some(made) = clients.get(upstream).filter(of_same) {
+            made.client.clone()
+        } else {
+            let client = match &credentials {
+                Some(credentials) => credentials.http_client(timeout, BODY_BYTES_MAX),
+                None => HttpClient::new(&HttpSettings { ca_file: None, timeout, body_bytes_max: BODY_BYTES_MAX }),
+            };
+            let client = client.map_err(|error| error.to_string())?;
+            let made = Made { credentials: credentials.clone(), timeout, client: client.clone() };
+            clients.insert(upstream.to_owned(), made);
+            client
         };
         Ok((client, credentials.filter(|_| declaration.auth)))
     }

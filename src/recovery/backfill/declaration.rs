@@ -221,7 +221,7 @@ impl Declaration {
     }
 
     /// The address and the body of a request. `holes` has what there is beside the topic.
-    pub(super) fn request<'f>(&self, holes: &Fill<'f>) -> Result<(Url, Option<String>), String> {
+    pub(super) fn request(&self, holes: &Fill<'_>) -> Result<(Url, Option<String>), String> {
         let fill = |name: &str| self.hole(name).or_else(|| holes(name));
         let mut url = self.url.reveal().clone();
         if !self.path.is_empty() {

@@ -206,13 +206,11 @@ impl ItemForm {
             }
             part => self.holes.get(part).map(|text| Filling::text(text.as_str())),
         };
-        match template.render(&fill) {
-            Some(text) => message.extend_from_slice(text.as_bytes()),
-            None => {
-                let missing = template.names().find(|name| fill(name).is_none()).unwrap_or_default();
-                return Err(format!("message: the item has nothing at `{missing}`"));
-            }
-        }
+        let Some(text) = template.render(&fill) else {
+            let missing = template.names().find(|name| fill(name).is_none()).unwrap_or_default();
+            return Err(format!("message: the item has nothing at `{missing}`"));
+        };
+        message.extend_from_slice(text.as_bytes());
         Ok(Item::Ours(position))
     }
 }

@@ -97,7 +97,7 @@ impl Template {
     }
 
     /// The text with its holes filled; none when something is missing.
-    pub(super) fn render<'f>(&self, fill: &Fill<'f>) -> Option<String> {
+    pub(super) fn render(&self, fill: &Fill<'_>) -> Option<String> {
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {
