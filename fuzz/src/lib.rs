@@ -1,5 +1,6 @@
 //! What the fuzz targets share: a journal's folder in memory, and what they begin with.
 
+pub mod dialects;
 pub mod seeds;
 
 use std::collections::BTreeMap;

@@ -41,6 +41,22 @@ pub fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
+/// The first frames of each recording as a session's input: see [`crate::dialects::read`].
+pub fn sessions() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (number, path) in files(&project("tests/data"), "gz").into_iter().enumerate() {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let texts =
+            lines.filter(|line| line["dir"] == "in").filter_map(|line| Some(line.get("text")?.as_str()?.to_owned()));
+        let mut seed = vec![u8::try_from(number * 2 % 256).unwrap()];
+        seed.extend(texts.filter(|text| text.len() < 1500).take(6).collect::<Vec<_>>().join("\u{1e}").bytes());
+        seeds.push(seed);
+    }
+    seeds
+}
+
 /// The project's own settings files.
 pub fn settings() -> Vec<Vec<u8>> {
     let mut seeds: Vec<_> = files(&project("config"), "toml").iter().map(|path| fs::read(path).unwrap()).collect();

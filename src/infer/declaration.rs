@@ -328,11 +328,7 @@ impl Proposal {
             writeln!(out, "each = {}    # what a message has beside it is not kept", quoted(each))?;
         }
         if let Some(id) = id {
-            let mut pointers: Vec<String> = Vec::new();
-            for route in self.routes.iter().filter(|route| route.look == rule.look) {
-                let parts = route.parts.iter().filter(|part| part.present == route.messages);
-                pointers.extend(parts.map(|part| place(&part.pointer)));
-            }
+            let mut pointers: Vec<String> = rule.scope.iter().map(place).collect();
             pointers.extend(id.pointers.iter().cloned());
             let grows = if id.increasing { ", growing" } else { "" };
             writeln!(

@@ -1,0 +1,9 @@
+//! Nostr: arrays by verb.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sluice_fuzz::dialects::{Spoken, read};
+
+const DIALECTS: &[Spoken] = &[("nostr", &["kinds=1", "limit=20"])];
+
+fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::sessions), |input: &[u8]| read(DIALECTS, input));
