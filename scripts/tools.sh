@@ -22,6 +22,11 @@ need_package() {
     if command -v "$1" >/dev/null; then
         return
     fi
+    install_package "$1"
+}
+
+# install_package NAME: one of the distribution's, whatever its commands are called.
+install_package() {
     echo "installing the package $1"
     local as_root=
     [ "$(id -u)" -eq 0 ] || as_root=sudo
@@ -39,6 +44,32 @@ need_anvil() {
     echo "installing anvil into $tools/anvil (once)"
     mkdir -p "$tools/anvil"
     npm install --silent --no-audit --no-fund --prefix "$tools/anvil" "@foundry-rs/anvil@1.7.1"
+}
+
+# need_nostr_relay: the Nostr relay that tests speak to. Leaves its program in NOSTR_RELAY.
+need_nostr_relay() {
+    NOSTR_RELAY=${NOSTR_RELAY:-$tools/nostr-relay/bin/nostr-relay}
+    export NOSTR_RELAY
+    if [ -x "$NOSTR_RELAY" ]; then
+        return
+    fi
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv || return
+    echo "installing nostr-relay into $tools/nostr-relay (once)"
+    python3 -m venv "$tools/nostr-relay" &&
+        "$tools/nostr-relay/bin/pip" install --quiet --disable-pip-version-check "nostr-relay==1.14"
+}
+
+# need_graphql_ws: the GraphQL library whose server tests speak to. Leaves its folder of modules in GRAPHQL_WS.
+need_graphql_ws() {
+    GRAPHQL_WS=${GRAPHQL_WS:-$tools/graphql-ws/node_modules}
+    export GRAPHQL_WS
+    if [ -d "$GRAPHQL_WS/graphql-ws" ]; then
+        return
+    fi
+    need_package npm
+    echo "installing graphql-ws into $tools/graphql-ws (once)"
+    mkdir -p "$tools/graphql-ws"
+    npm install --silent --no-audit --no-fund --prefix "$tools/graphql-ws" "graphql-ws@6.4.2" "graphql@16.15.0" "ws@8.23.0"
 }
 
 # need_postgresql: the server, whose programs the distribution keeps off the PATH.

@@ -83,16 +83,28 @@ pub enum CircuitKind {
     Upstream,
     /// Calls of a sink's store.
     Sink,
+    /// Asking an upstream's provider over HTTP for what was not seen.
+    Backfill,
+    /// Polling it over HTTP.
+    Poll,
+    /// Asking for a look-up; its name is `MONITOR.LOOKUP`.
+    LookUp,
     /// Calls for an upstream's token.
     Token,
 }
 
 impl CircuitKind {
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::LookUp, Self::Token];
+
     /// As users read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
             Self::Sink => "sink",
+            Self::Backfill => "backfill",
+            Self::Poll => "poll",
+            Self::LookUp => "look_up",
             Self::Token => "token",
         }
     }

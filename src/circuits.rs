@@ -164,6 +164,11 @@ impl Circuits {
         self.lock().breakers.contains_key(&(kind, name.to_owned()))
     }
 
+    /// What one is doing; none where there is none.
+    pub fn state(&self, kind: CircuitKind, name: &str) -> Option<BreakerState> {
+        self.lock().breakers.get(&(kind, name.to_owned())).map(Breaker::state)
+    }
+
     /// Every one as it stands.
     pub fn rows(&self) -> Vec<CircuitRow> {
         self.lock().breakers.iter().map(|((kind, name), breaker)| row(*kind, name, &breaker.now())).collect()

@@ -107,7 +107,7 @@ impl Proxy {
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some((user, password)) = &self.login {
             let basic = STANDARD.encode(format!("{user}:{password}"));
-            request.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+            request.extend(["Proxy-Authorization: Basic ", &basic, "\r\n"]);
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await?;

@@ -38,6 +38,7 @@ pub(crate) fn take(settings: &Settings, journal: &Arc<Journal>, rows: u64) -> Ta
         circuits: Arc::new(Circuits::new(true, Vec::new())),
         lost_log: Arc::new(|_| true),
         lost_why: Arc::new(|_| LostCause::Retention),
+        enrichment: None,
     };
     let mut running = None;
     let taken = measured(|| {

@@ -1,9 +1,11 @@
-//! atproto: CBOR, read as JSON.
+//! The decoder of CBOR frames takes any bytes.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
-use sluice_fuzz::dialects::{Spoken, read};
+use sluice_fuzz::decoder::Decoder;
 
-const DIALECTS: &[Spoken] = &[("atproto", &["#commit"])];
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new("atproto", &["#commit", "*"], &[]));
 
-fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::sessions), |input: &[u8]| read(DIALECTS, input));
+fuzz_target!(init: sluice_fuzz::seeds::write(|| sluice_fuzz::seeds::recorded("atproto-firehose-binary")), |input: &[u8]| DECODER.feed(input));

@@ -1,15 +1,15 @@
-//! Kind `json`: routes, learned ids, packed frames.
+//! Messages of kind `json` may be any, packed or not.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
-use sluice_fuzz::dialects::{Spoken, read};
+use sluice_fuzz::decoder::Decoder;
 
-const DIALECTS: &[Spoken] = &[
-    ("bitfinex", &["trades:tBTCUSD", "book-P0-F0-25:tBTCUSD"]),
-    ("huobi", &["market.btcusdt.trade.detail"]),
-    ("kraken", &["trade:BTC/USD"]),
-    ("okx", &["trades:BTC-USDT"]),
-    ("upbit", &["trade:KRW-BTC"]),
-];
+static DECODERS: LazyLock<[Decoder; 2]> = LazyLock::new(|| {
+    [Decoder::new("okx", &["trades:BTC-USDT"], &[]), Decoder::new("huobi", &["market.btcusdt.trade.detail"], &[])]
+});
 
-fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::sessions), |input: &[u8]| read(DIALECTS, input));
+fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::frames), |input: &[u8]| {
+    DECODERS.iter().for_each(|decoder| decoder.feed(input));
+});

@@ -1,10 +1,11 @@
-//! Kind `json_rpc`: answers, ids that they give, batches.
+//! Messages of kind `json_rpc` may be any.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
-use sluice_fuzz::dialects::{Spoken, read};
+use sluice_fuzz::decoder::Decoder;
 
-const DIALECTS: &[Spoken] =
-    &[("ethereum", &["newHeads", "logs {}"]), ("deribit", &["trades.BTC-PERPETUAL.raw"]), ("solana", &["slot"])];
+static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new("deribit", &["trades.BTC-PERPETUAL.raw"], &[]));
 
-fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::sessions), |input: &[u8]| read(DIALECTS, input));
+fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::frames), |input: &[u8]| DECODER.feed(input));

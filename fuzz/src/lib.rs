@@ -1,7 +1,8 @@
 //! What the fuzz targets share: a journal's folder in memory, and what they begin with.
 
-pub mod dialects;
+pub mod decoder;
 pub mod seeds;
+pub mod session;
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

@@ -41,19 +41,67 @@ pub fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
-/// The first frames of each recording as a session's input: see [`crate::dialects::read`].
-pub fn sessions() -> Vec<Vec<u8>> {
+/// Frames of the recordings in a folder, text or binary; in a file of plain texts each line is one.
+pub fn recorded(folder: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let mut frames = Vec::new();
+    for path in files(&project("tests/data").join(folder), "gz") {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            match (value["dir"].as_str(), value["text"].as_str(), value["b64"].as_str()) {
+                (Some("in"), Some(text), _) => frames.push(text.as_bytes().to_vec()),
+                (Some("in"), _, Some(packed)) => {
+                    frames.push(base64::engine::general_purpose::STANDARD.decode(packed).unwrap());
+                }
+                (None, ..) => frames.push(line.as_bytes().to_vec()),
+                _ => {}
+            }
+        }
+    }
+    frames.retain(|frame| frame.len() < 4000);
+    let step = (frames.len() / 40).max(1);
+    frames.into_iter().step_by(step).collect()
+}
+
+/// Streams of binary frames of recordings, behind a byte that says how they are cut.
+pub fn streams(folder: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
     let mut seeds = Vec::new();
-    for (number, path) in files(&project("tests/data"), "gz").into_iter().enumerate() {
+    for path in files(&project("tests/data").join(folder), "gz") {
         let mut text = String::new();
         flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let texts =
-            lines.filter(|line| line["dir"] == "in").filter_map(|line| Some(line.get("text")?.as_str()?.to_owned()));
-        let mut seed = vec![u8::try_from(number * 2 % 256).unwrap()];
-        seed.extend(texts.filter(|text| text.len() < 1500).take(6).collect::<Vec<_>>().join("\u{1e}").bytes());
-        seeds.push(seed);
+        let received = lines.filter(|line| line["dir"] == "in");
+        let frames: Vec<Vec<u8>> = received
+            .filter_map(|line| base64::engine::general_purpose::STANDARD.decode(line["b64"].as_str()?).ok())
+            .collect();
+        assert!(!frames.is_empty(), "the recording has frames");
+        seeds.extend([1, 7].map(|piece| [&[piece], &frames.concat()[..]].concat()));
+        seeds.extend(frames.into_iter().map(|frame| [&[3], &frame[..]].concat()));
     }
+    seeds
+}
+
+/// The recorded stream of events, cut to what the fuzzer reads, and what recordings do not have.
+pub fn event_streams() -> Vec<Vec<u8>> {
+    let stream = fs::read(project("tests/data/wikimedia-sse/recentchange_2022-12-11.sse")).unwrap();
+    let own = b":ok\n\nretry: 5\nevent: a\r\ndata: {}\rdata\n\nid: [1]\n\ndata:1\r\n\r\n";
+    vec![[&[9], &stream[..stream.len().min(3000)], b"\n\n"].concat(), [&[2], &own[..]].concat()]
+}
+
+/// Answers and calls of a Core.
+pub fn changes() -> Vec<Vec<u8>> {
+    let frames = [
+        r#"{"jsonrpc":"2.0","method":"EngineStatus","params":{"State":"Active","DesignName":"D","DesignCode":"c"}}"#,
+        r#"{"jsonrpc":"2.0","result":true,"id":1}"#,
+        r#"{"jsonrpc":"2.0","result":{"Id":"g","Changes":[{"Name":"Main Gain","Value":-1.5,"String":"-1.5dB"}]},"id":5}"#,
+        r#"{"jsonrpc":"2.0","method":"ChangeGroup.Poll","params":{"Changes":[{"Component":"Mixer","Name":"gain"}]}}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":8,"message":"Unknown control"},"id":2}"#,
+    ];
+    let mut seeds: Vec<Vec<u8>> = frames.iter().map(|frame| frame.as_bytes().to_vec()).collect();
+    seeds.push(frames.join("\0").into_bytes());
     seeds
 }
 

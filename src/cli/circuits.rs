@@ -37,7 +37,7 @@ struct List {
 struct Change {
     /// Of which upstream or sink
     name: String,
-    /// Which is meant, where several have that name: the upstream, the sink, or the upstream's token
+    /// Which is meant, where several have that name: the sink, or an upstream's connects, token, backfill or polling
     #[arg(long)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -48,6 +48,10 @@ struct Change {
 enum Kind {
     Upstream,
     Sink,
+    Backfill,
+    Poll,
+    #[value(name = "look_up")]
+    LookUp,
     Token,
 }
 
@@ -104,6 +108,9 @@ impl Change {
         match (self.kind, kinds.next(), kinds.next()) {
             (Some(Kind::Upstream), ..) => Ok(CircuitKind::Upstream),
             (Some(Kind::Sink), ..) => Ok(CircuitKind::Sink),
+            (Some(Kind::Backfill), ..) => Ok(CircuitKind::Backfill),
+            (Some(Kind::Poll), ..) => Ok(CircuitKind::Poll),
+            (Some(Kind::LookUp), ..) => Ok(CircuitKind::LookUp),
             (Some(Kind::Token), ..) => Ok(CircuitKind::Token),
             (None, Some(one), Some(other)) => {
                 let (one, other) = (one.as_str(), other.as_str());

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::Format;
-use crate::journal::{Event, EventObject, Offset, payload_text};
+use crate::enrich::RecordedAnswers;
+use crate::journal::{Event, EventObject, JournalError, JournalReader, Offset, payload_text};
 use crate::monitor::retry::RetryMarks;
 
 /// Prints events.
@@ -15,12 +16,24 @@ pub(super) struct EventPrinter<W> {
     headed: bool,
     /// Of the block that was printed from last, by its first offset.
     marks: Option<(Offset, RetryMarks)>,
+    /// What was known beside payloads.
+    answers: Option<RecordedAnswers>,
 }
 
 impl<W: Write> EventPrinter<W> {
     /// A printer onto `out`; lines of a table are cut to `width` columns.
     pub(super) fn new(out: W, format: Format, width: usize) -> Self {
-        Self { out, format, width, headed: false, marks: None }
+        Self { out, format, width, headed: false, marks: None, answers: None }
+    }
+
+    /// Adds to each event what was known beside its payload; only JSON has room for it.
+    pub(super) fn enriching(self, answers: Option<RecordedAnswers>) -> Self {
+        Self { answers, ..self }
+    }
+
+    /// Takes what came to be known since.
+    pub(super) fn follow_answers(&mut self, reader: &mut JournalReader) -> Result<(), JournalError> {
+        self.answers.as_mut().map_or(Ok(()), |answers| answers.follow(reader))
     }
 
     /// Prints one event.
@@ -28,7 +41,8 @@ impl<W: Write> EventPrinter<W> {
         let retried_from = self.retried_from(event);
         match self.format {
             Format::Json => {
-                let object = EventObject::from(event).retried_from(retried_from);
+                let enriched = self.answers.as_mut().and_then(|answers| answers.enriched(event));
+                let object = EventObject::from(event).retried_from(retried_from).enriched(enriched.as_deref());
                 serde_json::to_writer(&mut self.out, &object)?;
                 self.out.write_all(b"\n")
             }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use clap::Subcommand;
 
 use super::exit::PrintError;
+use super::gaps_fill::Fill;
 use super::run::journal_error;
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_table};
 use crate::clock::UnixNanos;
@@ -29,6 +30,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Have the running daemon fetch what was not seen, as `[monitors.NAME.backfill]` declares it
+    Fill(Fill),
     /// What share of the time each topic was seen, and of its messages where a sequence tells
     Completeness {
         #[command(flatten)]
@@ -87,6 +90,10 @@ impl Topics {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let action = match self.action {
+            Some(Action::Fill(fill)) => return fill.run(context),
+            action => action,
+        };
         let folder = journal::folder(&context.load()?.settings.daemon.data_dir);
         let mut reader = JournalReader::open(&folder).map_err(journal_error)?;
         let now = if journal::is_locked(&folder) {
@@ -95,8 +102,8 @@ impl Args {
             // Nobody knows anything of later: a daemon that died has not said so.
             last_received(&mut reader).map_err(journal_error)?.unwrap_or_default()
         };
-        match self.action {
-            None => self.list.run(&mut reader, now),
+        match action {
+            Some(Action::Fill(_)) | None => self.list.run(&mut reader, now),
             Some(Action::Completeness { topics, output }) => {
                 print_completeness(&mut reader, &topics.query(), now, output)
             }
@@ -153,6 +160,10 @@ fn stream(reader: &mut JournalReader, query: &GapQuery, now: UnixNanos) -> Resul
 fn print(rows: VecDeque<GapRow>, more: bool) -> Result<(), CliError> {
     let nothing = rows.is_empty();
     let shown = rows.into_iter().map(|row| {
+        let filled = match (row.filled, row.left_from) {
+            (Some(filled), Some(_)) => format!("{filled}, in part"),
+            (filled, _) => filled.unwrap_or_default(),
+        };
         [
             row.monitor,
             row.upstream,
@@ -162,7 +173,7 @@ fn print(rows: VecDeque<GapRow>, more: bool) -> Result<(), CliError> {
             row.end.unwrap_or_else(|| "goes on".into()),
             duration(row.seconds),
             row.missing.map(|missing| missing.to_string()).unwrap_or_default(),
-            row.filled.unwrap_or_default(),
+            filled,
         ]
     });
     if !nothing {

@@ -11,11 +11,13 @@ mod demo;
 mod event_line;
 mod exit;
 mod gaps;
+mod gaps_fill;
 mod health;
 mod infer;
 mod journal;
-mod last;
+mod latest;
 mod monitors;
+mod poll;
 mod pool;
 mod print;
 mod quarantine;
@@ -61,6 +63,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
+    Poll(poll::Args),
     /// Print events of the journal
     Query(query::Args),
     /// Print the newest events, and those that come
@@ -82,7 +86,8 @@ enum Command {
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
-    Last(last::Args),
+    #[command(visible_alias = "last")]
+    Latest(latest::Args),
     /// Compare what sinks hold with the journal
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
@@ -111,6 +116,7 @@ impl Command {
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),
             Self::Journal(args) => args.run(context),
@@ -125,7 +131,7 @@ impl Command {
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Stats(args) => args.run(context),
-            Self::Last(args) => args.run(context),
+            Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }

@@ -1,5 +1,7 @@
 //! `sluice monitors`: how the running daemon's monitors are; stopping and starting them, putting them to rest.
 
+use std::collections::BTreeSet;
+
 use clap::ValueEnum;
 
 use super::api::{self, CHANGE_PATIENCE, in_path};
@@ -187,6 +189,7 @@ fn list(context: &Context, output: OutputArgs) -> Result<Exit, CliError> {
 fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
     let errors: Vec<(String, String)> =
         monitors.iter().filter_map(|row| Some((row.name.clone(), row.error.clone()?))).collect();
+    let counters: BTreeSet<String> = monitors.iter().filter_map(counters).collect();
     let races: Vec<String> = monitors.iter().filter_map(race).collect();
     let header = [
         "NAME",
@@ -218,13 +221,19 @@ fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
     });
     print_table(header, rows)?;
     // Below, where they have room.
-    for race in races {
-        super::print_line(race)?;
+    for line in counters.into_iter().chain(races) {
+        super::print_line(line)?;
     }
     for (name, error) in errors {
         super::print_line(format!("{name}: {error}"))?;
     }
     Ok(())
+}
+
+/// What was counted of a monitor's business, for people.
+fn counters(row: &MonitorRow) -> Option<String> {
+    let counted: Vec<String> = row.counters.iter().map(|(name, total)| format!("{name} {total}")).collect();
+    (!counted.is_empty()).then(|| format!("{}: counted {}", row.name, counted.join(", ")))
 }
 
 /// How one of several upstreams of a monitor does, for people.

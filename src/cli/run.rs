@@ -4,6 +4,7 @@ use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
 use crate::config::{KeyPath, Loaded, require_smart_path};
 use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError};
+use crate::enrich::EnrichError;
 use crate::journal::JournalError;
 use crate::sink::SinkError;
 use crate::telemetry;
@@ -99,8 +100,11 @@ impl From<StartError> for CliError {
             StartError::Assembly(_) | StartError::Upstream(_) | StartError::Access(_) | StartError::NothingToDo => {
                 Self::from_error(Exit::BadSettings, error)
             }
-            StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
-            StartError::Sink(SinkError::Runtime(_))
+            StartError::Enrich(EnrichError::Settings { .. }) | StartError::Sink(SinkError::Settings { .. }) => {
+                Self::from_error(Exit::BadSettings, error)
+            }
+            StartError::Enrich(EnrichError::Runtime(_))
+            | StartError::Sink(SinkError::Runtime(_))
             | StartError::Server(_)
             | StartError::Files { .. }
             | StartError::Runtime(_) => Self::from_error(Exit::No, error),

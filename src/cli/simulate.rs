@@ -23,7 +23,7 @@ const RATE: u64 = 100;
 #[group(id = "simulate")]
 pub(super) struct Args {
     /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana, deribit, nostr, jetstream,
-    /// graphql-transport-ws, mastodon or atproto
+    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit or kraken-v1
     #[arg(long, value_name = "NAME", required_unless_present_any = ["recording", "flood"])]
     dialect: Option<SimulatedDialect>,
     /// Where to listen; port 0 takes a free one

@@ -1,9 +1,9 @@
-//! `sluice stats`: what the running daemon has counted of each monitor.
+//! `sluice stats`: what the running daemon has counted of each monitor, business counters among it.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CliError, Context, Exit, Format, OutputArgs, api, print_json, print_table};
+use super::{CliError, Context, Exit, Format, OutputArgs, api, print_json, print_line, print_table};
 
 /// `sluice stats`
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,15 @@ struct Row {
     duplicates: u64,
     quarantined: u64,
     last_received_time: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counter {
+    monitor: String,
+    counter: String,
+    total: u64,
+    last_hour: u64,
+    up_to: u64,
 }
 
 impl Args {
@@ -51,6 +60,14 @@ impl Args {
             ]
         });
         print_table(["MONITOR", "DOMAIN", "EVENTS", "TODAY", "EVENTS/S", "REPEATS", "QUARANTINED", "LAST"], shown)?;
+        let counters: Vec<Counter> = serde_json::from_value(body["counters"].clone()).map_err(foreign)?;
+        if !counters.is_empty() {
+            print_line("")?;
+            let shown = counters.into_iter().map(|row| {
+                [row.monitor, row.counter, row.total.to_string(), row.last_hour.to_string(), row.up_to.to_string()]
+            });
+            print_table(["MONITOR", "COUNTER", "TOTAL", "LAST HOUR", "UP TO"], shown)?;
+        }
         Ok(Exit::Done)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter};
 
 use super::event_line::{EventPrinter, terminal_width};
 use super::exit::PrintError;
-use super::query::open_journal;
+use super::query::{open_journal, recorded_answers};
 use super::run::journal_error;
 use super::selection::{FOLLOW_INTERVAL, Selection, Span};
 use super::walk::tell;
@@ -34,8 +34,13 @@ impl Args {
         let start = newest(&mut reader, &self.selection, &filter, self.lines)?;
         reader.seek(start);
         reader.take_holes();
-        let mut printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), self.output.output, terminal_width());
+        let printer = EventPrinter::new(BufWriter::new(io::stdout().lock()), self.output.output, terminal_width());
+        let (answers, mut answers_reader) = recorded_answers(context, self.output.output)?.unzip();
+        let mut printer = printer.enriching(answers);
         loop {
+            if let Some(reader) = &mut answers_reader {
+                printer.follow_answers(reader).map_err(journal_error)?;
+            }
             while let Some(block) = reader.next_block(&filter).map_err(journal_error)? {
                 tell(&reader.take_holes());
                 let events = block.events();

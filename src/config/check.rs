@@ -1,5 +1,7 @@
 //! What must hold between settings that are each of the right type.
 
+mod counters;
+mod enrich;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -306,6 +308,8 @@ impl Checker<'_> {
             let listed = self.origins.is_set(&event.index(index));
             self.rule(&if listed { event.index(index) } else { event }, rule);
         }
+        self.counters(&path.key("counters"), &monitor.counters);
+        self.enrich(&path.key("enrich"), &monitor.enrich);
     }
 
     fn upstreams_of(&mut self, path: &KeyPath, monitor: &MonitorSettings, settings: &Settings) {

@@ -322,7 +322,19 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     let checkpoints = (KeyPath::from(["checkpoint", "dir"]), &mut settings.checkpoint.dir);
     let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
     let upstreams = settings.upstreams.iter_mut().flat_map(|(name, upstream)| upstream_paths(name, upstream));
-    [data_dir, checkpoints].into_iter().chain(token_file).chain(upstreams).chain(sink_paths(&mut settings.sinks))
+    let look_ups = settings.monitors.iter_mut().flat_map(|(monitor, of)| {
+        of.enrich.iter_mut().flat_map(move |(name, look_up)| {
+            let key = move |key: &str| KeyPath::from(["monitors", monitor, "enrich", name, key]);
+            let file = look_up.file.as_mut().map(|path| (key("file"), path));
+            file.into_iter().chain(look_up.ca_file.as_mut().map(|path| (key("ca_file"), path)))
+        })
+    });
+    [data_dir, checkpoints]
+        .into_iter()
+        .chain(token_file)
+        .chain(upstreams)
+        .chain(look_ups)
+        .chain(sink_paths(&mut settings.sinks))
 }
 
 fn upstream_paths<'s>(

@@ -5,13 +5,17 @@
 //! between them.
 
 mod auth_settings;
+mod backfill_settings;
 mod check;
 mod command_line;
+mod counter_settings;
 mod endpoint;
+mod enrich_settings;
 mod environment;
 mod event_rule_settings;
 mod events_sink;
 mod file;
+mod hole_template;
 mod key;
 mod layer;
 mod limits;
@@ -28,8 +32,12 @@ pub mod units;
 mod upstream_settings;
 
 pub use auth_settings::*;
+pub use backfill_settings::*;
+pub use counter_settings::{CounterSettings, CounterValue};
 pub use endpoint::Endpoint;
+pub use enrich_settings::EnrichSettings;
 pub use event_rule_settings::*;
+pub use hole_template::{Hole, HoleTemplate};
 pub use key::KeyPath;
 pub use limits::{LimitOverrides, Rate};
 pub use load::{Base, LoadOptions, Loaded, Origins, load, require_smart_path};

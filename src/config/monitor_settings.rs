@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backfill_settings::{BackfillSettings, PollSettings};
+use super::counter_settings::CounterSettings;
+use super::enrich_settings::EnrichSettings;
 use super::event_rule_settings::EventRuleSettings;
 use super::sink_settings::FieldSettings;
 use super::units;
@@ -28,6 +31,12 @@ pub struct MonitorSettings {
     /// Fields of the payload that stores with columns give one of its own, by the column's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, FieldSettings>,
+    /// What of the events is counted as business, by the counter's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, CounterSettings>,
+    /// What is looked up and added beside the payload, by the look-up's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub enrich: BTreeMap<String, EnrichSettings>,
     /// Over what an id is unique.
     #[serde(default)]
     pub dedupe: DedupeScope,
@@ -37,6 +46,12 @@ pub struct MonitorSettings {
     /// How topics change links where events have no ids.
     #[serde(default)]
     pub handover: Handover,
+    /// How spans that were not seen are fetched; absent: they are not. Of several the first that is for a topic counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "units::one_or_many")]
+    pub backfill: Vec<BackfillSettings>,
+    /// What is fetched at an interval while the upstream cannot be connected to; absent: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollSettings>,
 }
 
 impl MonitorSettings {

@@ -20,8 +20,17 @@ fn is(condition: &Condition, found: Option<&Value>) -> bool {
         (Condition::Integer(number), Some(found)) => found.as_i64() == Some(*number),
         // The words too, as everywhere in settings.
         (Condition::Text(text), Some(found)) => {
-            found.as_str().map_or_else(|| !found.is_number() && found.to_string() == *text, |found| found == text)
+            found.as_str().map_or_else(|| word(found) == Some(text.as_str()), |found| found == text)
         }
+    }
+}
+
+fn word(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Bool(true) => Some("true"),
+        Value::Bool(false) => Some("false"),
+        Value::Null => Some("null"),
+        _ => None,
     }
 }
 

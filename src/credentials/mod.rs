@@ -46,7 +46,7 @@ const RENEWED_BEFORE_MAX: Duration = Duration::from_mins(5);
 
 /// How long after its beginning something is renewed that holds for so long.
 pub fn renewed_after(lifetime: Duration) -> Duration {
-    lifetime - lifetime.mul_f64(RENEWED_PART).min(RENEWED_BEFORE_MAX)
+    lifetime.saturating_sub(lifetime.mul_f64(RENEWED_PART).min(RENEWED_BEFORE_MAX))
 }
 
 /// What settings say, checked.
@@ -233,8 +233,9 @@ impl Credentials {
 
     /// The upstream did not take a connection's credentials: its token is not used again.
     pub fn refused(&self, pass: &Pass) {
-        if let (Some(keeper), Some(token)) = (&self.token, &pass.token) {
-            keeper.forget(token);
+        if let Some(token) = &pass.token {
+            tracing::debug!(upstream = %self.upstream, "the upstream refused us; the token is not used again");
+            token.forget();
         }
     }
 
@@ -317,25 +318,29 @@ impl Pass {
         }
     }
 
-    /// A message of a dialect with its `{auth.NAME}` filled; they stand inside of JSON strings.
-    ///
-    /// # Errors
-    /// The name that nothing is known about.
-    pub fn fill(&self, text: &str, url: &Url) -> Result<String, String> {
+    /// A message of a dialect with those of its `{auth.NAME}` filled that the dialect has `named`; they stand inside of JSON strings.
+    /// Any other was said by somebody else, and stays as it is: an upstream that has us repeat its words gets no secret by it.
+    pub fn fill(&self, text: &str, named: &BTreeSet<String>, url: &Url) -> String {
         const START: &str = "{auth.";
         let scene = self.scene(Target::of("GET", url));
         let (mut out, mut rest) = (String::with_capacity(text.len()), text);
         while let Some(at) = rest.find(START) {
-            let Some(end) = rest[at..].find('}') else { break };
-            let name = &rest[at + START.len()..at + end];
-            let value = scene.text(name).ok_or_else(|| name.to_owned())?;
-            let quoted = serde_json::Value::from(&*value).to_string();
-            out.push_str(&rest[..at]);
-            out.push_str(&quoted[1..quoted.len() - 1]);
-            rest = &rest[at + end + 1..];
+            let behind = at + START.len();
+            let end = rest[behind..].find('}').map(|end| behind + end);
+            let value = end.map(|end| &rest[behind..end]).filter(|name| named.contains(*name));
+            let value = value.and_then(|name| scene.text(name));
+            if let (Some(value), Some(end)) = (value, end) {
+                let quoted = serde_json::Value::from(&*value).to_string();
+                out.push_str(&rest[..at]);
+                out.push_str(&quoted[1..quoted.len() - 1]);
+                rest = &rest[end + 1..];
+            } else {
+                out.push_str(&rest[..behind]);
+                rest = &rest[behind..];
+            }
         }
         out.push_str(rest);
-        Ok(out)
+        out
     }
 
     /// A text of the upstream's, without the secrets that it may repeat.

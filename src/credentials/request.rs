@@ -60,16 +60,16 @@ impl Dress {
         let mut url = url.clone();
         if let Some(path) = filled_path(&url, scene) {
             url.set_path(&path);
-            scene.target.path = url.path().to_owned();
+            url.path().clone_into(&mut scene.target.path);
         }
         for (name, template) in &self.query {
             // What is signed is what is sent, to the byte.
-            scene.target.query = url.query().unwrap_or_default().to_owned();
+            url.query().unwrap_or_default().clone_into(&mut scene.target.query);
             let value = scene.render(template);
             url.query_pairs_mut().append_pair(name, &value);
         }
         if !self.query.is_empty() {
-            scene.target.query = url.query().unwrap_or_default().to_owned();
+            url.query().unwrap_or_default().clone_into(&mut scene.target.query);
         }
         let headers = self.headers.iter().map(|(name, template)| {
             let mut value = HeaderValue::from_str(&scene.render(template)).map_err(|_| format!("headers.{name}"))?;

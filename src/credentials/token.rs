@@ -53,6 +53,11 @@ impl Token {
         &self.text
     }
 
+    /// It was refused by whom it is for, and is not used again.
+    pub(super) fn forget(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
@@ -151,11 +156,6 @@ impl TokenKeeper {
 
     pub(super) fn generation(&self) -> u64 {
         self.current.borrow().as_ref().map_or(0, |token| token.generation)
-    }
-
-    /// It was refused by whom it is for.
-    pub(super) fn forget(&self, token: &Token) {
-        token.refused.store(true, Ordering::Relaxed);
     }
 
     /// The token that there is, or one that is asked for now. Cancel safe: a call that is broken off is none.
@@ -275,7 +275,7 @@ impl TokenKeeper {
         let after = |life: Duration| {
             // One that is as long as the life that the provider grants now would have us ask without end.
             let set = self.settings.refresh_before.filter(|before| *before < life);
-            set.map_or_else(|| renewed_after(life), |before| life - before)
+            set.map_or_else(|| renewed_after(life), |before| life.saturating_sub(before))
         };
         Token {
             text,

@@ -358,7 +358,10 @@ impl Fill for Scene<'_> {
 fn encode(bytes: &[u8], encoding: TextEncoding) -> String {
     match encoding {
         TextEncoding::Text => String::from_utf8_lossy(bytes).into_owned(),
-        TextEncoding::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        TextEncoding::Hex => {
+            let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+            bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+        }
         TextEncoding::Base64 => STANDARD.encode(bytes),
         TextEncoding::Base64Url => URL_SAFE_NO_PAD.encode(bytes),
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
 use crate::config::units::show_duration;
-use crate::config::{KeyPath, Settings};
+use crate::config::{KeyPath, MonitorSettings, Settings, UpstreamSettings};
 use crate::dialect::{Dialect, DialectError, Resumption, Transport, registry};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause, Roster, RosterError, RosterParts};
 use crate::pipeline::dedupe::TTL_MAX;
+use crate::recovery::backfill::Declaration;
 
 /// Settings that fit their types and each other, but not what they are about.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,16 @@ pub enum AssemblyError {
         /// How long ids are remembered.
         window: Duration,
     },
+    /// What is fetched over HTTP.
+    #[error("`monitors.{monitor}.{key}`: {reason}")]
+    Fetched {
+        /// Whose.
+        monitor: String,
+        /// `backfill` or `poll`.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A topic's wording.
     #[error("`monitors.{monitor}.topics`: `{topic}`: {reason}")]
     Topic {
@@ -101,6 +112,7 @@ impl AssemblyError {
             }
             Self::Roster(RosterError::Redundant { monitor, .. }) => KeyPath::from(["monitors", monitor, "upstream"]),
             Self::Roster(RosterError::NoRule { monitor, .. }) => KeyPath::from(["monitors", monitor]),
+            Self::Fetched { monitor, key, .. } => KeyPath::from(["monitors", monitor, key]),
             Self::Topic { monitor, index, .. } => KeyPath::from(["monitors", monitor, "topics"]).index(*index),
         }
     }
@@ -167,6 +179,7 @@ pub(super) fn assemble(
                     reason,
                 })?;
             }
+            check_fetched(settings, upstream, monitor, watched)?;
         }
         let parts = RosterParts {
             upstream: name,
@@ -184,6 +197,41 @@ pub(super) fn assemble(
         }
     }
     Ok(assembled)
+}
+
+/// Whether what a monitor fetches over HTTP can be asked for, at least for one of its topics.
+fn check_fetched(
+    settings: &Settings,
+    upstream: &UpstreamSettings,
+    name: &str,
+    monitor: &MonitorSettings,
+) -> Result<(), AssemblyError> {
+    let polled = monitor.poll.as_ref().map(|poll| poll.requests(&monitor.backfill));
+    let declared = [("backfill", Some(&monitor.backfill).filter(|list| !list.is_empty())), ("poll", polled.as_ref())];
+    for (key, own) in declared {
+        let Some(own) = own else { continue };
+        let refused = |reason: String| AssemblyError::Fetched { monitor: name.to_owned(), key, reason };
+        let of_dialect =
+            registry::backfills(&upstream.dialect, &settings.dialects).map_err(|error| refused(error.to_string()))?;
+        let mut any = false;
+        for topic in &monitor.topics {
+            let declaration = Declaration::for_topic(own, &of_dialect, &upstream.url, topic);
+            let declaration = declaration.map_err(|error| refused(error.to_string()))?;
+            if key == "backfill" && declaration.as_ref().is_some_and(|declaration| !declaration.has_range()) {
+                return Err(refused("`range` is missing; it says what a span is measured by".into()));
+            }
+            any |= declaration.is_some();
+        }
+        // Of a redundant monitor another upstream may be the one that is asked.
+        if !any && !monitor.is_redundant() {
+            let reason = format!(
+                "it is for none of the monitor's topics, and the dialect `{}` declares nothing for them; declare `url`, `range` and how answers are read",
+                upstream.dialect
+            );
+            return Err(refused(reason));
+        }
+    }
+    Ok(())
 }
 
 /// How long ids are remembered.

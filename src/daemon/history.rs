@@ -13,6 +13,7 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{Journal, MonitorIdentity};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::telemetry;
+use crate::views::{CounterBoard, CounterRecord};
 
 /// The topic of figures in the journal, under the domain `_sluice`.
 const METRICS_TOPIC: &str = "metrics";
@@ -34,6 +35,9 @@ pub(super) struct MetricsRecord {
     journal: JournalRecord,
     /// The dedupe window.
     dedupe: DedupeRecord,
+    /// Business counters, since they were declared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    counters: Vec<CounterRecord>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +76,8 @@ pub(super) struct Sources {
     pub(super) commits: Arc<Commits>,
     /// Ids remembered.
     pub(super) window: Arc<DedupeWindow>,
+    /// Business counters.
+    pub(super) counters: Arc<CounterBoard>,
 }
 
 /// Writes the history.
@@ -162,6 +168,7 @@ impl History {
                 latency_p99_seconds: journal.latency_p99.map(|latency| latency.as_secs_f64()),
             },
             dedupe: DedupeRecord { ids: self.sources.window.ids() },
+            counters: self.sources.counters.records(),
         }
     }
 }
@@ -211,6 +218,7 @@ mod tests {
             watched: Arc::clone(&watched),
             commits: Arc::new(Commits::new(Arc::default())),
             window: Arc::new(DedupeWindow::new(Duration::from_mins(5), 1 << 20)),
+            counters: Arc::default(),
         };
         let start = Instant::now();
         let history = History::new(monitor, sources, Arc::clone(&journal), Arc::default(), UnixNanos(0), start);
@@ -255,6 +263,7 @@ mod tests {
             watched,
             commits: Arc::new(Commits::new(Arc::default())),
             window: Arc::new(DedupeWindow::new(Duration::from_mins(5), 1 << 20)),
+            counters: Arc::default(),
         };
         let now = Instant::now();
         let history = History::new(monitor, sources, Arc::clone(&journal), Arc::default(), UnixNanos(0), now);

@@ -17,10 +17,12 @@ use crate::config::{
     Settings, ShownSetting, show, shown_table,
 };
 use crate::dialect::registry;
+use crate::enrich::Enrichment;
 use crate::monitor::roster::Pause;
 use crate::server::{ChangeRefusal, Changed, Control, Kind, MonitorState, ProposedFile, StateAnswer, StateRequest};
 use crate::telemetry;
 use crate::upstream;
+use crate::views::CounterBoard;
 
 const RELOAD: &str = "reload";
 const SETTINGS: &str = "settings";
@@ -118,6 +120,8 @@ pub(super) struct LiveSettings {
     in_force: Mutex<Arc<Settings>>,
     log: Arc<SwitchLog>,
     pools: Arc<dyn Pools>,
+    counters: Arc<CounterBoard>,
+    enrichment: Arc<Enrichment>,
     works: Arc<Works>,
 }
 
@@ -130,10 +134,26 @@ struct Candidate {
 }
 
 impl LiveSettings {
-    pub(super) fn new(origin: Origin, log: Arc<SwitchLog>, pools: Arc<dyn Pools>, works: Arc<Works>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        log: Arc<SwitchLog>,
+        pools: Arc<dyn Pools>,
+        counters: Arc<CounterBoard>,
+        enrichment: Arc<Enrichment>,
+        works: Arc<Works>,
+    ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
         let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
-        Self { options, state: Mutex::new(State { base, loaded, run_time }), in_force, log, pools, works }
+        Self {
+            options,
+            state: Mutex::new(State { base, loaded, run_time }),
+            in_force,
+            log,
+            pools,
+            counters,
+            enrichment,
+            works,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,6 +187,11 @@ impl LiveSettings {
         let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
         let applied = self.pools.apply(&in_force, &self.log.switches.pauses());
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
+        self.counters.want(&in_force);
+        // Checked before; what can still be refused is a thread.
+        if let Err(error) = self.enrichment.apply(&in_force) {
+            tracing::error!("look-ups stay as they were: {error}");
+        }
         if in_force.log.level != state.loaded.settings.log.level {
             telemetry::set_log_level(&in_force.log.level);
         }

@@ -2,6 +2,9 @@
 
 mod assembly;
 mod attend;
+mod backfills;
+mod counter_log;
+mod fetching;
 mod figures;
 mod gap_log;
 mod history;
@@ -9,6 +12,8 @@ mod journal_events;
 mod live_settings;
 mod operations;
 mod own_events;
+mod poll_mode;
+mod polling;
 mod pool_rows;
 mod retry;
 mod shedding;

@@ -26,6 +26,7 @@ impl Watched {
         PoolRow {
             upstream: roster.upstream.clone(),
             circuit,
+            mode: None,
             links_wanted: wanted,
             links_open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
             links_max: links.len(),

@@ -14,6 +14,7 @@ use crate::journal::{EncodedBlock, MonitorIdentity};
 use crate::monitor::gap::{GapCause, WatchedRecord};
 use crate::monitor::ledger::{GapLedger, Standing, StandingTopic};
 use crate::upstream::TopicState;
+use crate::views::{CounterBoard, CounterRecord};
 
 /// The topic of snapshots in the journal, under the domain `_sluice`.
 const STATE_TOPIC: &str = "state";
@@ -35,6 +36,9 @@ pub(super) struct StateRecord {
     topics: Vec<TopicRecord>,
     /// What an operator set at run time.
     settings: SettingsRecord,
+    /// What business counters have counted, of events that may be deleted since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    counters: Vec<CounterRecord>,
 }
 
 /// A gap that goes on: as one that has ended, but for its end.
@@ -65,6 +69,7 @@ pub(super) struct LiveState {
     watched: Arc<WatchedList>,
     ledger: Arc<GapLedger>,
     switches: Arc<Switches>,
+    counters: Arc<CounterBoard>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
 }
@@ -76,10 +81,11 @@ impl LiveState {
         watched: Arc<WatchedList>,
         ledger: Arc<GapLedger>,
         switches: Arc<Switches>,
+        counters: Arc<CounterBoard>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
     ) -> Self {
-        Self { monitor, watched, ledger, switches, clock, started }
+        Self { monitor, watched, ledger, switches, counters, clock, started }
     }
 
     /// The state now, as a block.
@@ -98,6 +104,7 @@ impl LiveState {
             watched: watched_of(&topics),
             topics: watched.iter().flat_map(stuck_topics_of).collect(),
             settings: self.switches.record(),
+            counters: self.counters.records(),
         }
     }
 }
@@ -164,7 +171,7 @@ mod tests {
         assert_eq!(ledger.covered(roster, [TopicId(0), TopicId(1)], UnixNanos(0), None).len(), 2);
         assert_eq!(ledger.lost(roster, [TopicId(0)], start, GapCause::Disconnect).len(), 2);
         status.set_topics([TopicId(1)], &TopicState::Refused("no such topic".into()));
-        let live = LiveState::new(own, watched, ledger, Arc::default(), Arc::default(), UnixNanos(0));
+        let live = LiveState::new(own, watched, ledger, Arc::default(), Arc::default(), Arc::default(), UnixNanos(0));
         let record: Value = serde_json::to_value(live.record()).unwrap();
         let gap = |monitor: &str, id: u64| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z", "id": id});
         assert_eq!(record["gaps"], json!([gap("a", 0), gap("b", 1)]));

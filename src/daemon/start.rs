@@ -11,12 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::backfills::Backfills;
+use super::counter_log::counters_on_record;
+use super::fetching::Fetching;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::{DropTeller, announce};
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
+use super::polling::Polling;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -30,10 +34,11 @@ use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
+use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions,
-    LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR,
-    SINKS_MONITOR, STATE_MONITOR,
+    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
+    JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
@@ -41,13 +46,14 @@ use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
-use crate::views::{Probe, Views};
+use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,6 +79,9 @@ pub enum StartError {
     /// A sink.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// A look-up.
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -109,6 +118,7 @@ pub struct Daemon {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
+    enrichment: Arc<Enrichment>,
     ingest: Option<Runtime>,
     upstreams: Arc<Upstreams>,
     upstream_faults: Faults,
@@ -152,6 +162,7 @@ impl Daemon {
         let (began, started) = (Instant::now(), UnixNanos::now());
         // Everything that settings can get wrong comes before any port or file.
         check(settings)?;
+        enrich::check(settings)?;
         let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
 
         let ready_sinks = ReadySinks::new(settings)?;
@@ -197,6 +208,8 @@ impl Daemon {
         if settings.log.level != level_before {
             telemetry::set_log_level(&settings.log.level);
         }
+        let on_record = counters_on_record(&mut journal.reader())?;
+        let counters = Arc::new(CounterBoard::new(on_record, journal.durable(), settings));
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -213,14 +226,17 @@ impl Daemon {
             gaps: identities.of(GAPS_MONITOR, OWN_DOMAIN),
             retries: identities.of(RETRIES_MONITOR, OWN_DOMAIN),
             coverage: identities.of(COVERAGE_MONITOR, OWN_DOMAIN),
+            fetched: identities.of(FETCHED_MONITOR, OWN_DOMAIN),
         };
         let state_identity = identities.of(STATE_MONITOR, OWN_DOMAIN);
         let metrics_identity = identities.of(METRICS_MONITOR, OWN_DOMAIN);
         let clock = Arc::new(ReceivedClock::starting_after(recovered.last_received.unwrap_or_default()));
+        switches.keep_polling(|name| settings.monitors.get(name).is_some_and(|monitor| monitor.poll.is_some()));
         switches.keep_sinks(|name| settings.sinks.contains_key(name));
         switches.keep_circuits(|kind, name| match kind {
-            CircuitKind::Upstream | CircuitKind::Token => settings.upstreams.contains_key(name),
             CircuitKind::Sink => settings.sinks.contains_key(name),
+            CircuitKind::LookUp => enrich::is_declared(settings, name),
+            _ => settings.upstreams.contains_key(name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
         let ledger = match recovered.last_received {
@@ -250,6 +266,13 @@ impl Daemon {
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
+        let polling_identity = identities.of(POLLING_MONITOR, OWN_DOMAIN);
+        let enrichment = Enrichment::new(EnrichmentParts {
+            journal: Arc::clone(&journal),
+            monitor: identities.of(ENRICHMENTS_MONITOR, OWN_DOMAIN),
+            clock: Arc::clone(&clock),
+            circuits: Arc::clone(&circuits),
+        });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
@@ -257,6 +280,13 @@ impl Daemon {
             .build()
             .map_err(StartError::Runtime)?;
         let own = wiring.own.clone();
+        let bench = Bench {
+            journal: Arc::clone(&journal),
+            window: Arc::clone(&window),
+            clock: Arc::clone(&clock),
+            own: own.clone(),
+            batch: settings.batch.clone(),
+        };
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
@@ -290,12 +320,14 @@ impl Daemon {
         drop_teller.get_or_init(|| DropTeller::new(journal_identity, Arc::clone(&clock)));
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
-            LiveState::new(state_identity, watched, ledger, Arc::clone(&switches), Arc::clone(&clock), started)
+            let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
+            LiveState::new(state_identity, watched, ledger, switches, counters, Arc::clone(&clock), started)
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
         let marks = checkpoint.as_ref().map(|checkpoint| checkpoint.sinks.clone()).unwrap_or_default();
         let (lost_journal, lost_clock) = (Arc::clone(&journal), Arc::clone(&clock));
+        enrichment.apply(settings)?;
         let sinks = ready_sinks.start(&SinkStart {
             journal: Arc::clone(&journal),
             ancestors: journal.ancestors(),
@@ -311,6 +343,7 @@ impl Daemon {
                 let dropped = from.0 < dropped.load(Ordering::Relaxed);
                 if dropped { LostCause::DropOldest } else { LostCause::Retention }
             }),
+            enrichment: Some(Arc::clone(&enrichment)),
         });
         // Sinks have said by now what they need.
         journal.begin_retention();
@@ -322,14 +355,47 @@ impl Daemon {
         if settings.fault_tolerance.enabled {
             works.write_periodically();
         }
-        let sources =
-            Sources { watched: Arc::clone(&watched), commits: Arc::clone(&commits), window: Arc::clone(&window) };
+        let sources = Sources {
+            watched: Arc::clone(&watched),
+            commits: Arc::clone(&commits),
+            window: Arc::clone(&window),
+            counters: Arc::clone(&counters),
+        };
         let history =
             Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
-        let views = Views::start(&settings.daemon.data_dir, Arc::clone(&journal), Probe::Child);
+        let views = Views::start(
+            &settings.daemon.data_dir,
+            Arc::clone(&journal),
+            Probe::Child,
+            Arc::clone(&counters),
+            &settings.cache,
+        );
         let views = Arc::new(views.map_err(StartError::Runtime)?);
         let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
-        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), pools, Arc::clone(&works)));
+        let live = Arc::new(LiveSettings::new(
+            origin,
+            Arc::clone(&switch_log),
+            pools,
+            Arc::clone(&counters),
+            Arc::clone(&enrichment),
+            Arc::clone(&works),
+        ));
+        let fetching = Fetching::new(
+            Arc::clone(&live),
+            Arc::clone(&upstreams),
+            Arc::clone(&circuits),
+            bench,
+            works.operations.stop.clone(),
+        );
+        let fetching = Arc::new(fetching);
+        let backfills = Arc::new(Backfills::new(Arc::clone(&fetching), Arc::clone(&works), Arc::clone(&journal)));
+        let polling = Arc::new(Polling::new(
+            fetching,
+            Arc::clone(&works),
+            Arc::clone(&switch_log.switches),
+            Arc::clone(&ledger),
+            polling_identity,
+        ));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -337,6 +403,8 @@ impl Daemon {
             window,
             retrier,
             views: Arc::clone(&views),
+            counters: Arc::clone(&counters),
+            enrichment: Arc::clone(&enrichment),
             sinks: sinks.sinks(),
             circuits,
             switch_log,
@@ -344,10 +412,14 @@ impl Daemon {
             works: Arc::clone(&works),
             ledger,
             sequences,
+            backfills: Arc::clone(&backfills),
+            polling: Arc::clone(&polling),
         }));
 
         let stop_http = CancellationToken::new();
         upstreams.begin();
+        backfills.begin();
+        polling.begin();
         let attendant = Attendant::new(live);
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
@@ -379,6 +451,7 @@ impl Daemon {
             history,
             gap_log,
             views,
+            enrichment,
             ingest: Some(ingest),
             upstreams,
             upstream_faults,
@@ -425,6 +498,7 @@ impl Daemon {
         if !self.works.operations.stop(deadline).await {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
+        self.enrichment.stop().await;
         self.history.end();
         if drained {
             let gap_log = Arc::clone(&self.gap_log);
@@ -470,6 +544,7 @@ impl Drop for Daemon {
     /// Of a daemon that was not stopped, or not to its end: dropping a runtime waits, which is not allowed where
     /// others are driven.
     fn drop(&mut self) {
+        self.enrichment.abandon();
         if let Some(ingest) = self.ingest.take() {
             ingest.shutdown_background();
         }

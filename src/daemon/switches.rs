@@ -20,7 +20,7 @@ use crate::journal::{
     STATE_MONITOR,
 };
 use crate::monitor::roster::Pause;
-use crate::server::MonitorState;
+use crate::server::{MonitorState, PollAction};
 use crate::sink::SinkSwitch;
 
 /// The topic of settings in the journal, under the domain `_sluice`.
@@ -46,6 +46,13 @@ pub(super) enum SettingRecord {
     Circuit {
         #[serde(flatten)]
         hold: CircuitHold,
+        /// When, RFC 3339.
+        time: String,
+    },
+    /// A monitor is held to its fall-back, or off it, or let go.
+    Polling {
+        #[serde(flatten)]
+        switch: PollSwitch,
         /// When, RFC 3339.
         time: String,
     },
@@ -77,6 +84,12 @@ impl SettingRecord {
         Self::Circuit { hold, time: UnixNanos::now().to_string() }
     }
 
+    /// A monitor is held to its fall-back or off it, or let go, now.
+    pub(super) fn polling(monitor: &str, action: PollAction) -> Self {
+        let switch = PollSwitch { monitor: monitor.to_owned(), action };
+        Self::Polling { switch, time: UnixNanos::now().to_string() }
+    }
+
     /// A key was set or taken away, now; none: it was given back.
     pub(super) fn config(key: &KeyPath, value: Option<RunTimeValue>) -> Self {
         let (change, value) = match value {
@@ -92,6 +105,13 @@ impl SettingRecord {
     pub(super) fn monitors(monitors: Vec<String>, state: MonitorState, by: HeldBy) -> Self {
         Self::Monitors { monitors, state, by, time: UnixNanos::now().to_string() }
     }
+}
+
+/// What a monitor's fall-back is held to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PollSwitch {
+    pub(super) monitor: String,
+    pub(super) action: PollAction,
 }
 
 /// What became of a key of the settings.
@@ -142,6 +162,9 @@ pub(super) struct SettingsRecord {
     /// Circuit breakers that are held.
     #[serde(default)]
     pub(super) circuits: Vec<CircuitHold>,
+    /// Monitors that are held to their fall-back, or off it.
+    #[serde(default)]
+    pub(super) polling: Vec<PollSwitch>,
     /// Keys of the settings.
     #[serde(default)]
     pub(super) config: Vec<ConfigEntry>,
@@ -156,6 +179,7 @@ struct State {
     sinks: BTreeMap<String, SinkSwitch>,
     /// Circuit breakers that are held, and in what.
     circuits: BTreeMap<(CircuitKind, String), Forced>,
+    polling: BTreeMap<String, PollAction>,
     config: RunTimeLayer,
     held: BTreeMap<String, HeldMonitor>,
 }
@@ -168,6 +192,9 @@ impl State {
         }
         for hold in record.circuits {
             state.hold(hold);
+        }
+        for switch in record.polling {
+            state.poll(switch);
         }
         state.sinks = record.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
         state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
@@ -182,6 +209,11 @@ impl State {
         SettingsRecord {
             sinks: self.sinks.values().cloned().collect(),
             circuits: self.circuits(),
+            polling: self
+                .polling
+                .iter()
+                .map(|(monitor, action)| PollSwitch { monitor: monitor.clone(), action: *action })
+                .collect(),
             config: self.config.iter().filter_map(entry).collect(),
             monitors: self.held.values().cloned().collect(),
         }
@@ -191,6 +223,7 @@ impl State {
         match record {
             SettingRecord::Sink { switch, .. } => drop(self.sinks.insert(switch.sink.clone(), switch)),
             SettingRecord::Circuit { hold, .. } => self.hold(hold),
+            SettingRecord::Polling { switch, .. } => self.poll(switch),
             SettingRecord::Config { entry, .. } => self.configure(entry),
             SettingRecord::Monitors { monitors, state, by, .. } => {
                 for monitor in monitors {
@@ -201,6 +234,13 @@ impl State {
                     }
                 }
             }
+        }
+    }
+
+    fn poll(&mut self, PollSwitch { monitor, action }: PollSwitch) {
+        match action {
+            PollAction::Auto => drop(self.polling.remove(&monitor)),
+            held => drop(self.polling.insert(monitor, held)),
         }
     }
 
@@ -302,6 +342,16 @@ impl Switches {
     /// Circuit breakers that are held.
     pub(super) fn circuits(&self) -> Vec<CircuitHold> {
         self.lock().circuits()
+    }
+
+    /// Forgets what belongs to monitors that have no fall-back any more.
+    pub(super) fn keep_polling(&self, known: impl Fn(&str) -> bool) {
+        self.lock().polling.retain(|name, _| known(name));
+    }
+
+    /// Monitors that are held to their fall-back, or off it.
+    pub(super) fn polling(&self) -> BTreeMap<String, PollAction> {
+        self.lock().polling.clone()
     }
 
     /// Keys of the settings.
@@ -434,6 +484,9 @@ mod tests {
             SettingRecord::monitors(vec!["m".into(), "n".into()], MonitorState::Stopped, HeldBy::Operator),
             SettingRecord::monitors(vec!["n".into()], MonitorState::Running, HeldBy::Operator),
             SettingRecord::monitors(vec!["o".into()], MonitorState::Resting, HeldBy::Rule),
+            SettingRecord::polling("p", PollAction::Off),
+            SettingRecord::polling("q", PollAction::On),
+            SettingRecord::polling("p", PollAction::Auto),
             SettingRecord::sink(SinkSwitch { sink: "s".into(), enabled: false, start_at: None }),
         ];
         for record in records {
@@ -445,6 +498,7 @@ mod tests {
         let keys: Vec<String> = state.config.iter().map(|(key, _)| key.to_string()).collect();
         assert_eq!(keys, ["log.level", "monitors.\"a.b\"", "monitors.\"a.b\".priority", "monitors.c"]);
         assert_eq!(state.held.keys().collect::<Vec<_>>(), ["m", "o"]);
+        assert_eq!(state.polling, BTreeMap::from([("q".to_owned(), PollAction::On)]));
         let text = serde_json::to_vec(&json!({"settings": state.record()})).unwrap();
         let mut found = Found::default();
         found.take(STATE_MONITOR, &text);

@@ -11,10 +11,10 @@ use tokio_util::task::TaskTracker;
 use super::assembly::{Assembled, AssemblyError, Before, assemble};
 use super::watched::WatchedList;
 use crate::breaker::CircuitKind;
-use crate::config::{MonitorSettings, PoolSettings, Settings, UpstreamSettings};
+use crate::config::{EventRuleSettings, MonitorSettings, PoolSettings, Settings, UpstreamSettings};
 use crate::dialect::registry;
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::{Identities, Pause};
+use crate::monitor::roster::{Identities, Pause, Roster, RosterParts};
 use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring};
 
 /// Faults that wait to be heard; the first one ends the daemon.
@@ -162,8 +162,9 @@ impl Upstreams {
                 known.stop.cancel();
                 self.list.remove(name);
                 if !settings.upstreams.contains_key(name) {
-                    self.wiring.circuits.remove(CircuitKind::Upstream, name);
-                    self.wiring.circuits.remove(CircuitKind::Token, name);
+                    for kind in [CircuitKind::Upstream, CircuitKind::Token, CircuitKind::Backfill, CircuitKind::Poll] {
+                        self.wiring.circuits.remove(kind, name);
+                    }
                 }
                 applied.stopped.push(name.clone());
             }
@@ -194,6 +195,35 @@ impl Upstreams {
             }
         }
         Ok(applied)
+    }
+
+    /// A roster of one monitor of an upstream, by whose rules its messages are read; with `event` in the place of its own rules.
+    ///
+    /// # Errors
+    /// When there is none, or the rules cannot be used; in words.
+    pub(super) fn reading_roster(
+        &self,
+        settings: &Settings,
+        (upstream, monitor): (&str, &str),
+        event: &[EventRuleSettings],
+    ) -> Result<Arc<Roster>, String> {
+        let control = self.list.control(upstream).ok_or_else(|| format!("no monitor watches upstream `{upstream}`"))?;
+        if event.is_empty() {
+            return Ok(control.roster());
+        }
+        let mut watched = settings
+            .monitors
+            .get(monitor)
+            .cloned()
+            .ok_or_else(|| format!("there is no monitor `{monitor}` any more"))?;
+        watched.event = event.to_vec();
+        let (monitors, dialect) = (BTreeMap::from([(monitor.to_owned(), watched)]), control.dialect());
+        let parts = RosterParts {
+            default_rules: dialect.default_event_rules(),
+            ..RosterParts::new(upstream, &monitors, &settings.quarantine, &self.hasher)
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Roster::new(&parts, &mut state.identities).map(Arc::new).map_err(|error| error.to_string())
     }
 
     /// Lets those connect that are ready, and later ones as soon as they are.

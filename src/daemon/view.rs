@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backfills::Backfills;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::live_settings::LiveSettings;
+use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
 use super::switches::{SettingRecord, SwitchLog};
@@ -20,6 +22,7 @@ use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
+use crate::enrich::{Enrichment, LookUpRow};
 use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
@@ -29,16 +32,18 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::server::{
-    Buffer, Control, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Buffer, Control, FillRequest, FillRow, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict,
+    OperationRow, PollAction, PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport,
+    RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
-    WindowMetrics,
+    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
+    UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
-use crate::views::{LastValuesNow, StatisticsNow, ViewError, Views};
+use crate::value_cache::CacheFigures;
+use crate::views::{CounterBoard, CounterNow, LatestNow, StatisticsNow, ViewError, Views};
 
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
@@ -57,6 +62,8 @@ pub(super) struct Shown {
     pub(super) window: Arc<DedupeWindow>,
     pub(super) retrier: Retrier,
     pub(super) views: Arc<Views>,
+    pub(super) counters: Arc<CounterBoard>,
+    pub(super) enrichment: Arc<Enrichment>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -64,6 +71,8 @@ pub(super) struct Shown {
     pub(super) works: Arc<Works>,
     pub(super) ledger: Arc<GapLedger>,
     pub(super) sequences: Arc<SequenceBook>,
+    pub(super) backfills: Arc<Backfills>,
+    pub(super) polling: Arc<Polling>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -74,11 +83,15 @@ pub struct DaemonView {
     window: Arc<DedupeWindow>,
     retrier: Retrier,
     views: Arc<Views>,
+    counters: Arc<CounterBoard>,
+    enrichment: Arc<Enrichment>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
     ledger: Arc<GapLedger>,
     sequences: Arc<SequenceBook>,
+    backfills: Arc<Backfills>,
+    polling: Arc<Polling>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -101,6 +114,8 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
+            enrichment,
             sinks,
             circuits,
             switch_log,
@@ -108,6 +123,8 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
+            polling,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -118,6 +135,8 @@ impl DaemonView {
             window,
             retrier,
             views,
+            counters,
+            enrichment,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -127,6 +146,8 @@ impl DaemonView {
             works,
             ledger,
             sequences,
+            backfills,
+            polling,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -244,6 +265,9 @@ impl DaemonView {
             );
         }
         self.window_metrics.set(&figures, self.window.ttl());
+        for (name, figures) in self.caches() {
+            CacheMetrics::set(&name, &figures);
+        }
         self.works.keeper.tend();
     }
 }
@@ -316,7 +340,15 @@ impl View for DaemonView {
                         roster.upstream
                     ));
                 }
-                (roster.upstream.clone(), if connected { "connected" } else { "disconnected" })
+                let polled = self.polling.is_polled(&roster.upstream, None);
+                let word = if connected {
+                    "connected"
+                } else if polled {
+                    "polling"
+                } else {
+                    "disconnected"
+                };
+                (roster.upstream.clone(), word)
             })
             .collect();
         for (upstream, GapFigures { unwanted, .. }) in self.ledger.figures() {
@@ -328,6 +360,7 @@ impl View for DaemonView {
                 }));
             }
         }
+        reasons.extend(self.polling.complaints());
         let sinks = self.sinks_health(&mut reasons);
         reasons.extend(self.circuits.rows().iter().filter_map(CircuitRow::complaint));
         if let Some(problem) = self.works.keeper.problem() {
@@ -373,8 +406,21 @@ impl View for DaemonView {
         Ok((statistics, Running { buffer, latency_ms: Latency { p50, p95, p99 } }))
     }
 
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError> {
-        self.views.last_values(monitor, key, limit)
+    fn look_ups(&self) -> Vec<LookUpRow> {
+        self.enrichment.rows()
+    }
+
+    fn caches(&self) -> BTreeMap<String, CacheFigures> {
+        let latest = ("latest".to_owned(), self.views.cache_figures());
+        self.enrichment.caches().into_iter().chain([latest]).collect()
+    }
+
+    fn counters(&self) -> Vec<CounterNow> {
+        self.counters.now()
+    }
+
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError> {
+        self.views.latest(monitor, key, limit)
     }
 
     fn sinks(&self) -> Vec<SinkRow> {
@@ -413,8 +459,31 @@ impl View for DaemonView {
         let circuit = |name: &str| circuits.iter().find(|row| row.kind == CircuitKind::Upstream && row.name == name);
         let mut watched = self.watched.now();
         watched.retain(|watched| upstream.is_none_or(|name| name == watched.roster.upstream));
-        let row = |watched: &Watched| watched.pool_row(circuit(&watched.roster.upstream).map(|row| row.state), topics);
+        let row = |watched: &Watched| {
+            let upstream = &watched.roster.upstream;
+            let mode = self.polling.is_polled(upstream, None).then(|| "polling".to_owned());
+            PoolRow { mode, ..watched.pool_row(circuit(upstream).map(|row| row.state), topics) }
+        };
         watched.iter().map(row).collect()
+    }
+
+    fn polls(&self) -> Vec<PollRow> {
+        self.polling.rows()
+    }
+
+    fn change_poll(&self, monitor: &str, action: PollAction) -> Result<Vec<PollRow>, Refusal> {
+        let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.live.settings().monitors.get(monitor).is_none_or(|known| known.poll.is_none()) {
+            let error = format!("monitor `{monitor}` has no fall-back; declare one as `[monitors.{monitor}.poll]`");
+            return Err(Refusal { status: 404, error });
+        }
+        if !log.remember(&SettingRecord::polling(monitor, action)) {
+            let error =
+                "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
+            return Err(Refusal { status: 503, error: error.into() });
+        }
+        tracing::info!(monitor, action = action.as_str(), "polling is switched by an operator");
+        Ok(self.polling.rows().into_iter().filter(|row| row.monitor == monitor).collect())
     }
 
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
@@ -467,6 +536,10 @@ impl View for DaemonView {
         found.map(|()| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal> {
+        self.backfills.request(request)
+    }
+
     fn completeness(&self, query: &GapQuery) -> Result<Completeness, Refusal> {
         gaps::completeness(&mut self.journal.reader(), query, UnixNanos::now())
             .map_err(|error| Refusal { status: 500, error: error.to_string() })
@@ -478,6 +551,8 @@ impl View for DaemonView {
 
     fn monitors(&self) -> Vec<MonitorRow> {
         let circuits = self.circuits.rows();
+        let modes = self.polling.rows();
+        let counted = self.counters.now();
         let mut rows = Vec::new();
         for Watched { roster, status, .. } in self.watched.now() {
             let topics = status.topics();
@@ -515,6 +590,10 @@ impl View for DaemonView {
                     upstream: roster.upstream.clone(),
                     path: "smart".into(),
                     state: state.into(),
+                    mode: modes
+                        .iter()
+                        .find(|row| *row.monitor == *monitor.identity.name && row.upstream == roster.upstream)
+                        .map(|row| row.mode.clone()),
                     topics: format!("{live}/{}", states.len()),
                     parse_rate: totals.parse_rate(),
                     events: totals.events,
@@ -523,6 +602,11 @@ impl View for DaemonView {
                     quarantined: totals.quarantined,
                     error: refusal.or_else(|| (live < states.len()).then(|| link_error.clone())?),
                     race: monitor.race.as_ref().map(|race| race.now().into()),
+                    counters: counted
+                        .iter()
+                        .filter(|counter| *counter.monitor == *monitor.identity.name)
+                        .map(|counter| (counter.counter.clone(), counter.total))
+                        .collect(),
                 });
             }
         }

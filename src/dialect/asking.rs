@@ -39,7 +39,9 @@ pub(crate) fn subscribe(
 /// Asks for all topics of a form that are wanted, old and new, where a request takes the place of the one before.
 fn ask_whole(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], out: &mut Outbox) {
     let mut new = topics.iter().copied().filter(|topic| book.replaces(*topic)).collect::<Vec<_>>();
-    new.iter().for_each(|topic| note_try(book, *topic));
+    for topic in &new {
+        note_try(book, *topic);
+    }
     while let Some(first) = new.first().copied() {
         let all = book.asked_like(first);
         new.retain(|topic| !all.contains(topic));
@@ -78,7 +80,9 @@ pub(crate) fn narrow(book: &mut TopicBook, requests: &mut Requests, topics: &[To
 
 fn ask(book: &mut TopicBook, requests: &mut Requests, topics: &[TopicId], at_most: usize, out: &mut Outbox) {
     for group in book.groups(Purpose::Subscribe, topics, at_most) {
-        group.iter().for_each(|topic| note_try(book, *topic));
+        for topic in &group {
+            note_try(book, *topic);
+        }
         send(book, requests, Purpose::Subscribe, &group, None, out);
     }
 }

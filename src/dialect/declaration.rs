@@ -89,7 +89,7 @@ impl<N: Nature> DeclaredDialect<N> {
             return Err(Fault::new("resume", reason));
         }
         let (rules, table) = (Last::default(), Last::default());
-        Ok(Self { declaration: Arc::new(Declaration { settings, forms, ping, resumption, rules, table }) })
+        Ok(Self { declaration: Arc::new(Declaration { settings, ping, resumption, forms, rules, table }) })
     }
 }
 

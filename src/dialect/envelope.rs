@@ -46,7 +46,18 @@ impl Envelope {
         self
     }
 
-    /// A member that is a number, or `true`.
+    /// A member whose name is none of ours.
+    pub(crate) fn named(&mut self, name: &str, text: &str) -> &mut Self {
+        if self.text.len() > 1 {
+            self.text.push(b',');
+        }
+        write_string(&mut self.text, name);
+        self.text.push(b':');
+        write_string(&mut self.text, text);
+        self
+    }
+
+    /// A member that is a number, `true`, or JSON already.
     pub(crate) fn plain(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
         use std::io::Write as _;
         self.name(name);

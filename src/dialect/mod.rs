@@ -22,11 +22,14 @@ pub mod json_rpc;
 mod last;
 mod limits;
 pub mod mastodon;
+pub mod mqtt;
+pub mod nats;
 pub mod nostr;
 mod pattern;
 pub mod poll;
 #[cfg(test)]
 mod preset_rules;
+pub mod qsys;
 #[cfg(test)]
 mod recordings;
 pub mod registry;
@@ -120,7 +123,7 @@ pub struct Message<'a> {
     pub fields: Option<&'a Fields>,
 }
 
-/// Where a session says what a frame was. Each frame leads to at least one call.
+/// Where a session says what a frame was. Each frame leads to at least one call, but for those that are not whole yet.
 pub trait Intake {
     /// Data of a topic.
     fn message(&mut self, topic: TopicId, message: Message<'_>);
@@ -137,12 +140,18 @@ pub trait Intake {
     /// The upstream announces that it will close this link. Counts nothing: the frame that said so is reported by
     /// [`Intake::control`].
     fn closing(&mut self) {}
+    /// The upstream says that a topic has nothing new: it is no event, and no silence. Counts nothing.
+    fn alive(&mut self, _topic: TopicId) {}
     /// The link is of no use any more: it cannot be read on, or the upstream refuses us. It is closed after this burst, and
     /// opened again later. Counts nothing.
     fn broken(&mut self, _reason: &str) {}
     /// The upstream wants a lost link to stay away for at least so long, from now on. Counts nothing.
     fn reconnect_after(&mut self, _wait: Duration) {}
 }
+
+/// Something that an upstream sends again until it is told that we have it. What the number means its session knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt(pub u64);
 
 /// A resume token that came with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +193,12 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
     fn credentials_named(&self) -> BTreeSet<String> {
-        BTreeSet::new()
+        self.greeting().iter().flat_map(|text| named_in(text)).collect()
+    }
+
+    /// Texts that may name credentials of the upstream, `{auth.NAME}`, and that [`Session::opened`] is given with what they name.
+    fn greeting(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Event rules for monitors that declare none.
@@ -207,11 +221,17 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session>;
 }
 
+/// The names in a text that are written `{auth.NAME}`.
+fn named_in(text: &str) -> impl Iterator<Item = String> {
+    text.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned())
+}
+
 /// One link's conversation. It starts anew with each connection: nothing an upstream handed out outlives its socket.
 pub trait Session: Send {
     /// The link is open, and nothing was asked for over it. `name` is what it may call itself: at most 23 letters and digits,
-    /// the same whenever a link takes this place, also after a restart, and no other link's.
-    fn opened(&mut self, _name: &str, _out: &mut Outbox) {}
+    /// the same whenever a link takes this place, also after a restart, and no other link's. `greeting` is
+    /// [`Dialect::greeting`] with the credentials of now.
+    fn opened(&mut self, _name: &str, _greeting: &[String], _out: &mut Outbox) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Ends topics. What is under way still is no data.
@@ -231,6 +251,12 @@ pub trait Session: Send {
     fn take_tokens(&mut self) -> Vec<SessionToken> {
         Vec::new()
     }
+    /// What the upstream waits to be told of, of the frames read since the last call: that it is durable.
+    fn take_receipts(&mut self) -> Vec<Receipt> {
+        Vec::new()
+    }
+    /// What these were taken with is durable: the events, or the originals of repeats.
+    fn durable(&mut self, _receipts: &[Receipt], _out: &mut Outbox) {}
     /// Writes the JSON text that pointers look into where that is not the message itself, as [`Intake::converted`] has it.
     /// False: the message is read as it is. The error says why there is no such text.
     ///

@@ -152,6 +152,7 @@ impl Session for PollSession {
         }
         intake.acknowledged(topic);
         if frame.bytes().is_empty() {
+            intake.alive(topic);
             intake.control(Some(topic));
         } else {
             intake.message(topic, Message { bytes: frame.bytes(), fields: None });

@@ -50,6 +50,7 @@ fn read_time(rule: &EventRuleSettings, value: &Value) -> bool {
             let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
             digits.is_some_and(|digits| u64::from_str_radix(digits, 16).is_ok())
         }
+        TimeUnit::S => value.as_f64().or_else(|| value.as_str()?.parse().ok()).is_some(),
         _ => value.as_u64().or_else(|| value.as_str()?.parse().ok()).is_some(),
     }
 }
@@ -119,6 +120,17 @@ fn preset_rules_read_every_recorded_message_and_their_ids_never_repeat() {
     expect("kraken", "kraken-v2/xrpusd_book25_2026-08-02", &data, [1147, 0, 1147, 1147]);
     expect("bybit", "bybit-v5/linear_2025-06-13", &data, [198, 0, 198, 198]);
     expect("okx", "okx-v5/public_2022-05-13", &data, [392, 74, 392, 392]);
+    let data_of_channel = |frame: &Value| frame.is_array() && frame[1] != "hb";
+    expect("bitfinex", "bitfinex-v2/arrays_2021-04-17", &data_of_channel, [1831, 210, 0, 210]);
+    expect("bitmex", "bitmex/public_2021-07-22", &|frame| frame.get("table").is_some(), [896, 13, 896, 179]);
+    let bitstamp = |frame: &Value| frame["event"] == "data" || frame["event"] == "trade";
+    expect("bitstamp", "bitstamp/public_2022-01-05", &bitstamp, [727, 727, 727, 727]);
+    expect("gemini", "gemini-v2/l2_2021-06-24", &|frame| frame.get("symbol").is_some(), [671, 16, 671, 16]);
+    expect("huobi", "huobi-gzip/binary_2021-04-17", &|frame| frame.get("ch").is_some(), [251, 62, 251, 251]);
+    expect("upbit", "upbit-binary/simple_2021-04-17", &|_| true, [449, 304, 449, 449]);
+    expect("kraken-v1", "kraken-v1/trade_2021-04-17", &Value::is_array, [10, 0, 10, 10]);
+    expect("kraken-v1", "kraken-v1/ticker_2021-04-17", &Value::is_array, [18, 0, 18, 0]);
+    expect("kraken-v1", "kraken-v1/book1000_2021-04-17", &Value::is_array, [1475, 0, 1475, 1465]);
     expect("deribit", "deribit-jsonrpc/public_2021-07-22", &notification, [135, 46, 135, 135]);
     expect("ethereum", "ethereum-jsonrpc/anvil_heads_logs_pending", &notification, [497, 497, 300, 346]);
     expect("ethereum", "ethereum-jsonrpc/anvil_reorg", &notification, [49, 49, 32, 49]);

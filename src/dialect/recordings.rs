@@ -28,7 +28,7 @@ impl Recording {
         let mut recording = Self { url: None, sent: Vec::new(), received: Vec::new() };
         for line in text.lines() {
             let frame: serde_json::Value = serde_json::from_str(line).unwrap();
-            let text = frame["text"].as_str().map(str::to_owned);
+            let text = frame["text"].as_str().map(str::to_owned).or_else(|| Some(unpacked(frame["b64"].as_str()?)));
             match frame["dir"].as_str() {
                 Some("open") => recording.url = frame["url"].as_str().map(str::to_owned),
                 Some("out") => recording.sent.extend(text),
@@ -37,6 +37,30 @@ impl Recording {
             }
         }
         recording
+    }
+}
+
+/// Payloads of the binary frames that a recording client was sent.
+pub(crate) fn binary_frames(name: &str) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{name}.session.jsonl.gz"));
+    let mut text = String::new();
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let frames = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let received = frames.filter(|frame| frame["dir"] == "in");
+    let payloads = received.filter_map(|frame| frame["b64"].as_str().map(str::to_owned));
+    payloads.map(|text| base64::engine::general_purpose::STANDARD.decode(text).unwrap()).collect()
+}
+
+/// The JSON in a binary frame, packed with gzip or with nothing.
+fn unpacked(encoded: &str) -> String {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+    let mut text = String::new();
+    match flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text) {
+        Ok(_) => text,
+        Err(_) => String::from_utf8(bytes).unwrap(),
     }
 }
 

@@ -11,9 +11,13 @@ use super::jetstream::JetstreamDialect;
 use super::json::JsonDialect;
 use super::json_rpc::JsonRpcDialect;
 use super::mastodon::MastodonDialect;
+use super::mqtt::MqttDialect;
+use super::nats::NatsDialect;
 use super::nostr::NostrDialect;
 use super::poll::PollDialect;
+use super::qsys::QsysDialect;
 use super::sse::SseDialect;
+use crate::config::BackfillSettings;
 
 /// A declaration that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +61,12 @@ const PRESETS: &[Preset] = &[
     preset!("kucoin"),
     preset!("mastodon"),
     preset!("mexc"),
+    preset!("mqtt"),
+    preset!("nats"),
     preset!("nostr"),
     preset!("okx"),
     preset!("okx-v3"),
+    preset!("qsys"),
     preset!("solana"),
     preset!("upbit"),
     preset!("wikimedia"),
@@ -89,7 +96,10 @@ const KINDS: &[(&str, Read)] = &[
     kind!("jetstream", JetstreamDialect),
     kind!("mastodon", MastodonDialect),
     kind!("nostr", NostrDialect),
+    kind!("mqtt", MqttDialect),
+    kind!("nats", NatsDialect),
     kind!("poll", PollDialect),
+    kind!("qsys", QsysDialect),
     kind!("sse", SseDialect),
 ];
 
@@ -97,6 +107,9 @@ const KINDS: &[(&str, Read)] = &[
 fn kinds() -> String {
     KINDS.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
+
+/// The key of a dialect's range queries.
+const BACKFILL: &str = "backfill";
 
 /// The longest chain of `extends`; more is a circle or a mistake.
 const EXTENDS_MAX: usize = 8;
@@ -107,6 +120,8 @@ const EXTENDS_MAX: usize = 8;
 /// When there is none of this name, or its declaration has a mistake.
 pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc<dyn Dialect>, DialectError> {
     let mut table = resolve(name, declared)?;
+    // No dialect's own business: how the same provider is asked over HTTP.
+    table.remove(BACKFILL);
     let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
         Some(other) => match other.as_str().and_then(|kind| KINDS.iter().find(|(name, _)| *name == kind)) {
             Some((_, read)) => read(table),
@@ -118,6 +133,22 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
         }
     };
     built.map_err(|fault| fault.of(name))
+}
+
+/// How what was not seen is asked for over HTTP, as a dialect declares it: its table `backfill`, or several of them.
+///
+/// # Errors
+/// When there is no dialect of this name, or the declaration has a mistake.
+pub fn backfills(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Vec<BackfillSettings>, DialectError> {
+    #[derive(serde::Deserialize)]
+    struct Declared {
+        #[serde(default, deserialize_with = "crate::config::units::one_or_many")]
+        backfill: Vec<BackfillSettings>,
+    }
+    let mut table = resolve(name, declared)?;
+    let Some(backfill) = table.remove(BACKFILL) else { return Ok(Vec::new()) };
+    let only = toml::Table::from_iter([(BACKFILL.to_owned(), backfill)]);
+    super::declared::read_table::<Declared>(only).map(|read| read.backfill).map_err(|fault| fault.of(name))
 }
 
 /// A dialect's declaration, with everything that it extends under it.
@@ -204,11 +235,47 @@ mod tests {
     }
 
     #[test]
+    fn what_presets_declare_for_backfill_can_be_asked_for() {
+        let upstream = url::Url::parse("wss://example.org/ws").unwrap().into();
+        for (name, topic) in [
+            ("binance", "btcusdt@aggTrade"),
+            ("binance", "btcusdt@trade"),
+            ("coinbase", "matches:BTC-USD"),
+            ("ethereum", r#"logs {"address":"0x1"}"#),
+            ("ethereum", "logs"),
+            ("ethereum", "newHeads"),
+        ] {
+            let own = [BackfillSettings::default()];
+            let presets = backfills(name, &BTreeMap::new()).unwrap();
+            let found = crate::recovery::backfill::Declaration::for_topic(&own, &presets, &upstream, topic);
+            assert!(found.unwrap_or_else(|error| panic!("{name} {topic}: {error}")).is_some(), "{name} {topic}");
+        }
+        let mistake = declared("[x]\nextends = \"binance\"\nbackfill = { pathh = \"/\" }");
+        assert!(backfills("x", &mistake).unwrap_err().to_string().contains("`backfill"), "with its place");
+    }
+
+    #[test]
     fn every_preset_is_read_and_has_event_rules() {
         for preset in presets() {
             let dialect = build(preset.name, &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
             assert!(!dialect.default_event_rules().is_empty(), "{}", preset.name);
             assert!(dialect.limits().topics_per_link > 0);
+        }
+    }
+
+    #[test]
+    fn every_preset_and_every_kind_has_a_row_in_the_feed_guide() {
+        let guide = include_str!("../../docs/feeds.md");
+        let has_row = |name: &str| guide.lines().any(|line| line.starts_with(&format!("| `{name}` |")));
+        for name in presets().iter().map(|preset| preset.name).chain(KINDS.iter().map(|(name, _)| *name)) {
+            assert!(has_row(name), "docs/feeds.md has no row `{name}`");
+        }
+        for table in guide.split("\n\n").filter(|part| part.starts_with('|')) {
+            let cells = |line: &str| line.matches(" |").count();
+            let head = table.lines().next().unwrap_or_default();
+            for line in table.lines() {
+                assert_eq!(cells(line), cells(head), "{line}");
+            }
         }
     }
 

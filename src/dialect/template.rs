@@ -7,6 +7,11 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+/// Names of credentials in a text that is sent as it stands: `{auth.NAME}`.
+pub(crate) fn credentials_in(text: &str) -> impl Iterator<Item = String> {
+    text.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name.to_owned()))
+}
+
 /// What a template's holes are filled with.
 pub(crate) trait Fill {
     /// The hole's content as a JSON value.

@@ -300,7 +300,7 @@ impl TopicForm {
         &self,
         purpose: Purpose,
         id: u64,
-        topics: &[(&str, &[Box<str>])],
+        topics: &[Worded<'_>],
         subscription: Option<&str>,
         resume: Option<&Point>,
     ) -> Option<String> {
@@ -320,18 +320,17 @@ impl TopicForm {
     }
 
     /// The items of topics, in brackets.
-    fn list(&self, topics: &[(&str, &[Box<str>])], id: u64) -> Option<String> {
+    fn list(&self, topics: &[Worded<'_>], id: u64) -> Option<String> {
         let items = topics.iter().map(|(topic, words)| self.item.render(&Holes::of(self, topic, words, id)));
         Some(format!("[{}]", items.collect::<Option<Vec<_>>>()?.join(",")))
     }
 
     /// Groups of topics, one behind the other, in the order in which each begins.
-    fn grouped(&self, form: &RequestForm, topics: &[(&str, &[Box<str>])], id: u64) -> Option<String> {
-        let mut groups: Vec<Vec<(&str, &[Box<str>])>> = Vec::new();
+    fn grouped(&self, form: &RequestForm, topics: &[Worded<'_>], id: u64) -> Option<String> {
+        let mut groups: Vec<Vec<Worded<'_>>> = Vec::new();
         for topic in topics {
-            let together = |group: &&mut Vec<(&str, &[Box<str>])>| {
-                form.shared.iter().all(|part| group[0].1[*part] == topic.1[*part])
-            };
+            let together =
+                |group: &&mut Vec<Worded<'_>>| form.shared.iter().all(|part| group[0].1[*part] == topic.1[*part]);
             match groups.iter_mut().find(together) {
                 Some(group) => group.push(*topic),
                 None => groups.push(vec![*topic]),
@@ -345,6 +344,9 @@ impl TopicForm {
         Some(rendered.collect::<Option<Vec<_>>>()?.join(","))
     }
 }
+
+/// A topic and its parts.
+type Worded<'a> = (&'a str, &'a [Box<str>]);
 
 struct Holes<'a> {
     form: &'a TopicForm,

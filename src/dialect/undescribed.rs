@@ -52,7 +52,7 @@ struct Speech {
 }
 
 impl Session for Speech {
-    fn opened(&mut self, _name: &str, out: &mut Outbox) {
+    fn opened(&mut self, _name: &str, _greeting: &[String], out: &mut Outbox) {
         out.extend(self.said.iter().cloned().map(OutFrame::Text));
     }
 

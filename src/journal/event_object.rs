@@ -25,6 +25,8 @@ pub struct EventObject<'a> {
     handover: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retried_from: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enriched: Option<&'a RawValue>,
     #[serde(flatten)]
     payload: Payload<'a>,
 }
@@ -58,12 +60,19 @@ impl<'a> From<&Event<'a>> for EventObject<'a> {
             conflict: event.conflict,
             handover: event.handover,
             retried_from: None,
+            enriched: None,
             payload: payload(event.payload),
         }
     }
 }
 
-impl EventObject<'_> {
+impl<'a> EventObject<'a> {
+    /// With what is known beside the payload, a JSON object on one line.
+    #[must_use]
+    pub fn enriched(self, enriched: Option<&'a str>) -> Self {
+        Self { enriched: enriched.and_then(|text| serde_json::from_str(text).ok()), ..self }
+    }
+
     /// Marked as parsed again out of the quarantined frame at this offset.
     #[must_use]
     pub fn retried_from(self, frame: Option<u64>) -> Self {

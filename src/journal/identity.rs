@@ -18,6 +18,12 @@ pub const QUARANTINE_MONITOR: &str = "quarantine";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a quarantined frame was parsed again.
 pub const RETRIES_MONITOR: &str = "retries";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled which events were fetched, and did not come over a link.
+pub const FETCHED_MONITOR: &str = "fetched";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled when a monitor is polled, and when no longer.
+pub const POLLING_MONITOR: &str = "polling";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which every segment begins with a snapshot of live state.
 pub const STATE_MONITOR: &str = "state";
 
@@ -33,17 +39,23 @@ pub const SETTINGS_MONITOR: &str = "settings";
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what a full disk made the journal delete.
 pub const JOURNAL_MONITOR: &str = "journal";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
+pub const ENRICHMENTS_MONITOR: &str = "enrichments";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 9] = [
+pub const OWN_MONITORS: [&str; 12] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
     RETRIES_MONITOR,
+    FETCHED_MONITOR,
+    POLLING_MONITOR,
     STATE_MONITOR,
     METRICS_MONITOR,
     SINKS_MONITOR,
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
+    ENRICHMENTS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -8,6 +8,7 @@
 //! | `segment`   | a file of blocks: its name, its header, its seal                                        |
 //! | `intake`    | the bounded queue from the links to the writer                                          |
 //! | `writer`    | the thread that appends and syncs, a group at a time                                    |
+//! | `progress`  | how far what links have taken in is durable, for acknowledgements                     |
 //! | `room`      | the reserve on the disk, retention                                                      |
 //! | `state`     | what the writer tells everybody                                                         |
 //! | `watermark` | the durable offset, for other processes                                                 |
@@ -55,6 +56,7 @@ mod intake;
 mod lock;
 mod offset;
 mod payload_text;
+mod progress;
 mod reader;
 mod recovery;
 mod repair;
@@ -84,14 +86,16 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    COVERAGE_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, Path,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR,
+    MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, POLLING_MONITOR, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
+    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
 pub use lock::{LockFailure, LockGuard, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use payload_text::{payload_of_text, payload_text};
+pub use progress::{Awaited, Mark, ProgressBook, Tracked};
 pub use reader::{JournalReader, Passage};
 pub use repair::{RepairReport, repair};
 pub use stat::{DomainStat, JournalStat, MonitorStat};

@@ -14,6 +14,7 @@ use super::block::{Dictionary, EncodedBlock, HeaderPlace, ReceivedRun, compose_h
 use super::error::JournalError;
 use super::intake::{Taken, Wanted};
 use super::offset::{JournalId, Offset};
+use super::progress::Mark;
 use super::recovery::Recovered;
 use super::room::{Due, Limits, OWN_RESERVE_BYTES, RESERVE_BYTES, Sealed};
 use super::segment::{FooterBuilder, FooterEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
@@ -90,6 +91,7 @@ struct Group {
     write: Duration,
     received: Vec<ReceivedRun>,
     tokens: Vec<DurableToken>,
+    marks: Vec<Mark>,
 }
 
 impl Writer {
@@ -360,7 +362,8 @@ impl Writer {
     }
 
     /// Gives a block its place behind all before it. Returns where the segment then ends.
-    fn compose(&mut self, block: EncodedBlock, composed: &mut Composed) -> u64 {
+    fn compose(&mut self, mut block: EncodedBlock, composed: &mut Composed) -> u64 {
+        self.unsynced.marks.extend(block.take_mark());
         let Some(active) = &mut self.active else { unreachable!("blocks are composed for a segment") };
         let parts = block.parts();
         let start = self.headers.len();
@@ -478,6 +481,7 @@ impl Writer {
         for token in group.tokens.drain(..) {
             self.shared.resume.note(&token);
         }
+        group.marks.drain(..).for_each(Mark::is_durable);
         self.shared.intake.committed_in(group.write + sync);
         (self.observer)(&Notice::Committed(CommitReport {
             events: group.events,

@@ -13,6 +13,11 @@ pub struct DedupeKey {
     pub source: u8,
 }
 
+impl DedupeKey {
+    /// The checksum of a payload that is compared with nothing: the same id is the same event.
+    pub const ANY_PAYLOAD: u32 = 0;
+}
+
 /// Hashes ids. The key is secret and belongs to the journal, so that nobody who can choose ids can make two of them
 /// meet, and hashes in the journal's blocks stay comparable across restarts.
 #[derive(Debug, Clone)]

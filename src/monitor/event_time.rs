@@ -5,7 +5,7 @@ use crate::config::TimeUnit;
 use crate::scanner::Token;
 
 /// Reads an event time; none when the token is not one in this unit, or lies outside the years 1677 to 2262.
-pub(super) fn read(token: &[u8], unit: TimeUnit) -> Option<UnixNanos> {
+pub(crate) fn read(token: &[u8], unit: TimeUnit) -> Option<UnixNanos> {
     match unit {
         TimeUnit::S => read_decimal(token, 9),
         TimeUnit::Ms => read_decimal(token, 6),

@@ -201,7 +201,7 @@ pub struct UnwatchedRecord {
 }
 
 /// What is known of a gap since it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AmendedRecord {
     /// Which gap.
     pub id: u64,
@@ -220,6 +220,15 @@ pub struct AmendedRecord {
     /// It was taken for filled, and is not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfilled: bool,
+    /// How many events were fetched for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<u64>,
+    /// From when on something of it is missing all the same, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_from: Option<String>,
+    /// Up to when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<String>,
 }
 
 /// Something of the ledger that has to get into the journal.

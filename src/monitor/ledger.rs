@@ -274,6 +274,7 @@ impl GapLedger {
             missing: None,
             filled: Some(filled),
             unfilled: false,
+            ..AmendedRecord::default()
         }))
     }
 
@@ -582,6 +583,7 @@ impl State {
                         missing: None,
                         filled: None,
                         unfilled: true,
+                        ..AmendedRecord::default()
                     })));
                 }
             }
@@ -680,6 +682,7 @@ impl State {
                 missing: Some(missing),
                 filled: None,
                 unfilled,
+                ..AmendedRecord::default()
             }))];
         }
         if missing == Some(0) {

@@ -6,7 +6,8 @@
 
 pub mod burst;
 pub mod event_id;
-mod event_time;
+pub(crate) mod event_time;
+pub mod fetched;
 pub mod gap;
 pub mod ledger;
 pub mod quarantine;

@@ -55,7 +55,7 @@ struct State {
     fields: Fields,
     element_fields: Fields,
     id_text: IdText,
-    live: Vec<bool>,
+    live: Vec<Known>,
     /// Messages since they were last asked for, by topic.
     messages: Vec<u32>,
     /// By topic.
@@ -119,6 +119,17 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// Whether a topic is in force, as far as frames have said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Not yet.
+    Not,
+    /// Not yet, and messages of it do not say so.
+    ByAcknowledgement,
+    /// It is.
+    Live,
+}
+
 /// What could not be read.
 struct Unreadable<'a> {
     monitor: Option<u32>,
@@ -148,7 +159,7 @@ impl Reading {
             fields: Fields::default(),
             element_fields: Fields::default(),
             id_text: IdText::default(),
-            live: vec![false; roster.topics.len()],
+            live: vec![Known::Not; roster.topics.len()],
             messages: vec![0; roster.topics.len()],
             ids: vec![IdsSeen::default(); roster.topics.len()],
             news: Vec::new(),
@@ -165,7 +176,7 @@ impl Reading {
     pub fn adopt(&mut self, roster: Arc<Roster>) {
         self.plan = plan_of(&roster);
         self.state.burst = Burst::new(roster.monitors.len());
-        self.state.live.resize(roster.topics.len(), false);
+        self.state.live.resize(roster.topics.len(), Known::Not);
         self.state.messages.resize(roster.topics.len(), 0);
         // Its rules may be others now.
         self.state.ids.clear();
@@ -176,7 +187,14 @@ impl Reading {
     /// Topics that this link no longer carries: what comes of them again is news.
     pub fn forget(&mut self, topics: &[TopicId]) {
         for topic in topics {
-            self.state.live[topic.0 as usize] = false;
+            self.state.live[topic.0 as usize] = Known::Not;
+        }
+    }
+
+    /// What comes of these topics may be left over from before they were asked for: only an acknowledgement is news.
+    pub fn await_acknowledgement(&mut self, topics: &[TopicId]) {
+        for topic in topics {
+            self.state.live[topic.0 as usize] = Known::ByAcknowledgement;
         }
     }
 
@@ -199,6 +217,18 @@ impl Reading {
     /// What the burst gave so far.
     pub fn burst(&mut self) -> &mut Burst {
         &mut self.state.burst
+    }
+
+    /// Events of the burst that have ids, told apart by a part of their hash, of topics that are in force. What is left over from
+    /// an earlier subscription is not among them.
+    pub fn told_apart(&self) -> impl Iterator<Item = (TopicId, u64)> {
+        let Self { roster, state, .. } = self;
+        state.burst.candidates.iter().filter_map(|candidate| {
+            let topic = roster.routes[candidate.route as usize].topic;
+            let key = state.burst.keys[candidate.dedupe_index()?];
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            (state.live[topic.0 as usize] == Known::Live).then_some((topic, key.hash as u64))
+        })
     }
 
     /// What frames said about subscriptions since the last call.
@@ -247,6 +277,15 @@ impl Reading {
         true
     }
 
+    /// Counts a message of a topic that could not be made ready for one monitor. Nothing happens if there is no such monitor.
+    pub fn unreadable_for(&mut self, monitor: u32, topic: TopicId, reason: &str, raw: &[u8]) {
+        let Self { roster, state, .. } = self;
+        if (monitor as usize) < roster.monitors.len() {
+            state.burst.counts(monitor).messages += 1;
+            state.quarantine(roster, Some(monitor), Some(topic), reason, raw);
+        }
+    }
+
     /// Counts a frame that came and was none of the dialect's business, such as one beyond the size limit.
     pub fn unreadable_frame(&mut self, reason: &str, raw: &[u8]) {
         self.unreadable(None, reason, raw);
@@ -259,8 +298,8 @@ impl Reading {
     fn read(&mut self, topic: TopicId, raw: Option<&[u8]>, message: Message<'_>) {
         let Self { roster, plan, state } = self;
         state.messages[topic.0 as usize] += 1;
-        if !state.live[topic.0 as usize] {
-            state.live[topic.0 as usize] = true;
+        if state.live[topic.0 as usize] == Known::Not {
+            state.live[topic.0 as usize] = Known::Live;
             state.news.push(SubscriptionNews::Live(topic));
         }
         let mut scratch = std::mem::take(&mut state.fields);
@@ -312,14 +351,14 @@ impl Intake for Reading {
     }
 
     fn acknowledged(&mut self, topic: TopicId) {
-        if !std::mem::replace(&mut self.state.live[topic.0 as usize], true) {
+        if std::mem::replace(&mut self.state.live[topic.0 as usize], Known::Live) != Known::Live {
             self.state.news.push(SubscriptionNews::Live(topic));
         }
     }
 
     fn refused(&mut self, topics: &[TopicId], reason: &str) {
         for topic in topics {
-            self.state.live[topic.0 as usize] = false;
+            self.state.live[topic.0 as usize] = Known::Not;
         }
         // It goes into the log and into health; how long it is, the upstream says.
         let reason = reason.chars().take(REFUSAL_CHARACTERS_MAX).collect();
@@ -328,6 +367,10 @@ impl Intake for Reading {
 
     fn closing(&mut self) {
         self.state.closing = true;
+    }
+
+    fn alive(&mut self, topic: TopicId) {
+        self.state.messages[topic.0 as usize] += 1;
     }
 
     fn broken(&mut self, reason: &str) {

@@ -15,10 +15,11 @@ use crate::clock::UnixNanos;
 use crate::config::{BatchSettings, OnConflict};
 use crate::dialect::{SessionToken, TopicId};
 use crate::journal::{
-    AccountDelta, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part, Path,
-    ResumeToken, SourceSlot,
+    AccountDelta, Awaited, BlockBuilder, DedupeHash, EncodedBlock, Encoder, EventId, MonitorIdentity, NewEvent, Part,
+    Path, ResumeToken, SourceSlot, Tracked,
 };
 use crate::monitor::burst::{Burst, Candidate, CandidateId, Numbered, Piece};
+use crate::monitor::fetched::{FETCHED_TOPIC, FetchedRecord};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
@@ -47,6 +48,7 @@ enum Own {
     Gap = 1,
     Retry = 2,
     Coverage = 3,
+    Fetched = 4,
 }
 
 /// What the journal calls the daemon's own events.
@@ -60,6 +62,8 @@ pub struct OwnIdentities {
     pub retries: Arc<MonitorIdentity>,
     /// What else the gap ledger is made of.
     pub coverage: Arc<MonitorIdentity>,
+    /// Which events were fetched.
+    pub fetched: Arc<MonitorIdentity>,
 }
 
 /// The batch of one link.
@@ -68,6 +72,7 @@ pub struct Batcher {
     roster: Arc<Roster>,
     own: OwnIdentities,
     window: Arc<DedupeWindow>,
+    tracked: Tracked,
     builder: BlockBuilder,
     encoder: Encoder,
     opened: Option<Instant>,
@@ -76,7 +81,7 @@ pub struct Batcher {
     verdicts: Vec<Verdict>,
     topics: Vec<Arc<str>>,
     /// By [`Own`].
-    own_topics: [Arc<str>; 4],
+    own_topics: [Arc<str>; 5],
     /// Where the upstream can be taken up again behind what is in the batch.
     tokens: Vec<SessionToken>,
     /// What the link's own token is good for.
@@ -131,6 +136,7 @@ impl Batcher {
             settings,
             roster,
             own,
+            tracked: window.progress().join(),
             window,
             builder: BlockBuilder::new(Path::Smart),
             encoder: Encoder::new(),
@@ -139,7 +145,13 @@ impl Batcher {
             order: BurstOrder::default(),
             verdicts: Vec::new(),
             topics,
-            own_topics: [QUARANTINE_TOPIC.into(), GAP_TOPIC.into(), RETRY_TOPIC.into(), COVERAGE_TOPIC.into()],
+            own_topics: [
+                QUARANTINE_TOPIC.into(),
+                GAP_TOPIC.into(),
+                RETRY_TOPIC.into(),
+                COVERAGE_TOPIC.into(),
+                FETCHED_TOPIC.into(),
+            ],
             tokens: Vec::new(),
             link_topics: Vec::new(),
             handed_over: HashSet::new(),
@@ -230,6 +242,7 @@ impl Batcher {
         if !self.has_room_for(burst.candidates.len(), burst.payload_bytes()) {
             closed.extend(self.close());
         }
+        self.tracked.begin();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         self.window.judge(now, &burst.keys, &mut verdicts, &mut self.order);
         self.count(burst);
@@ -277,7 +290,14 @@ impl Batcher {
             self.opened.get_or_insert(now);
         }
         self.counted.get_or_insert(now);
+        self.tracked.end();
         absorbed
+    }
+
+    /// All that was absorbed until now, to be waited for. `everywhere`: also what any other link had absorbed, which has the
+    /// originals of repeats.
+    pub fn awaited(&self, everywhere: bool) -> Awaited {
+        if everywhere { self.window.progress().all() } else { self.tracked.own() }
     }
 
     /// Whether nothing more fits.
@@ -324,6 +344,13 @@ impl Batcher {
         self.counted.get_or_insert(now);
     }
 
+    /// Records that events were fetched, in their block and directly behind them.
+    pub fn record_fetched(&mut self, record: &FetchedRecord, received: UnixNanos, now: Instant) {
+        self.push_own(Own::Fetched, &record.monitor, &record.to_payload(), received);
+        self.opened.get_or_insert(now);
+        self.counted.get_or_insert(now);
+    }
+
     /// Events of the batch.
     pub fn events(&self) -> u32 {
         self.builder.events()
@@ -356,7 +383,7 @@ impl Batcher {
             let upstream = self.roster.upstream.as_str().into();
             self.builder.resume(ResumeToken { upstream, topics, token });
         }
-        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder))
+        (!self.builder.is_empty()).then(|| self.builder.finish(&mut self.encoder).with_mark(self.tracked.mark()))
     }
 
     fn has_room_for(&self, events: usize, bytes: usize) -> bool {
@@ -447,6 +474,7 @@ impl Batcher {
             Own::Gap => &self.own.gaps,
             Own::Retry => &self.own.retries,
             Own::Coverage => &self.own.coverage,
+            Own::Fetched => &self.own.fetched,
         };
         let source = self.builder.source(own, &self.own_topics[kind as usize], slot);
         self.builder.account(own, AccountDelta { messages: 1, ..AccountDelta::default() });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::window::{Found, Known, Shard};
+use crate::journal::ProgressBook;
 use crate::monitor::event_id::DedupeKey;
 
 /// A power of two. Source: two cores contend little over eight locks held for microseconds; not measured further.
@@ -44,6 +45,7 @@ pub struct WindowFigures {
 pub struct DedupeWindow {
     shards: [Mutex<Shard>; SHARDS],
     ttl_ms: u32,
+    progress: ProgressBook,
     /// Ages are told by a clock that only runs on: a host whose clock is set forward must not forget what it saw a second ago.
     started: Instant,
 }
@@ -57,8 +59,14 @@ impl DedupeWindow {
         Self {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new(bytes_max / SHARDS))),
             ttl_ms: u32::try_from(ttl.min(TTL_MAX).as_millis()).unwrap_or(u32::MAX / 2),
+            progress: ProgressBook::default(),
             started: Instant::now(),
         }
+    }
+
+    /// How far what was judged is durable.
+    pub fn progress(&self) -> &ProgressBook {
+        &self.progress
     }
 
     /// How long ids are remembered where there is room.
@@ -162,6 +170,11 @@ fn pack(key: DedupeKey) -> u32 {
     check_of(key.payload_check) | u32::from(key.source) << CHECK_BITS
 }
 
+/// What was fetched has another text than what a link brings, and is the same all the same: it agrees with any.
+fn agree(one: u32, other: u32) -> bool {
+    one == other || one == DedupeKey::ANY_PAYLOAD || other == DedupeKey::ANY_PAYLOAD
+}
+
 fn check_of(packed: u32) -> u32 {
     packed & ((1 << CHECK_BITS) - 1)
 }
@@ -175,7 +188,7 @@ fn judge_by(shard: &mut Shard, key: DedupeKey, mut look: impl FnMut(&mut Shard, 
     let packed = pack(key);
     match look(shard, key.hash, packed) {
         Known::New => Verdict::New,
-        Known::Seen(first) if check_of(first) == check_of(packed) => Verdict::Repeat,
+        Known::Seen(first) if agree(check_of(first), check_of(packed)) => Verdict::Repeat,
         // The pair of id and payload is remembered too, so that a conflicting payload sent twice is one conflict. The
         // upper bits choose the shard: only lower ones are changed.
         Known::Seen(_) => {

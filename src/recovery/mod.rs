@@ -5,9 +5,11 @@
 //! | `bookmark` | the newest good checkpoint at a start, and what it says                  |
 //! | `resume`   | where upstreams are taken up again after a start                         |
 //! | `gaps/`    | what was not seen, read back: the ledger at a start, lists, completeness  |
+//! | `backfill/` | fetching what was not seen                                            |
 //! | `replay/`  | writing a span of the journal into a sink's store anew                   |
 //! | `verify/`  | comparing what a sink's store holds with the journal                     |
 
+pub mod backfill;
 mod bookmark;
 pub mod gaps;
 pub mod replay;

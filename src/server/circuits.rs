@@ -20,15 +20,10 @@ pub(super) async fn change(
     Path((kind, name)): Path<(String, String)>,
     body: Bytes,
 ) -> Response {
-    let kind = match kind.as_str() {
-        "upstream" => CircuitKind::Upstream,
-        "sink" => CircuitKind::Sink,
-        "token" => CircuitKind::Token,
-        other => {
-            let error =
-                format!("there are no circuits of kind `{other}`; the kinds are `upstream`, `sink` and `token`");
-            return refused(StatusCode::NOT_FOUND, &error);
-        }
+    let Some(kind) = CircuitKind::ALL.into_iter().find(|known| known.as_str() == kind) else {
+        let known = CircuitKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(", ");
+        let error = format!("there are no circuits of kind `{kind}`; the kinds are {known}");
+        return refused(StatusCode::NOT_FOUND, &error);
     };
     let change: CircuitChange = match serde_json::from_slice(&body) {
         Ok(change) => change,

@@ -1,9 +1,11 @@
-//! `/api/v1/gaps`: what was not seen, and what share was.
+//! `/api/v1/gaps`: what was not seen, and what share was; having it fetched.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::operations::Refusal;
@@ -25,6 +27,63 @@ pub(super) async fn gaps(State(shown): State<Shown>, RawQuery(query): RawQuery) 
 
 pub(super) async fn completeness(State(shown): State<Shown>, RawQuery(query): RawQuery) -> Response {
     answer(query, move |query, _| shown.view.completeness(query)).await
+}
+
+/// Which gaps are to be filled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FillRequest {
+    /// Only this one, by its number.
+    pub gap: Option<u64>,
+    /// Only those of these monitors; empty: of all.
+    pub monitors: Vec<String>,
+    /// Only to say what would be asked for.
+    pub dry_run: bool,
+}
+
+/// What becomes of a gap that is to be filled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillRow {
+    /// Its number.
+    pub gap: u64,
+    /// Whose.
+    pub monitor: String,
+    /// From where.
+    pub upstream: String,
+    /// Which topic.
+    pub topic: String,
+    /// Why.
+    pub cause: String,
+    /// When it was lost, RFC 3339.
+    pub start: String,
+    /// When it was back.
+    pub end: String,
+    /// `queued`, `would_ask`, `not_declared`, `refused`.
+    pub state: String,
+    /// Where what is asked for begins, as the provider writes it.
+    pub from: Option<String>,
+    /// Where it ends.
+    pub to: Option<String>,
+    /// Who is asked, without secrets.
+    pub url: Option<String>,
+    /// Why it is not done, or cannot be told.
+    pub reason: Option<String>,
+}
+
+pub(super) async fn fill(State(shown): State<Shown>, body: Bytes) -> Response {
+    let request: FillRequest = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => {
+            return refused(StatusCode::BAD_REQUEST, &format!("this is no request to fill gaps: {error}"));
+        }
+    };
+    match tokio::task::spawn_blocking(move || shown.view.fill_gaps(&request)).await {
+        Ok(Ok(rows)) => (StatusCode::ACCEPTED, Json(rows)).into_response(),
+        Ok(Err(Refusal { status, error })) => {
+            refused(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &error)
+        }
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &format!("a bug of Sluice: {error}")),
+    }
 }
 
 /// Off the server's thread, since the journal is read.

@@ -1,5 +1,6 @@
 //! `/api/v1/monitors`: every monitor as it stands.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -22,6 +23,9 @@ pub struct MonitorRow {
     pub path: String,
     /// `live`, `partly_live`, `waiting`, `refused`, `left_out`; `stopped` or `resting` where an operator or a rule had it stop.
     pub state: String,
+    /// `live`, or `polling` while it is fetched over HTTP; none where it has no such fall-back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Topics in force, of those asked for.
     pub topics: String,
     /// Of the messages that should be events, how many could be read; none before the first.
@@ -39,6 +43,9 @@ pub struct MonitorRow {
     /// How this upstream does against the monitor's others; none where there is but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub race: Option<RaceRow>,
+    /// Its business counters, since they were declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// How an upstream does against the others of a monitor, since the start.

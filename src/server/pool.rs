@@ -18,6 +18,9 @@ pub struct PoolRow {
     pub upstream: String,
     /// `closed`, `open`, `half_open`; none where nothing stands before its connects.
     pub circuit: Option<BreakerState>,
+    /// `polling` while a monitor of it is fetched over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Links that there are to be.
     pub links_wanted: usize,
     /// Links that are open.

@@ -1,5 +1,6 @@
 //! Listens, and serves each resource.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
-use super::gaps;
+use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
@@ -24,11 +26,13 @@ use super::sinks;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::enrich::LookUpRow;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
-use crate::views::{LastValuesNow, StatisticsNow, ViewError};
+use crate::value_cache::CacheFigures;
+use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +70,17 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the views are not to be had now.
     fn statistics(&self, history: bool) -> Result<(StatisticsNow, Running), ViewError>;
+    /// Look-ups of enrichment.
+    fn look_ups(&self) -> Vec<LookUpRow>;
+    /// Caches, by name.
+    fn caches(&self) -> BTreeMap<String, CacheFigures>;
+    /// Business counters.
+    fn counters(&self) -> Vec<CounterNow>;
     /// Last values, at most so many, newest first. Blocking.
     ///
     /// # Errors
     /// When the views are not to be had now.
-    fn last_values(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LastValuesNow, ViewError>;
+    fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError>;
     /// How its sinks are.
     fn sinks(&self) -> Vec<SinkRow>;
     /// Switches a sink off or on. Blocking.
@@ -90,6 +100,13 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be done.
     fn change_circuit(&self, hold: &CircuitHold) -> Result<CircuitRow, CircuitRefusal>;
+    /// Monitors that have a fall-back over HTTP.
+    fn polls(&self) -> Vec<PollRow>;
+    /// Holds a monitor to its fall-back, or off it, or lets it go. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn change_poll(&self, monitor: &str, action: PollAction) -> Result<Vec<PollRow>, Refusal>;
     /// Every checkpoint in the folder. Blocking.
     ///
     /// # Errors
@@ -110,6 +127,11 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When the journal cannot be read.
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal>;
+    /// Has gaps filled, or says what would be asked for. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn fill_gaps(&self, request: &FillRequest) -> Result<Vec<FillRow>, Refusal>;
     /// What share was seen. Blocking.
     ///
     /// # Errors
@@ -162,6 +184,7 @@ pub async fn serve(
         .route("/api/v1/pool", get(pool::pool))
         .route("/api/v1/sequences", get(sequences::sequences))
         .route("/api/v1/gaps", get(gaps::gaps))
+        .route("/api/v1/gaps/fill", post(gaps::fill))
         .route("/api/v1/gaps/completeness", get(gaps::completeness))
         .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
         .route("/api/v1/monitors/{name}", {
@@ -178,7 +201,9 @@ pub async fn serve(
         .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
         .route("/api/v1/plan", post(settings::plan))
         .route("/api/v1/reload", post(settings::reload))
-        .route("/api/v1/last-values", get(views::last_values))
+        .route("/api/v1/latest", get(views::latest))
+        // As it was called first.
+        .route("/api/v1/last-values", get(views::latest))
         .route("/api/v1/quarantine/retry", post(quarantine::retry))
         .route("/api/v1/statistics", get(views::statistics))
         .route("/api/v1/sinks", get(sinks::sinks))
@@ -186,6 +211,8 @@ pub async fn serve(
         .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
         .route("/api/v1/circuits", get(circuits::circuits))
         .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
+        .route("/api/v1/polls", get(polls::polls))
+        .route("/api/v1/polls/{monitor}", put(polls::change))
         .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))

@@ -1,4 +1,6 @@
-//! `/api/v1/statistics` and `/api/v1/last-values`: what the views of the journal say.
+//! `/api/v1/statistics` and `/api/v1/latest`: what the views of the journal say.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -10,7 +12,9 @@ use serde_json::value::RawValue;
 
 use super::serve::Shown;
 use crate::clock::UnixNanos;
-use crate::views::{Counted, LastValue, LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
+use crate::enrich::LookUpRow;
+use crate::value_cache::CacheFigures;
+use crate::views::{Counted, CounterNow, LatestNow, LatestValue, MonitorStatistics, StatisticsNow, ViewError};
 
 /// Last values of an answer that does not say how many.
 const VALUES_DEFAULT: usize = 1000;
@@ -55,7 +59,7 @@ pub(super) struct StatisticsQuery {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LastValuesQuery {
+pub(super) struct LatestQuery {
     monitor: Option<String>,
     key: Option<String>,
     limit: Option<usize>,
@@ -68,6 +72,9 @@ struct StatisticsBody {
     counted_from: u64,
     counted_to: u64,
     monitors: Vec<MonitorBody>,
+    counters: Vec<CounterNow>,
+    enrichment: Vec<LookUpRow>,
+    caches: BTreeMap<String, CacheFigures>,
     #[serde(flatten)]
     running: Running,
 }
@@ -131,7 +138,7 @@ impl From<MonitorStatistics> for MonitorBody {
 }
 
 #[derive(Debug, Serialize)]
-struct LastValuesBody {
+struct LatestBody {
     complete_from: u64,
     up_to: u64,
     held: usize,
@@ -141,7 +148,7 @@ struct LastValuesBody {
 #[derive(Debug, Serialize)]
 struct ValueBody {
     #[serde(flatten)]
-    value: LastValue,
+    value: LatestValue,
     #[serde(flatten)]
     payload: Payload,
 }
@@ -179,6 +186,11 @@ impl Payload {
 pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
     answer(move || {
         let (StatisticsNow { from, to, monitors }, running) = shown.view.statistics(query.history)?;
+        let mut counters = shown.view.counters();
+        counters.retain(|of| query.monitor.as_ref().is_none_or(|monitor| of.monitor == *monitor));
+        if !query.history {
+            counters.iter_mut().for_each(|counter| counter.hours.clear());
+        }
         let body = StatisticsBody {
             events_total: monitors.iter().map(|monitor| monitor.counted.events).sum(),
             events_today: monitors.iter().map(|monitor| monitor.today.events).sum(),
@@ -189,6 +201,9 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
                 .filter(|of| query.monitor.as_ref().is_none_or(|monitor| of.monitor == *monitor))
                 .map(MonitorBody::from)
                 .collect(),
+            counters,
+            enrichment: shown.view.look_ups(),
+            caches: shown.view.caches(),
             running,
         };
         Ok(Json(body).into_response())
@@ -196,16 +211,16 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
     .await
 }
 
-pub(super) async fn last_values(State(shown): State<Shown>, Query(query): Query<LastValuesQuery>) -> Response {
+pub(super) async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
     answer(move || {
         let limit = query.limit.unwrap_or(VALUES_DEFAULT);
-        let LastValuesNow { complete_from, up_to, values, held } =
-            shown.view.last_values(query.monitor.as_deref(), query.key.as_deref(), limit)?;
+        let LatestNow { complete_from, up_to, values, held } =
+            shown.view.latest(query.monitor.as_deref(), query.key.as_deref(), limit)?;
         let values = values.into_iter().map(|(value, payload)| {
             let payload = Payload::of(payload, value.cut);
             ValueBody { value, payload }
         });
-        Ok(Json(LastValuesBody { complete_from, up_to, held, values: values.collect() }).into_response())
+        Ok(Json(LatestBody { complete_from, up_to, held, values: values.collect() }).into_response())
     })
     .await
 }

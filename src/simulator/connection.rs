@@ -361,7 +361,7 @@ impl Conversation<'_> {
                     if let Some((_, text)) = self.acks.pop_front()
                         && !self.silent
                     {
-                        self.connection.push(Opcode::Text, text.as_bytes());
+                        self.say(&text);
                     }
                 }
                 Input::Beat => self.beat(),
@@ -410,6 +410,14 @@ impl Conversation<'_> {
         }
     }
 
+    /// Puts what the speaker says on its way.
+    fn say(&mut self, text: &str) {
+        match self.dialect.frame(text.as_bytes()) {
+            Some(frame) => self.connection.push(Opcode::Binary, &frame),
+            None => self.connection.push(Opcode::Text, text.as_bytes()),
+        }
+    }
+
     /// Lets the speaker say something, and does what it asked for.
     fn speak(&mut self, say: impl FnOnce(&mut dyn Speaker, &mut Desk<'_>)) {
         let shared = Arc::clone(&self.connection.shared);
@@ -424,7 +432,7 @@ impl Conversation<'_> {
             } else if reply.acknowledgement && !faults.ack_delay.is_zero() {
                 self.acks.push_back((Instant::now() + faults.ack_delay, reply.text));
             } else {
-                self.connection.push(Opcode::Text, reply.text.as_bytes());
+                self.say(&reply.text);
             }
         }
         for change in changes {

@@ -137,8 +137,10 @@ impl Recording {
     fn note_request(&mut self, text: &str, asked: &mut Vec<(String, usize)>) {
         let Ok(value) = serde_json::from_str::<Value>(text) else { return };
         let place = self.requests.len();
-        if let Some(name) = subscription_of(&value) {
+        if let Some(name) = subscription_of(&value).filter(|_| !ends(&value)) {
             asked.push((name.to_string(), place));
+        }
+        if subscription_of(&value).is_some() || ends(&value) {
             self.requests.push(content(&value));
             return;
         }
@@ -198,6 +200,11 @@ const NAMING: [&str; 5] = ["REQ", "CLOSE", "EVENT", "EOSE", "CLOSED"];
 fn subscription_of(message: &Value) -> Option<&Value> {
     let [verb, name @ Value::String(_), ..] = &message.as_array()?[..] else { return None };
     NAMING.contains(&verb.as_str()?).then_some(name)
+}
+
+/// Whether a message ends what an earlier one began under the same id, whose replies are the earlier one's.
+fn ends(message: &Value) -> bool {
+    message["type"] == "complete" || message[0] == "CLOSE"
 }
 
 /// Where that name is in a text.

@@ -287,11 +287,15 @@ impl Replay<'_> {
         } else {
             speaker.hear(text, &mut desk);
         }
+        let dialect = *dialect;
         for reply in desk.replies {
             if !id.is_empty() {
                 add(&shared.counters.replies_made, 1);
             }
-            self.connection.push(Opcode::Text, reply.text.as_bytes());
+            match dialect.frame(reply.text.as_bytes()) {
+                Some(frame) => self.connection.push(Opcode::Binary, &frame),
+                None => self.connection.push(Opcode::Text, reply.text.as_bytes()),
+            }
         }
     }
 }

@@ -35,11 +35,25 @@ pub enum SimulatedDialect {
     Mastodon,
     /// An event stream of the AT protocol.
     Atproto,
+    /// Bitfinex v2.
+    Bitfinex,
+    /// `BitMEX`.
+    Bitmex,
+    /// Bitstamp v2.
+    Bitstamp,
+    /// Gemini market data v2.
+    Gemini,
+    /// Huobi, gzip in binary frames.
+    Huobi,
+    /// Upbit, JSON in binary frames.
+    Upbit,
+    /// Kraken WebSocket v1.
+    KrakenV1,
 }
 
 impl SimulatedDialect {
     /// Every dialect, in the order they are listed to users.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::Binance,
         Self::Coinbase,
         Self::Kraken,
@@ -53,6 +67,13 @@ impl SimulatedDialect {
         Self::Graphql,
         Self::Mastodon,
         Self::Atproto,
+        Self::Bitfinex,
+        Self::Bitmex,
+        Self::Bitstamp,
+        Self::Gemini,
+        Self::Huobi,
+        Self::Upbit,
+        Self::KrakenV1,
     ];
 
     /// Its name in settings and on the command line.
@@ -71,6 +92,13 @@ impl SimulatedDialect {
             Self::Graphql => "graphql-transport-ws",
             Self::Mastodon => "mastodon",
             Self::Atproto => "atproto",
+            Self::Bitfinex => "bitfinex",
+            Self::Bitmex => "bitmex",
+            Self::Bitstamp => "bitstamp",
+            Self::Gemini => "gemini",
+            Self::Huobi => "huobi",
+            Self::Upbit => "upbit",
+            Self::KrakenV1 => "kraken-v1",
         }
     }
 
@@ -86,14 +114,20 @@ impl SimulatedDialect {
             Self::Graphql => "/graphql",
             Self::Mastodon => "/api/v1/streaming",
             Self::Atproto => "/xrpc/com.atproto.sync.subscribeRepos",
-            Self::Coinbase | Self::Ethereum | Self::Solana | Self::Nostr => "/",
+            Self::Bitfinex => "/ws/2",
+            Self::Bitmex => "/realtime",
+            Self::Gemini => "/v2/marketdata",
+            Self::Huobi => "/ws",
+            Self::Upbit => "/websocket/v1",
+            Self::Coinbase | Self::Ethereum | Self::Solana | Self::Nostr | Self::Bitstamp | Self::KrakenV1 => "/",
         }
     }
 
-    /// The dialect whose name is part of `text`, such as a recording's URL or path.
+    /// The dialect whose name is part of `text`, such as a recording's URL or path; of several the longest.
     pub fn named_in(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
-        Self::ALL.into_iter().find(|dialect| text.contains(dialect.name()))
+        let named = Self::ALL.into_iter().filter(|dialect| text.contains(dialect.name()));
+        named.max_by_key(|dialect| dialect.name().len())
     }
 }
 

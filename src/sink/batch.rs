@@ -15,6 +15,8 @@ pub struct Batch {
     rows: Arc<[Row]>,
     /// Of `rows`, those of this batch.
     taken: std::ops::Range<usize>,
+    /// What is known beside the payload, by row; none where nothing was looked up.
+    enriched: Option<Arc<[Option<Box<str>>]>>,
     parked: Vec<Parked>,
 }
 
@@ -72,6 +74,33 @@ impl Batch {
     /// The events, in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Event<'_>> + ExactSizeIterator {
         self.rows[self.taken.clone()].iter().map(|row| self.blocks[row.block as usize].event(row.event as usize))
+    }
+
+    /// The events, each with what is known beside its payload: a JSON object.
+    pub fn enriched_events(&self) -> impl DoubleEndedIterator<Item = (Event<'_>, Option<&str>)> + ExactSizeIterator {
+        let first = self.taken.start;
+        self.events().enumerate().map(move |(place, event)| {
+            let enriched = self.enriched.as_ref().and_then(|enriched| enriched[first + place].as_deref());
+            (event, enriched)
+        })
+    }
+
+    /// Whether it was seen to what is known beside the payloads.
+    pub fn is_enriched(&self) -> bool {
+        self.enriched.is_some()
+    }
+
+    /// The same with what is known beside the payloads, one for each event.
+    ///
+    /// # Panics
+    /// If it is for another number of events.
+    #[must_use]
+    pub fn enriched_with(self, known: Vec<Option<Box<str>>>) -> Self {
+        assert_eq!(known.len(), self.len(), "one for each event");
+        let (before, behind) = (self.taken.start, self.rows.len() - self.taken.end);
+        let nothing = |count| std::iter::repeat_with(|| None).take(count);
+        let enriched = nothing(before).chain(known).chain(nothing(behind)).collect();
+        Self { enriched: Some(enriched), ..self }
     }
 
     /// Events of this span that were put aside.
@@ -215,6 +244,6 @@ impl BatchBuilder {
     pub fn finish(self) -> Batch {
         let taken = 0..self.rows.len();
         let (blocks, rows) = (self.blocks.into(), self.rows.into());
-        Batch { from: self.from, to: self.to, blocks, rows, taken, parked: Vec::new() }
+        Batch { from: self.from, to: self.to, blocks, rows, taken, enriched: None, parked: Vec::new() }
     }
 }

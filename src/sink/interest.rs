@@ -30,7 +30,8 @@ impl Interest {
         self.admits(event.monitor, event.domain) && !self.is_news_of_itself(event)
     }
 
-    fn admits(&self, monitor: &str, domain: &str) -> bool {
+    /// Whether events of this monitor are taken.
+    pub fn admits(&self, monitor: &str, domain: &str) -> bool {
         let by_monitor = self.monitors.iter().any(|named| named == monitor);
         let by_domain = self.domains.iter().any(|named| named == domain);
         // No domain of a user's begins so.

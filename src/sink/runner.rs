@@ -27,6 +27,7 @@ use crate::breaker::{BreakerState, Permit, Refusal};
 use crate::clock::UnixNanos;
 use crate::config::SinkSettings;
 use crate::crash_point::crash_point;
+use crate::enrich::Enrichment;
 use crate::journal::{Journal, JournalError, Offset};
 use crate::telemetry::SinkMetrics;
 
@@ -76,6 +77,8 @@ pub(super) struct Parts<S> {
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) lost_log: LostLog,
     pub(super) lost_why: LostWhy,
+    /// What is known beside the payloads.
+    pub(super) enrichment: Option<Arc<Enrichment>>,
 }
 
 /// A sink at work.
@@ -360,6 +363,7 @@ impl<S: Store> Runner<S> {
             self.record_holes()?;
             let Some(following) = &mut self.following else { unreachable!("the store was opened") };
             if let Some(batch) = following.work.front().cloned() {
+                let batch = self.enrich(batch).await;
                 self.write(&batch).await?;
                 continue;
             }
@@ -420,6 +424,37 @@ impl<S: Store> Runner<S> {
             }
             Err(error) => Err(Trouble::Journal(error)),
         }
+    }
+
+    /// What is next in hand with what is known beside its payloads. Waits a short time for what is looked up, unless there is more to
+    /// write: who is behind does not fall further behind.
+    async fn enrich(&mut self, batch: Batch) -> Batch {
+        let Some(enrichment) = self.parts.enrichment.clone() else { return batch };
+        if batch.is_empty() || batch.is_enriched() || enrichment.is_idle() {
+            return batch;
+        }
+        let pending = enrichment.ask(batch.events());
+        let Some(following) = &mut self.following else { return batch };
+        if !pending.is_empty() && batch.len() < self.pacing.size() && !self.parts.orders.borrow().draining {
+            let answered = enrichment.answered(pending);
+            tokio::pin!(answered);
+            let mut reads = true;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut answered => break,
+                    // What goes wrong is met again, and dealt with, later.
+                    read = following.ahead.more(), if reads => reads = read.is_ok(),
+                }
+            }
+        }
+        let known = enrichment.known(batch.events());
+        let enriched = batch.enriched_with(known);
+        // So that another attempt writes the same.
+        if let Some(front) = following.work.front_mut() {
+            *front = enriched.clone();
+        }
+        enriched
     }
 
     /// Writes what is next in hand; meanwhile it is read on.

@@ -20,6 +20,7 @@ use super::switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink}
 use crate::breaker::CircuitKind;
 use crate::circuits::Circuits;
 use crate::config::Settings;
+use crate::enrich::Enrichment;
 use crate::journal::{Ancestor, Journal, JournalId, KnownDurable, Offset};
 use crate::telemetry::SinkMetrics;
 
@@ -70,6 +71,8 @@ pub struct SinkStart {
     pub lost_log: LostLog,
     /// Tells why what was before an offset is gone.
     pub lost_why: LostWhy,
+    /// What is known beside the payloads.
+    pub enrichment: Option<Arc<Enrichment>>,
 }
 
 /// Whether every sink's settings can be used. Nothing is touched.
@@ -172,6 +175,7 @@ impl ReadySinks {
                 orders,
                 lost_log: Arc::clone(&start.lost_log),
                 lost_why: Arc::clone(&start.lost_why),
+                enrichment: start.enrichment.clone(),
             });
             if let Some(runtime) = &threads.0 {
                 tasks.spawn_on(runner.run(), runtime.handle());

@@ -18,6 +18,7 @@ use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
 use crate::sink::{SinkRow, SinkState};
 use crate::upstream::{LinkState, LinkStatus};
+use crate::value_cache::CacheFigures;
 
 const MESSAGES: &str = "sluice_messages_total";
 const EVENTS: &str = "sluice_events_total";
@@ -49,6 +50,12 @@ const LATENCY: &str = "sluice_event_durable_seconds";
 const LATENCY_HELP: &str = "Time from reading an event off the socket to its being durable";
 const GAPS_OPEN: &str = "sluice_gaps_open";
 const GAP_SECONDS: &str = "sluice_gap_seconds_total";
+const BACKFILLS: &str = "sluice_backfills_total";
+const BACKFILL_EVENTS: &str = "sluice_backfill_events_total";
+const POLLING: &str = "sluice_polling";
+const POLL_SWITCHES: &str = "sluice_poll_switches_total";
+const POLLS: &str = "sluice_polls_total";
+const POLL_EVENTS: &str = "sluice_poll_events_total";
 const BLOCKS: &str = "sluice_journal_blocks_total";
 const JOURNAL_BYTES: &str = "sluice_journal_written_bytes_total";
 const SYNC: &str = "sluice_journal_sync_seconds";
@@ -72,6 +79,13 @@ const SINK_TRANSACTION: &str = "sluice_sink_transaction_seconds";
 const VIEW_OFFSET: &str = "sluice_view_offset";
 const VIEW_REBUILDS: &str = "sluice_view_rebuilds_total";
 const VIEW_SKIPPED: &str = "sluice_view_skipped_events_total";
+const BUSINESS: &str = "sluice_business_counter_total";
+const BUSINESS_HOUR: &str = "sluice_business_counter_last_hour";
+const LOOK_UPS: &str = "sluice_lookups_total";
+const LOOK_UP_SUCCESS: &str = "sluice_lookup_success_ratio";
+const CACHE_HITS: &str = "sluice_cache_hits_total";
+const CACHE_MISSES: &str = "sluice_cache_misses_total";
+const CACHE_BYTES: &str = "sluice_cache_bytes";
 const SINK_STATE: &str = "sluice_sink_state";
 const SINK_BREAKER: &str = "sluice_sink_breaker_state";
 const SINK_CURSOR: &str = "sluice_sink_cursor_offset";
@@ -175,6 +189,12 @@ fn describe() {
         Unit::Seconds,
         "Time in gaps that are over, by cause; each monitor and topic counts"
     );
+    describe_counter!(BACKFILLS, "Attempts to fetch what was not seen, by how they ended");
+    describe_counter!(BACKFILL_EVENTS, "Events that were fetched because they had not been seen");
+    describe_gauge!(POLLING, "1 while a monitor is polled over HTTP in the place of its upstream, else 0");
+    describe_counter!(POLL_SWITCHES, "How often a monitor was switched to polling, or back");
+    describe_counter!(POLLS, "Polls, by how they ended");
+    describe_counter!(POLL_EVENTS, "Events that polls brought");
     describe_counter!(BLOCKS, "Blocks written to the journal");
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written to the journal");
     describe_histogram!(SYNC, Unit::Seconds, "Duration of the journal's syncs");
@@ -205,6 +225,19 @@ fn describe() {
     describe_gauge!(VIEW_OFFSET, "Up to which offset a view is built");
     describe_counter!(VIEW_REBUILDS, "Views thrown away and built anew from the journal");
     describe_counter!(VIEW_SKIPPED, "Events that last values passed over to catch up");
+    describe_counter!(BUSINESS, "Events that a business counter of a monitor counted since it was declared");
+    describe_gauge!(BUSINESS_HOUR, "The same of the last 60 minutes");
+    describe_counter!(
+        LOOK_UPS,
+        "Look-ups of enrichment: found, nothing, failed, and skipped where they were not asked for"
+    );
+    describe_gauge!(
+        LOOK_UP_SUCCESS,
+        "Of the look-ups that were asked for, the share that was answered, since the start"
+    );
+    describe_counter!(CACHE_HITS, "Questions that a cache answered");
+    describe_counter!(CACHE_MISSES, "Questions that a cache could not answer");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of a cache's values, as they are kept");
     describe_gauge!(CHECKPOINT_AGE, Unit::Seconds, "Time since the newest checkpoint was written");
     describe_counter!(CHECKPOINTS, "Checkpoints written");
     describe_counter!(CHECKPOINT_FAILURES, "Checkpoints that could not be written");
@@ -484,6 +517,71 @@ impl GapMetrics {
     }
 }
 
+/// Figures of what is fetched to fill gaps.
+#[derive(Debug, Clone)]
+pub struct BackfillMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl BackfillMetrics {
+    /// Of a monitor and an upstream.
+    pub fn new(monitor: &str, upstream: &str) -> Self {
+        Self { labels: [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())] }
+    }
+
+    /// A gap was filled, by so many events.
+    pub fn filled(&self, events: u64) {
+        self.ended("filled");
+        counter!(BACKFILL_EVENTS, &self.labels).increment(events);
+    }
+
+    /// One was not.
+    pub fn failed(&self) {
+        self.ended("failed");
+    }
+
+    fn ended(&self, outcome: &'static str) {
+        let [monitor, upstream] = self.labels.clone();
+        counter!(BACKFILLS, &[monitor, upstream, ("outcome", outcome.to_owned())]).increment(1);
+    }
+}
+
+/// Figures of a monitor's fall-back.
+#[derive(Debug, Clone)]
+pub struct PollMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl PollMetrics {
+    /// Of a monitor and an upstream.
+    pub fn new(monitor: &str, upstream: &str) -> Self {
+        Self { labels: [("monitor", monitor.to_owned()), ("upstream", upstream.to_owned())] }
+    }
+
+    /// It is polled from now on, or no longer.
+    pub fn turned(&self, polling: bool) {
+        gauge!(POLLING, &self.labels).set(f64::from(u8::from(polling)));
+        let to = if polling { "polling" } else { "live" };
+        counter!(POLL_SWITCHES, &self.with("to", to)).increment(1);
+    }
+
+    /// It was polled, which brought so many events.
+    pub fn polled(&self, events: u64) {
+        counter!(POLLS, &self.with("outcome", "done")).increment(1);
+        counter!(POLL_EVENTS, &self.labels).increment(events);
+    }
+
+    /// It could not be.
+    pub fn failed(&self) {
+        counter!(POLLS, &self.with("outcome", "failed")).increment(1);
+    }
+
+    fn with(&self, name: &'static str, value: &str) -> [(&'static str, String); 3] {
+        let [monitor, upstream] = self.labels.clone();
+        [monitor, upstream, (name, value.to_owned())]
+    }
+}
+
 /// Figures of checkpoints.
 pub struct CheckpointMetrics {
     age: Gauge,
@@ -539,12 +637,82 @@ impl ViewMetrics {
         counter!(VIEW_SKIPPED).increment(events);
     }
 
+    /// A business counter. Once a second.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn count(&self, monitor: &str, name: &str, total: u64, last_hour: u64) {
+        let labels = [("monitor", monitor.to_owned()), ("counter", name.to_owned())];
+        counter!(BUSINESS, &labels).absolute(total);
+        gauge!(BUSINESS_HOUR, &labels).set(last_hour as f64);
+    }
+
     /// How far each is. Once a second.
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     pub fn set(&self, offsets: &[(&'static str, u64)]) {
         for (view, offset) in offsets {
             gauge!(VIEW_OFFSET, "view" => *view).set(*offset as f64);
         }
+    }
+}
+
+/// How a look-up goes. Nothing of it is on the way of a message.
+#[derive(Debug)]
+pub struct LookUpMetrics {
+    labels: [(&'static str, String); 2],
+}
+
+impl LookUpMetrics {
+    /// Of a monitor's look-up.
+    pub fn new(monitor: &str, look_up: &str) -> Self {
+        let metrics = Self { labels: [("monitor", monitor.to_owned()), ("lookup", look_up.to_owned())] };
+        for outcome in ["found", "nothing", "failed", "skipped"] {
+            metrics.counter(outcome).increment(0);
+        }
+        metrics
+    }
+
+    fn counter(&self, outcome: &'static str) -> Counter {
+        let [(monitor_key, monitor), (name_key, name)] = &self.labels;
+        counter!(LOOK_UPS, *monitor_key => monitor.clone(), *name_key => name.clone(), "outcome" => outcome)
+    }
+
+    /// It was answered with fields.
+    pub fn found(&self) {
+        self.counter("found").increment(1);
+    }
+
+    /// It was answered that there is nothing.
+    pub fn nothing(&self) {
+        self.counter("nothing").increment(1);
+    }
+
+    /// It was not answered.
+    pub fn failed(&self) {
+        self.counter("failed").increment(1);
+    }
+
+    /// It was not asked for.
+    pub fn skipped(&self) {
+        self.counter("skipped").increment(1);
+    }
+
+    /// The share that was answered.
+    pub fn set_success(&self, rate: Option<f64>) {
+        if let Some(rate) = rate {
+            gauge!(LOOK_UP_SUCCESS, &self.labels).set(rate);
+        }
+    }
+}
+
+/// How caches are used.
+pub struct CacheMetrics(());
+
+impl CacheMetrics {
+    /// Of one. Once a second.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(cache: &str, figures: &CacheFigures) {
+        counter!(CACHE_HITS, "cache" => cache.to_owned()).absolute(figures.hits);
+        counter!(CACHE_MISSES, "cache" => cache.to_owned()).absolute(figures.misses);
+        gauge!(CACHE_BYTES, "cache" => cache.to_owned()).set(figures.bytes as f64);
     }
 }
 

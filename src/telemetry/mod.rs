@@ -9,6 +9,7 @@ pub use host::Memory;
 pub use latency::LatencyHistogram;
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use metrics::{
-    CheckpointMetrics, CircuitMetrics, GapMetrics, JournalMetrics, MetricsHandle, MonitorMetrics, RaceMetrics,
-    SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    BackfillMetrics, CacheMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics, JournalMetrics, LookUpMetrics,
+    MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics,
+    ViewMetrics, WindowMetrics, install, own_event_refused,
 };

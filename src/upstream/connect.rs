@@ -67,7 +67,7 @@ impl Connector {
         let pass = Arc::new(self.credentials.pass().await?);
         let connected = match self.transport {
             Transport::WebSocket | Transport::NulEnded => self.over_stream(&pass, &opening).await,
-            Transport::EventStream | Transport::Poll => self.over_requests(opening).await,
+            Transport::EventStream | Transport::Poll => self.over_requests(&pass, opening).await,
         };
         if connected.as_ref().is_err_and(ConnectError::refuses_us) {
             self.credentials.refused(&pass);
@@ -75,14 +75,22 @@ impl Connector {
         connected
     }
 
-    async fn over_requests(&self, opening: Opening) -> Result<Connection, ConnectError> {
+    async fn over_requests(&self, pass: &Arc<Pass>, opening: Opening) -> Result<Connection, ConnectError> {
         let asking = self.asking()?;
+        let proof = Proof {
+            pass: Arc::clone(pass),
+            url: opening.address(self.endpoint.reveal()),
+            login_again: None,
+            early: Vec::new(),
+            answer: None,
+            // Of a stream it is the request that began it; otherwise each request proves itself anew.
+            lasting: self.transport == Transport::EventStream,
+        };
         let wire = match self.transport {
             Transport::EventStream => Wire::EventStream(Box::new(EventStreamWire::open(asking, opening).await?)),
             _ => Wire::Poll(Box::new(PollWire::open(asking, opening).await?)),
         };
-        // Each request proves itself anew.
-        Ok(Connection { wire, opened: Instant::now(), proof: None })
+        Ok(Connection { wire, opened: Instant::now(), proof: Some(proof) })
     }
 
     async fn over_stream(&self, pass: &Arc<Pass>, opening: &Opening) -> Result<Connection, ConnectError> {

@@ -8,6 +8,7 @@
 
 mod ending;
 mod proof;
+mod receipts;
 mod sending;
 mod timing;
 mod topics;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::ending::LinkEnd;
 use self::proof::Proved;
+use self::receipts::Receipts;
 use self::sending::Ping;
 use super::connect::Connection;
 use super::health::LinkHealth;
@@ -102,6 +104,15 @@ struct Draining {
     topics: Vec<TopicId>,
 }
 
+/// A topic that another link began to bring as well.
+#[derive(Debug)]
+struct Overlapping {
+    /// Until when nothing of it had been missed here then.
+    whole_until: UnixNanos,
+    /// Since when the other one does not bring it any more.
+    over: Option<UnixNanos>,
+}
+
 /// A link at work.
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
@@ -112,8 +123,10 @@ pub(super) struct Link<'a> {
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
     joining: BTreeSet<TopicId>,
-    /// Topics that another link begins to bring as well, and until when nothing of them had been missed here then.
-    overlapping: BTreeMap<TopicId, UnixNanos>,
+    /// Topics that another link begins to bring as well.
+    overlapping: BTreeMap<TopicId, Overlapping>,
+    /// Topics that another link went on with lately, and since when: messages of them may still be under way.
+    handed_over: BTreeMap<TopicId, UnixNanos>,
     /// Topics to be let go when the ping with this number is answered: what was under way before has been read then.
     draining: Vec<Draining>,
     next_beat: Instant,
@@ -151,6 +164,7 @@ pub(super) struct Link<'a> {
     closed_by: Option<String>,
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
+    receipts: Receipts,
     /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
     /// link has brought may be old.
     last_data: Option<UnixNanos>,
@@ -211,6 +225,7 @@ impl<'a> Link<'a> {
             received: UnixNanos(0),
             closed_by: None,
             last_seen: None,
+            receipts: Receipts::default(),
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
@@ -222,6 +237,7 @@ impl<'a> Link<'a> {
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
             overlapping: BTreeMap::new(),
+            handed_over: BTreeMap::new(),
             draining: Vec::new(),
             next_beat: now + BEAT,
             last_beat: (now, shared.clock.stamp()),
@@ -239,7 +255,8 @@ impl<'a> Link<'a> {
         let Keeping { mut orders, reports } = keeping;
         let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
-        self.session.opened(&self.shared.link_name(self.number), &mut self.outbox);
+        let greeting = self.greeting();
+        self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
         let topics = std::mem::take(&mut self.begin);
         self.ask(&topics);
         if self.shared.dialect.asks_by_opening() {
@@ -248,11 +265,13 @@ impl<'a> Link<'a> {
         self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
+            self.give_receipts();
             self.queue_outgoing();
             self.set_timer(timer.as_mut());
             let room_wanted = self.waiting.front().map(EncodedBlock::bytes);
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
+            let receipt = self.receipts.next();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -275,6 +294,7 @@ impl<'a> Link<'a> {
                 }
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
+                () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
             };
             let now = Instant::now();
             match io {
@@ -367,7 +387,7 @@ impl<'a> Link<'a> {
             Incoming::Pong(token) => return self.pong(*token),
             // Not waited on any longer: a peer that says goodbye may leave the connection standing.
             Incoming::Closed(reason) => {
-                self.closed_by = Some(self.scrubbed(reason.clone()));
+                self.closed_by = Some(self.scrubbed(reason));
                 return;
             }
             Incoming::Nothing => return,
@@ -380,6 +400,7 @@ impl<'a> Link<'a> {
     fn absorb(&mut self, now: Instant) {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
+        self.note_receipts(absorbed);
         self.batcher.resume_behind(self.session.take_tokens(), now);
         if absorbed.events > 0 {
             self.last_data = Some(self.received);
@@ -425,19 +446,9 @@ impl<'a> Link<'a> {
 
     /// Says what came of topics that change links.
     fn note_moving(&mut self) {
-        let Self { shared, roster, reading, .. } = self;
-        if !shared.meetings.any() {
-            return;
+        if self.shared.meetings.any() {
+            self.shared.meetings.brought(self.number, self.received, self.reading.told_apart());
         }
-        let burst = reading.burst();
-        let (candidates, keys) = (&burst.candidates, &burst.keys);
-        let events = candidates.iter().filter_map(|candidate| {
-            let topic = roster.routes[candidate.route as usize].topic;
-            // Any half of it tells events apart.
-            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-            Some((topic, keys[candidate.dedupe_index()?].hash as u64))
-        });
-        shared.meetings.brought(self.number, self.received, events);
     }
 
     fn close_if_due(&mut self, now: Instant) {

@@ -290,7 +290,8 @@ impl Placement {
                         steps.add(other, TAKE, topic);
                     }
                 }
-                Home::Joining { from, to } if to == slot => {
+                Home::Joining { from, to } | Home::Leaving { from, to } if to == slot => {
+                    // Where it has been let go there a moment ago, it is asked for again when that is heard.
                     self.home(topic, Home::On(from));
                     steps.add(from, ALONE, topic);
                 }
@@ -298,10 +299,6 @@ impl Placement {
                     self.home(topic, Home::On(to));
                     steps.add(to, ALONE, topic);
                     steps.add(to, SEEN, topic);
-                }
-                Home::Leaving { from, to } if to == slot => {
-                    // It is about to be let go there, and is wanted again behind that.
-                    self.home(topic, Home::Parting { from, to: from });
                 }
                 Home::Parting { from, to } if from == slot => {
                     self.home(topic, Home::On(to));
@@ -359,6 +356,8 @@ impl Placement {
                     self.home(*topic, Home::On(to));
                     steps.add(to, TAKE, *topic);
                 }
+                // It was let go when it was to go on here after all.
+                Home::On(at) if at == slot => steps.add(at, TAKE, *topic),
                 _ => {}
             }
         }

@@ -3,6 +3,7 @@
 //! `deadpool` creates, limits and verifies connections; it knows no minimum. A slot is the place of one link. Which slots
 //! have one, and which topics are where, the [`Keeper`](super::keeper) decides.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool::managed::Pool;
@@ -24,6 +25,7 @@ use crate::clock::ReceivedClock;
 use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
+use crate::dialect::template::credentials_in;
 use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
 use crate::journal::Journal;
 use crate::monitor::ledger::GapLedger;
@@ -108,6 +110,8 @@ pub(super) struct Shared {
     /// Topics that change links.
     pub(super) meetings: Meetings,
     pub(super) credentials: Arc<Credentials>,
+    /// What messages of the dialect may name of them.
+    pub(super) credentials_named: BTreeSet<String>,
     wiring: Wiring,
 }
 
@@ -268,6 +272,7 @@ impl Upstream {
             pool,
             limits,
             credentials,
+            credentials_named: credentials_named(&*dialect),
             buffer_bytes_max: settings.buffer.as_usize(),
             dialect,
             roster: Mutex::new(Arc::clone(&roster)),
@@ -375,9 +380,18 @@ pub(super) fn check_named(
     dialect: &dyn Dialect,
     credentials: &Credentials,
 ) -> Result<(), CredentialsError> {
-    let named = dialect.credentials_named();
+    let named = credentials_named(dialect);
     let Some(unknown) = credentials.unknown(&named) else { return Ok(()) };
     let dialect = &settings.dialect;
     let reason = format!("messages of the dialect `{dialect}` name `{{auth.{unknown}}}`, and there is no `{unknown}`");
     Err(CredentialsError::Settings { upstream: name.to_owned(), key: "auth".into(), reason })
+}
+
+/// Names of credentials that a dialect's messages, or what it begins a connection with, need.
+pub(super) fn credentials_named(dialect: &dyn Dialect) -> BTreeSet<String> {
+    let mut named = dialect.credentials_named();
+    for text in dialect.greeting() {
+        named.extend(credentials_in(&text));
+    }
+    named
 }

@@ -5,7 +5,7 @@
 
 mod heard;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::heard::{Heard, HeardTopic};
 use super::connect::{ConnectError, Connection, Connector, OPENING, Proof};
 use super::pace::{SendPace, Sending};
-use super::pool::{UpstreamError, check_named, connector};
+use super::pool::{UpstreamError, check_named, connector, credentials_named};
 use super::wire::{Incoming, Outgoing, Wire};
 use crate::circuits::Circuits;
 use crate::config::{Endpoint, PoolSettings, UpstreamSettings};
@@ -68,6 +68,8 @@ pub struct Tap {
     topics: Arc<[Topic]>,
     /// Topics beyond what one link may carry.
     left_out: usize,
+    /// What messages of the dialect may name of our credentials.
+    credentials_named: BTreeSet<String>,
     /// The login as the settings have it, its holes open.
     login: Option<String>,
     health_check_interval: Duration,
@@ -96,12 +98,13 @@ impl Tap {
         let numbered = numbered.map(|(id, topic)| Topic { id: TopicId(id), name: topic.as_str().into() }).collect();
         Ok(Self {
             connector,
-            dialect,
             limits,
             topics: numbered,
             left_out: topics.len() - taken,
+            credentials_named: credentials_named(&*dialect),
             login: settings.auth.login.as_ref().map(|login| login.send.clone()),
             health_check_interval: pool.health_check_interval,
+            dialect,
         })
     }
 
@@ -149,6 +152,8 @@ struct Listening<'a> {
     proof: Option<(Arc<Pass>, url::Url)>,
     /// Pings and answers, before requests, which may have to wait for long.
     answers: VecDeque<Outgoing>,
+    /// What the first of them are shown as.
+    shown_instead: VecDeque<Outgoing>,
     requests: VecDeque<Outgoing>,
     pace: SendPace,
     unflushed: bool,
@@ -169,6 +174,7 @@ impl<'a> Listening<'a> {
             outbox: Outbox::new(),
             proof: None,
             answers: VecDeque::new(),
+            shown_instead: VecDeque::new(),
             requests: VecDeque::new(),
             pace: SendPace::new(&tap.limits),
             unflushed: false,
@@ -186,8 +192,7 @@ impl<'a> Listening<'a> {
 
     async fn run(mut self, connection: &mut Connection, stop: &CancellationToken) -> TapEnd {
         self.prove(connection.proof.take());
-        self.session.opened(NAME, &mut self.outbox);
-        self.queue_answers();
+        self.greet();
         let topics: Vec<TopicId> = self.tap.topics.iter().map(|topic| topic.id).collect();
         if !topics.is_empty() {
             self.session.subscribe(&topics, &mut self.outbox);
@@ -220,6 +225,28 @@ impl<'a> Listening<'a> {
             self.show(&answer);
         }
         early.iter().for_each(|incoming| self.take(incoming));
+    }
+
+    /// Says what the dialect begins with. It is shown as another session says it that knows no secret: what is sent may be
+    /// binary, and have secrets in it anywhere.
+    fn greet(&mut self) {
+        let open = self.tap.dialect.greeting();
+        let filled: Vec<String> = open.iter().map(|text| self.filled_greeting(text)).collect();
+        self.session.opened(NAME, &filled, &mut self.outbox);
+        self.queue_answers();
+        if open != filled {
+            let mut shown = Outbox::new();
+            self.tap.dialect.session(&self.tap.topics, &ReadingPlan::default()).opened(NAME, &open, &mut shown);
+            self.shown_instead.extend(shown.into_iter().map(Outgoing::from));
+        }
+    }
+
+    fn filled_greeting(&self, text: &str) -> String {
+        let Some((pass, url)) = self.proof.as_ref().filter(|_| text.contains("{auth.")) else { return text.to_owned() };
+        // What is filled in stands inside of a JSON string.
+        let quoted = serde_json::Value::from(text).to_string();
+        let filled = pass.fill(&quoted, &self.tap.credentials_named, url);
+        serde_json::from_str(&filled).unwrap_or_else(|_| text.to_owned())
     }
 
     fn queue_answers(&mut self) {
@@ -314,7 +341,8 @@ impl<'a> Listening<'a> {
     }
 
     fn send(&mut self, wire: &mut Wire, message: Outgoing) -> Result<(), String> {
-        match &message {
+        let instead = self.shown_instead.pop_front();
+        match instead.as_ref().unwrap_or(&message) {
             // What an event stream is told is a path, in words of ours.
             _ if self.tap.connector.transport == Transport::EventStream => {}
             Outgoing::Text(text) => self.watcher.sent(Frame::Text(text)),
@@ -322,9 +350,8 @@ impl<'a> Listening<'a> {
             Outgoing::Ping(_) | Outgoing::Pong => {}
         }
         let message = match (message, &self.proof) {
-            (Outgoing::Text(text), Some((pass, url))) => {
-                let filled = pass.fill(&text, url);
-                Outgoing::Text(filled.map_err(|name| format!("a message of the dialect needs `auth.{name}`"))?)
+            (Outgoing::Text(text), Some((pass, url))) if !self.tap.credentials_named.is_empty() => {
+                Outgoing::Text(pass.fill(&text, &self.tap.credentials_named, url))
             }
             (message, _) => message,
         };

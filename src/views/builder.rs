@@ -8,20 +8,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::last_values::{self, Found, LastValues};
+use super::counter_board::CounterBoard;
+use super::counters::{Beginnings, Counters};
+use super::latest::{self, Found, LatestValues};
 use super::probe::Probe;
 use super::statistics::Statistics;
 use super::store::{Change, Mark, StoreError, ViewStore};
-use super::{LastValuesNow, MonitorStatistics, StatisticsNow, ViewError};
+use super::whole_payloads::WholePayloads;
+use super::{LatestNow, MonitorStatistics, StatisticsNow, ViewError};
 use crate::clock::UnixNanos;
+use crate::config::CacheSettings;
 use crate::journal::{BlockFilter, Journal, JournalError, JournalReader, Offset};
 use crate::telemetry::ViewMetrics;
+use crate::value_cache::{CacheFigures, ValueCache, multiplied};
 
 /// Time between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest a round works: a tenth of a core.
 const ROUND_WORK: Duration = Duration::from_millis(100);
+
+/// The longest that it counts business, beside that: counters fall behind no retention, and are waited for by alerts.
+const COUNTING_WORK: Duration = Duration::from_millis(100);
+
+/// How far back a counter whose folder is lost reads again, for what the last hour had.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Time between two writes of the folder, and unsaved bytes that do not wait for it. Source: a guess; ten seconds of the
 /// journal are built again in some milliseconds, and sled costs 13 µs an entry.
@@ -38,6 +49,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// The longest a stop waits for the folder: sled may hang.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Memory of latest values that were asked for.
+const VALUES_BYTES_MAX: usize = 16 << 20;
+
 /// The longest a question waits for the thread.
 const ASK_PATIENCE: Duration = Duration::from_secs(2);
 const ASK_INTERVAL: Duration = Duration::from_millis(5);
@@ -52,6 +66,10 @@ const BLOCKS_AT_ONCE: usize = 32;
 #[derive(Debug)]
 pub struct Views {
     shared: Arc<Shared>,
+    journal: Arc<Journal>,
+    /// Values that were asked for, with their whole payloads.
+    values: ValueCache,
+    values_ttl: Duration,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -68,7 +86,10 @@ struct Built {
     store: ViewStore,
     mark: Mark,
     statistics: Statistics,
-    last: LastValues,
+    last: LatestValues,
+    counters: Counters,
+    /// Of the wanted counters that were adopted last.
+    counters_generation: u64,
     saved: Instant,
     /// An entry that was asked for was not what had been written.
     broken: Option<StoreError>,
@@ -78,6 +99,10 @@ struct Built {
 struct Readers {
     statistics: JournalReader,
     last: JournalReader,
+    /// Of counters that are as far as any,
+    counters: JournalReader,
+    /// and of those that have to catch up.
+    late_counters: JournalReader,
 }
 
 /// A folder that is no good, or a journal that cannot be read.
@@ -109,7 +134,13 @@ impl Views {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(data_dir: &Path, journal: Arc<Journal>, probe: Probe) -> std::io::Result<Self> {
+    pub fn start(
+        data_dir: &Path,
+        journal: Arc<Journal>,
+        probe: Probe,
+        board: Arc<CounterBoard>,
+        cache: &CacheSettings,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             built: Mutex::new(Err("they are being opened".to_owned())),
             stopping: Mutex::default(),
@@ -118,12 +149,15 @@ impl Views {
         let builder = Builder {
             shared: Arc::clone(&shared),
             dir: folder(data_dir),
-            journal,
+            journal: Arc::clone(&journal),
             probe,
+            board,
             metrics: ViewMetrics::default(),
         };
         let thread = thread::Builder::new().name("views".into()).spawn(move || builder.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let values = ValueCache::new(VALUES_BYTES_MAX, cache);
+        let values_ttl = multiplied(cache.ttl, cache);
+        Ok(Self { shared, journal, values, values_ttl, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has the folder written a last time and ends the thread, if that does not take long.
@@ -166,28 +200,32 @@ impl Views {
         Ok(StatisticsNow { from: built.mark.statistics_from, to: built.mark.statistics_to, monitors })
     }
 
-    /// Last values of a monitor, of a key, or of all; at most so many, newest first. Blocking.
+    /// The newest event of each key, of a monitor, of a key, or of all; at most so many, newest first. Blocking.
     ///
     /// # Errors
     /// When the views are being built anew, or are from now on.
-    pub fn last_values(
-        &self,
-        monitor: Option<&str>,
-        key: Option<&str>,
-        limit: usize,
-    ) -> Result<LastValuesNow, ViewError> {
+    pub fn latest(&self, monitor: Option<&str>, key: Option<&str>, limit: usize) -> Result<LatestNow, ViewError> {
         let mut guard = self.ask()?;
         let built = guard.as_mut().map_err(|reason| ViewError(reason.clone()))?;
-        let mut values = Vec::new();
+        let (complete_from, up_to, held) = (built.mark.last_from, built.mark.last_to, built.last.len());
+        let mut entries = Vec::new();
         let mut broken = None;
-        for found in built.last.newest() {
-            if values.len() >= limit {
+        for Found { offset, place, unsaved } in built.last.newest() {
+            if entries.len() >= limit {
                 break;
             }
-            let entry = match found {
-                Found::Here(entry) => entry.to_vec(),
-                Found::InFolder(place) if !last_values::is_of(place, monitor, key) => continue,
-                Found::InFolder(place) => match guarded(|| built.store.get(place)) {
+            if !latest::is_of(place, monitor, key) {
+                continue;
+            }
+            let name = String::from_utf8_lossy(place).into_owned();
+            let is_newest = |entry: &[u8]| latest::read(entry).is_some_and(|(value, _)| value.offset == offset);
+            if let Some(cached) = self.values.get_if(&name, is_newest) {
+                entries.push((name, cached.value, true));
+                continue;
+            }
+            let entry = match unsaved {
+                Some(entry) => entry.to_vec(),
+                None => match guarded(|| built.store.get(place)) {
                     Ok(Some(entry)) => entry,
                     Ok(None) => continue,
                     Err(error) => {
@@ -196,20 +234,29 @@ impl Views {
                     }
                 },
             };
-            let Some((value, payload)) = last_values::read(&entry) else { continue };
-            let wanted = monitor.is_none_or(|monitor| value.monitor == monitor)
-                && key.is_none_or(|key| value.key.as_deref() == Some(key));
-            if wanted {
-                values.push((value, payload.to_vec()));
-            }
+            entries.push((name, entry, false));
         }
         if let Some(error) = broken {
             let reason = error.to_string();
             built.broken = Some(error);
             return Err(ViewError(reason));
         }
-        let (complete_from, up_to) = (built.mark.last_from, built.mark.last_to);
-        Ok(LastValuesNow { complete_from, up_to, values, held: built.last.len() })
+        drop(guard);
+        let mut whole = WholePayloads::new(&self.journal);
+        let values = entries.into_iter().filter_map(|(name, entry, is_cached)| {
+            let (value, payload) = latest::read(&entry)?;
+            let (value, payload) = whole.read(value, payload);
+            if !is_cached {
+                self.values.insert(&name, &latest::entry_of(&value, &payload), self.values_ttl, self.values_ttl);
+            }
+            Some((value, payload))
+        });
+        Ok(LatestNow { complete_from, up_to, values: values.collect(), held })
+    }
+
+    /// How the cache of values is used.
+    pub fn cache_figures(&self) -> CacheFigures {
+        self.values.figures()
     }
 
     fn ask(&self) -> Result<MutexGuard<'_, Result<Built, String>>, ViewError> {
@@ -244,6 +291,7 @@ struct Builder {
     dir: PathBuf,
     journal: Arc<Journal>,
     probe: Probe,
+    board: Arc<CounterBoard>,
     metrics: ViewMetrics,
 }
 
@@ -377,9 +425,12 @@ impl Builder {
             let Ok(built) = &mut *built else { return Ok(()) };
             more = built.count(&mut readers.statistics)?;
         }
+        let counting = Instant::now();
+        self.count_business(readers)?;
+        let counted = counting.elapsed();
         self.skip_if_behind(&mut readers.last, end);
         let mut more = true;
-        while more && began.elapsed() < ROUND_WORK {
+        while more && began.elapsed() < ROUND_WORK + counted {
             let mut built = self.lock();
             let Ok(built) = &mut *built else { return Ok(()) };
             more = built.take_values(&mut readers.last)?;
@@ -393,9 +444,47 @@ impl Builder {
         Ok(())
     }
 
+    /// Counts business for a while: first for counters that are as far as any, so that none waits for one that catches up.
+    fn count_business(&self, readers: &mut Readers) -> Result<(), RoundError> {
+        let began = Instant::now();
+        {
+            let mut built = self.lock();
+            let Ok(built) = &mut *built else { return Ok(()) };
+            if let Some(wanted) = self.board.wanted_since(&mut built.counters_generation) {
+                let earliest = readers.counters.earliest()?;
+                readers.counters.seek_received(UnixNanos::now().saturating_sub(HOUR))?;
+                let beginnings = Beginnings { earliest, hour_ago: readers.counters.position() };
+                built.counters.adopt(&wanted, |wanted| self.board.on_record(wanted), &beginnings);
+            }
+        }
+        for late in [false, true] {
+            let mut more = true;
+            while more && began.elapsed() < COUNTING_WORK {
+                let mut built = self.lock();
+                let Ok(Built { counters, .. }) = &mut *built else { return Ok(()) };
+                let Some((furthest, least)) = counters.places() else { break };
+                more = match late {
+                    false => counters.follow(&mut readers.counters, furthest, BLOCKS_AT_ONCE)?,
+                    true if least < furthest => counters.follow(&mut readers.late_counters, least, BLOCKS_AT_ONCE)?,
+                    true => false,
+                };
+            }
+        }
+        let built = self.lock();
+        if let Ok(Built { counters, counters_generation, .. }) = &*built {
+            let now = counters.now();
+            for counter in &now {
+                self.metrics.count(&counter.monitor, &counter.counter, counter.total, counter.last_hour);
+            }
+            self.board.publish(*counters_generation, now, counters.records());
+        }
+        Ok(())
+    }
+
     /// Readers where the views stand; where the journal does not reach back so far, at its beginning.
     fn readers(&self, end: Offset) -> Result<Readers, RoundError> {
         let (mut statistics, mut last) = (self.journal.reader(), self.journal.reader());
+        let (counters, late_counters) = (self.journal.reader(), self.journal.reader());
         let earliest = statistics.earliest()?;
         let mut built = self.lock();
         if let Ok(Built { mark, .. }) = &mut *built {
@@ -414,7 +503,7 @@ impl Builder {
             last.seek(Offset(mark.last_to.min(end.0)));
         }
         drop(built);
-        Ok(Readers { statistics, last })
+        Ok(Readers { statistics, last, counters, late_counters })
     }
 
     fn skip_if_behind(&self, reader: &mut JournalReader, end: Offset) {
@@ -455,17 +544,21 @@ impl Built {
         if mark.journal != journal {
             return Err(StoreError::Damaged("it is of another journal"));
         }
-        let (mut statistics, mut last) = (Statistics::default(), LastValues::default());
+        let (mut statistics, mut last) = (Statistics::default(), LatestValues::default());
+        let mut counters = Counters::default();
         for (key, value) in entries {
             let known = last.load(&key, &value).or_else(|| statistics.load(&key, &value));
+            let known = known.or_else(|| counters.load(&key, &value));
             known.ok_or(StoreError::Damaged("an entry is in no form that we know"))?;
         }
-        Ok(Self { store, mark, statistics, last, saved: Instant::now(), broken: None })
+        let (counters_generation, saved) = (0, Instant::now());
+        Ok(Self { store, mark, statistics, last, counters, counters_generation, saved, broken: None })
     }
 
     /// A view of events that are not there (any more) is of something else.
     fn within(self, durable: Offset) -> Result<Self, String> {
-        if self.mark.statistics_to > durable.0 || self.mark.last_to > durable.0 {
+        let furthest = self.mark.statistics_to.max(self.mark.last_to).max(self.counters.stored_up_to());
+        if furthest > durable.0 {
             return Err("it is ahead of the journal".to_owned());
         }
         Ok(self)
@@ -506,6 +599,7 @@ impl Built {
     fn save(&mut self) -> Result<(), StoreError> {
         let mut changes: Vec<Change> = self.statistics.take_changes();
         changes.extend(self.last.take_changes());
+        changes.extend(self.counters.take_changes());
         self.saved = Instant::now();
         if changes.is_empty() {
             return Ok(());

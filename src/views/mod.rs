@@ -1,4 +1,4 @@
-//! Views of the journal that are quick to ask: statistics of each monitor, and the newest event of each key.
+//! Views of the journal that are quick to ask: statistics of each monitor, business counters, and the newest event of each key.
 //!
 //! They are built behind the journal by a thread of low priority, and kept in a folder so that a restart goes on where
 //! they stood. Nothing is only here: whatever is wrong with the folder, it is deleted, said so, and built anew. Commands on the
@@ -8,7 +8,11 @@
 //! |---------------|--------------------------------------------------------------|
 //! | `builder`     | the thread: follows the journal, keeps the folder            |
 //! | `statistics`  | counts by monitor, hour and day, out of headers              |
-//! | `last_values` | the newest event of each monitor and key                     |
+//! | `counters`    | events with a certain value, or a new one                    |
+//! | `first_seen`  | keys that a counter has seen                                 |
+//! | `counter_board` | which counters are wanted, and where they stand            |
+//! | `latest`      | the newest event of each monitor and key                     |
+//! | `whole_payloads` | payloads too long for the folder, read in the journal     |
 //! | `store`       | the folder: sled, with a digest over everything              |
 //! | `probe`       | a child process that opens the folder first                  |
 //!
@@ -18,13 +22,18 @@
 //! on closer to the end and moves `complete_from` there: keys that were last seen before it may show an older value or none.
 
 mod builder;
-mod last_values;
+mod counter_board;
+mod counters;
+mod first_seen;
+mod latest;
 mod probe;
 mod statistics;
 mod store;
+mod whole_payloads;
 
 pub use builder::Views;
-pub use last_values::LastValue;
+pub use counter_board::{CounterBoard, CounterNow, CounterRecord};
+pub use latest::LatestValue;
 pub use probe::{PROBE_COMMAND, Probe, run as probe};
 pub use statistics::Counted;
 
@@ -66,13 +75,13 @@ pub struct StatisticsNow {
 
 /// Last values, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastValuesNow {
+pub struct LatestNow {
     /// Complete for events from this offset on,
     pub complete_from: u64,
     /// up to this one.
     pub up_to: u64,
     /// Each with its payload.
-    pub values: Vec<(LastValue, Vec<u8>)>,
+    pub values: Vec<(LatestValue, Vec<u8>)>,
     /// How many there are in all.
     pub held: usize,
 }

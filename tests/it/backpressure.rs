@@ -92,6 +92,7 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
         gaps: identities.of("gaps", OWN_DOMAIN),
         retries: identities.of("retries", OWN_DOMAIN),
         coverage: identities.of("coverage", OWN_DOMAIN),
+        fetched: identities.of("fetched", OWN_DOMAIN),
     };
     let wiring = Wiring {
         journal: Arc::new(journal),

@@ -77,8 +77,8 @@ fn nothing_is_lost_or_doubled(dialect: SimulatedDialect, topic: &str, made_topic
     until("it goes on", || (journaled(&place, own).len() > before + 40).then_some(()));
     feed.running.pause(true);
     let made = feed.made(made_topic);
-    let last = made.last().unwrap().clone();
-    until("the last event is durable", || journaled(&place, own).contains(&last).then_some(()));
+    let newest = made.last().unwrap().clone();
+    until("the last event is durable", || journaled(&place, own).contains(&newest).then_some(()));
     daemon.stop();
     let journaled = journaled(&place, own);
     let distinct: HashSet<&String> = journaled.iter().collect();

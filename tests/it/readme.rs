@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Workplace, project_file};
 
-/// Where examples are, each of which README.md shows in full, behind a comment that names the file.
+/// Where examples are, each of which README.md or docs/feeds.md shows in full, behind a comment that names the file.
 const EXAMPLES: &str = "config/examples";
 
 fn examples() -> Vec<String> {
@@ -28,20 +28,28 @@ fn examples() -> Vec<String> {
 
 #[test]
 fn every_settings_file_shown_is_one_that_the_program_takes() {
-    let readme = project_file("README.md");
+    let readme = [project_file("README.md"), project_file("docs/feeds.md")].join("\n");
     let mut shown: Vec<String> = Vec::new();
     for (before, block) in readme.split("```toml\n").zip(readme.split("```toml\n").skip(1)) {
         let block = block.split("```").next().expect("an end");
         let name = before.trim_end().lines().last().unwrap_or_default();
         let name = name.strip_prefix("<!-- ").and_then(|name| name.strip_suffix(" -->"));
         let name = name.unwrap_or_else(|| panic!("no file is named for this:\n{block}"));
-        assert_eq!(block, project_file(name), "README.md and {name} differ");
+        assert_eq!(block, project_file(name), "{name} and where it is shown differ");
         shown.push(name.to_owned());
     }
     shown.sort();
     assert_eq!(shown, examples());
 
-    let place = Workplace::new();
+    // Secrets that examples say where they are.
+    let place = Workplace::new()
+        .with_variable("MASTODON_TOKEN", "t")
+        .with_variable("BYBIT_KEY", "k")
+        .with_variable("BYBIT_SECRET", "s")
+        .with_file("credentials/kraken-key", "k")
+        .with_file("credentials/kraken-secret", "c2VjcmV0");
+    let credentials = place.path("credentials").display().to_string();
+    let place = place.with_variable("CREDENTIALS_DIRECTORY", &credentials);
     for path in shown.iter().map(String::as_str).chain(["config/demo.toml", "config/sluice.toml"]) {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let outcome = place.run(["config", "check", "--config", &file.to_string_lossy()]);

@@ -19,29 +19,37 @@ use super::processes::{
 use super::raw_upstream::{Manner, RawUpstream};
 use super::support::Workplace;
 
-/// A recording's frames, as the client that recorded it saw them.
-struct Recording {
+/// A recording's frames, as the client that recorded it saw them; what was packed is unpacked.
+pub(crate) struct Recording {
     path: PathBuf,
     url: String,
-    received: Vec<String>,
+    pub(crate) received: Vec<String>,
+    /// What the client sent.
+    pub(crate) sent: Vec<String>,
 }
 
 impl Recording {
-    fn load(name: &str) -> Self {
+    pub(crate) fn load(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.session.jsonl.gz"));
         let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut text = String::new();
         flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-        let (mut url, mut received) = (String::new(), Vec::new());
+        Self::of(path, &text)
+    }
+
+    /// The recording at `path`, whose lines are `text`.
+    pub(crate) fn of(path: PathBuf, text: &str) -> Self {
+        let mut recording = Self { path, url: String::new(), received: Vec::new(), sent: Vec::new() };
         for line in text.lines() {
             let frame: Value = serde_json::from_str(line).unwrap();
             match frame["dir"].as_str() {
-                Some("open") => frame["url"].as_str().unwrap().clone_into(&mut url),
-                Some("in") => received.push(frame["text"].as_str().unwrap().to_owned()),
+                Some("open") => frame["url"].as_str().unwrap().clone_into(&mut recording.url),
+                Some("in") => recording.received.push(text_of(&frame)),
+                Some("out") => recording.sent.push(text_of(&frame)),
                 _ => {}
             }
         }
-        Self { path, url, received }
+        recording
     }
 
     /// The streams that a Binance address asks for and whose name has `kind` behind its symbol.
@@ -51,21 +59,38 @@ impl Recording {
     }
 }
 
+/// A recorded frame's text.
+fn text_of(frame: &Value) -> String {
+    use base64::Engine as _;
+    let Some(packed) = frame["b64"].as_str() else { return frame["text"].as_str().unwrap().to_owned() };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(packed).unwrap();
+    let mut text = String::new();
+    match flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text) {
+        Ok(_) => text,
+        Err(_) => String::from_utf8(bytes).unwrap(),
+    }
+}
+
 /// What a daemon made of a recording.
-struct Played {
-    place: Workplace,
-    metrics: Metrics,
+pub(crate) struct Played {
+    pub(crate) place: Workplace,
+    pub(crate) metrics: Metrics,
     feed: String,
     accounts: BTreeMap<String, Account>,
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// Serves a recording to a daemon with `monitors` of the upstream `feed` until `frames` frames have been read.
-fn play(recording: &Recording, dialect: &str, frames: u64, monitors: impl Fn(Settings) -> Settings) -> Played {
+pub(crate) fn play(
+    recording: &Recording,
+    dialect: &str,
+    frames: u64,
+    monitors: impl Fn(Settings) -> Settings,
+) -> Played {
     play_with(recording, dialect, frames, &[], monitors)
 }
 
-fn play_with(
+pub(crate) fn play_with(
     recording: &Recording,
     dialect: &str,
     frames: u64,
@@ -90,29 +115,39 @@ fn play_with(
 
 impl Played {
     /// `[events, repeats, control, quarantined]` of a monitor; what it got is their sum.
-    fn assert_account(&self, monitor: &str, [events, repeats, control, quarantined]: [u64; 4]) {
+    pub(crate) fn assert_account(&self, monitor: &str, [events, repeats, control, quarantined]: [u64; 4]) {
         let messages = events + repeats + control + quarantined;
         let expected = Account { messages, events, repeats, control, quarantined };
-        assert_eq!(self.accounts.get(monitor).copied().unwrap_or_default(), expected, "{monitor}");
+        assert_eq!(self.account(monitor), expected, "{monitor}");
+    }
+
+    pub(crate) fn account(&self, monitor: &str) -> Account {
+        self.accounts.get(monitor).copied().unwrap_or_default()
     }
 
     /// Frames that belong to no monitor: `[control, quarantined]`.
-    fn assert_upstream(&self, [control, quarantined]: [u64; 2]) {
+    pub(crate) fn assert_upstream(&self, [control, quarantined]: [u64; 2]) {
         self.assert_account("upstream:feed", [0, 0, control, quarantined]);
     }
 
     /// No id came back with another payload: a rule that takes updates for one event loses data.
-    fn assert_no_conflicts(&self) {
+    pub(crate) fn assert_no_conflicts(&self) {
         assert_eq!(self.metrics.value("sluice_conflicts_total", &[]), 0);
         assert!(self.events.iter().all(|event| !event.conflict));
     }
 
-    fn of<'a>(&'a self, monitor: &'a str) -> impl Iterator<Item = &'a Event> {
+    /// Why frames of a monitor are in quarantine.
+    pub(crate) fn quarantine_of(&self, monitor: &str) -> Vec<String> {
+        let frames = quarantined(&self.place).into_iter().filter(|frame| frame["monitor"] == monitor);
+        frames.map(|frame| format!("{}: {}", frame["reason"], frame["frame"])).collect()
+    }
+
+    pub(crate) fn of<'a>(&'a self, monitor: &'a str) -> impl Iterator<Item = &'a Event> {
         self.events.iter().filter(move |event| event.monitor == monitor)
     }
 
     /// The payloads of a monitor are `expected`, each once, to the byte and in the order of arrival.
-    fn assert_payloads<'a>(&self, monitor: &str, expected: impl IntoIterator<Item = &'a str>) {
+    pub(crate) fn assert_payloads<'a>(&self, monitor: &str, expected: impl IntoIterator<Item = &'a str>) {
         let mut expected = expected.into_iter();
         for event in self.of(monitor) {
             assert_eq!(Some(event.payload.get()), expected.next(), "{monitor}, offset {}", event.offset);
@@ -121,7 +156,7 @@ impl Played {
     }
 
     /// Every event has an id, and no two of `monitor` the same.
-    fn assert_distinct_ids(&self, monitor: &str) {
+    pub(crate) fn assert_distinct_ids(&self, monitor: &str) {
         let mut seen = HashSet::new();
         for event in self.of(monitor) {
             let id = event.id.as_deref().unwrap_or_else(|| panic!("{monitor}: no id in {}", event.payload));
@@ -129,19 +164,19 @@ impl Played {
         }
     }
 
-    fn assert_without_ids(&self, monitor: &str) {
+    pub(crate) fn assert_without_ids(&self, monitor: &str) {
         assert!(self.of(monitor).all(|event| event.id.is_none()), "{monitor}");
     }
 
     /// Key, id and event time of a monitor's first event.
-    fn first<'a>(&'a self, monitor: &'a str) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>) {
+    pub(crate) fn first<'a>(&'a self, monitor: &'a str) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>) {
         let event = self.of(monitor).next().unwrap_or_else(|| panic!("{monitor} has no event"));
         (event.key.as_deref(), event.id.as_deref(), event.event_time.as_deref())
     }
 }
 
 /// The frames whose `field` of the whole message ends in `wanted`.
-fn frames<'a>(recording: &'a Recording, pointer: &str, fits: impl Fn(&str) -> bool) -> Vec<&'a str> {
+pub(crate) fn frames<'a>(recording: &'a Recording, pointer: &str, fits: impl Fn(&str) -> bool) -> Vec<&'a str> {
     let field = |text: &str| {
         let value: Value = serde_json::from_str(text).ok()?;
         Some(value.pointer(pointer)?.as_str()?.to_owned())

@@ -99,6 +99,11 @@ fn each_environment_name_works_as_it_is() {
     }
 }
 
+/// What a setting without a default may be.
+fn unset(setting: &str) -> &'static str {
+    if setting == "pool.proxy" { "http://proxy:3128/" } else { "/token" }
+}
+
 #[test]
 fn every_setting_of_a_fixed_section_has_a_variable() {
     for (setting, (value, _)) in shown(&Workplace::new(), &[]) {
@@ -106,7 +111,7 @@ fn every_setting_of_a_fixed_section_has_a_variable() {
             continue;
         }
         let name = format!("SLUICE_{}", setting.replace('.', "__").to_uppercase());
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", "/token");
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", unset(&setting));
         let rows = shown(&Workplace::new().with_variable(&name, &text), &[]);
         assert_eq!(rows[&setting].1, format!("environment variable {name}"));
     }

@@ -98,6 +98,11 @@ async fn every_preset_has_its_topics_acknowledged_and_reads_all_that_comes() {
             SimulatedDialect::Deribit,
             &["trades.BTC-PERPETUAL.raw", "book.BTC-PERPETUAL.raw", "ticker.BTC-PERPETUAL.raw"],
         ),
+        (SimulatedDialect::Bitfinex, &["trades:tBTCUSD", "book-P0-F0-25:tBTCUSD", "ticker:tETHUSD"]),
+        (SimulatedDialect::Bitmex, &["trade:XBTUSD", "quote:XBTUSD", "orderBookL2:ETHUSD"]),
+        (SimulatedDialect::Bitstamp, &["live_trades_btcusd", "diff_order_book_ethusd"]),
+        (SimulatedDialect::Huobi, &["market.btcusdt.trade.detail", "market.ethusdt.depth.step0"]),
+        (SimulatedDialect::KrakenV1, &["trade:XBT/USD", "book-10:XBT/USD", "book-100:ETH/USD"]),
     ] {
         let count = names.len();
         let tally = talk(dialect, names, "", |tally| {
@@ -106,6 +111,19 @@ async fn every_preset_has_its_topics_acknowledged_and_reads_all_that_comes() {
         })
         .await;
         assert!(tally.refused.is_empty(), "{dialect}: {:?}", tally.refused);
+        assert!(tally.unreadable.is_empty(), "{dialect}: {:?}", tally.unreadable.first());
+    }
+}
+
+#[tokio::test]
+async fn presets_without_acknowledgements_read_all_that_comes() {
+    for (dialect, names) in [
+        (SimulatedDialect::Gemini, &["l2:BTCUSD", "l2:ETHUSD"]),
+        (SimulatedDialect::Upbit, &["trade:KRW-BTC", "orderbook:KRW-ETH"]),
+    ] {
+        let enough = |tally: &Tally| (0..2).all(|id| tally.messages.get(&TopicId(id)) > Some(&20));
+        let tally = talk(dialect, names, "", enough).await;
+        assert!(tally.refused.is_empty() && tally.acknowledged.is_empty(), "{dialect}: {tally:?}");
         assert!(tally.unreadable.is_empty(), "{dialect}: {:?}", tally.unreadable.first());
     }
 }
@@ -121,6 +139,13 @@ async fn every_preset_hears_a_refusal_or_stays_without_an_acknowledgement() {
         (SimulatedDialect::Ethereum, ["newHeads"]),
         (SimulatedDialect::Solana, ["slotSubscribe"]),
         (SimulatedDialect::Deribit, ["trades.BTC-PERPETUAL.raw"]),
+        (SimulatedDialect::Bitfinex, ["trades:tBTCUSD"]),
+        (SimulatedDialect::Bitmex, ["trade:XBTUSD"]),
+        (SimulatedDialect::Bitstamp, ["live_trades_btcusd"]),
+        (SimulatedDialect::Gemini, ["l2:BTCUSD"]),
+        (SimulatedDialect::Huobi, ["market.btcusdt.trade.detail"]),
+        (SimulatedDialect::Upbit, ["trade:KRW-BTC"]),
+        (SimulatedDialect::KrakenV1, ["trade:XBT/USD"]),
     ] {
         let tally = talk(dialect, &names, names[0], |tally| !tally.refused.is_empty()).await;
         assert!(tally.acknowledged.is_empty(), "{dialect}: {tally:?}");

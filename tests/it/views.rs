@@ -6,8 +6,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::processes::{Daemon, Feed, Settings, accounts, json, stat, until};
+use super::raw_upstream::{Manner, RawUpstream};
 use super::support::Workplace;
 
 const TOPICS: [&str; 3] = ["btcusdt@trade", "ethusdt@trade", "solusdt@trade"];
@@ -68,7 +70,7 @@ fn agree(place: &Workplace, daemon: &Daemon) {
     let named = |name: &str| monitors.iter().any(|monitor| monitor["monitor"] == name);
     assert!(named("trades") && named("solana"), "{statistics}");
 
-    let last = caught_up(daemon, "/api/v1/last-values", "up_to", end);
+    let last = caught_up(daemon, "/api/v1/latest", "up_to", end);
     let values: BTreeMap<(String, String), (u64, String)> = last["values"]
         .as_array()
         .unwrap()
@@ -121,8 +123,22 @@ fn views_say_what_the_journal_says_and_go_on_from_where_they_stood() {
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["values"].as_array().unwrap().len(), 1, "{one}");
     let listen = format!("server.listen={}", daemon.address());
-    let said = place.run(["--config", "sluice.toml", "--set", &listen, "last", "--monitor", "solana"]);
+    let said = place.run(["--config", "sluice.toml", "--set", &listen, "latest", "--monitor", "solana"]);
     assert!(said.code == Some(0) && said.stdout.contains("SOLUSDT"), "{said:?}");
+    let as_before = place.run(["--config", "sluice.toml", "--set", &listen, "last", "--monitor", "solana"]);
+    assert_eq!(as_before.stdout, said.stdout);
+    // What was asked for once is at hand.
+    let cache = || {
+        let (_, body) = daemon.get("/api/v1/statistics");
+        serde_json::from_str::<Value>(&body).unwrap()["caches"]["latest"].clone()
+    };
+    let before = cache();
+    assert!(before["misses"].as_u64() > Some(0) && before["hits"].as_u64() > Some(0), "{before}");
+    daemon.get("/api/v1/latest?monitor=trades&key=BTCUSDT");
+    assert_eq!(cache()["hits"].as_u64().unwrap(), before["hits"].as_u64().unwrap() + 1);
+    assert_eq!(cache()["misses"], before["misses"]);
+    let hits = || daemon.metrics().value("sluice_cache_hits_total", &[("cache", "latest")]);
+    until("metrics say so", || (hits() > before["hits"].as_u64()?).then_some(()));
     let said = place.run(["--config", "sluice.toml", "--set", &listen, "stats"]);
     assert!(said.code == Some(0) && said.stdout.contains("trades"), "{said:?}");
     // Killed in mid-work again and again: what the folder lacks is made up for out of the journal.
@@ -199,4 +215,38 @@ fn a_folder_that_was_damaged_or_deleted_is_built_anew_and_said_so() {
     assert!(place.path("data/views/db").exists());
     let log = daemon.stop();
     assert!(log.contains("its files are gone"), "{log}");
+}
+
+#[test]
+fn a_latest_value_that_is_too_long_for_the_folder_comes_whole_out_of_the_journal_and_is_kept_compressed() {
+    let place = Workplace::new();
+    let long = "ab".repeat(40_000);
+    let frame = format!(
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":1,"p":"1","q":"1","T":1700000000000,"m":true,"note":"{long}"}}}}"#
+    );
+    let sent = frame.clone();
+    let upstream = RawUpstream::start(Manner::Acknowledges, move |_| vec![Message::text(sent.clone())]);
+    let settings = Settings::new().upstream("feed", "binance", &upstream.url()).monitor(
+        "trades",
+        "spot",
+        "feed",
+        &TOPICS[..1],
+        "",
+    );
+    let daemon = Daemon::start(&place, &settings);
+    for _ in 0..2 {
+        let body = until("it is there", || {
+            let (_, body) = daemon.get("/api/v1/latest?monitor=trades&key=BTCUSDT");
+            body.contains("note").then_some(body)
+        });
+        assert!(body.contains(&frame), "whole, to the byte");
+        assert!(!body.contains("\"cut\""));
+    }
+    let (_, body) = daemon.get("/api/v1/statistics");
+    let cache = serde_json::from_str::<Value>(&body).unwrap()["caches"]["latest"].clone();
+    assert!(
+        cache["entries"] == 1 && cache["hits"].as_u64() >= Some(1) && cache["bytes"].as_u64() < Some(8000),
+        "{cache}"
+    );
+    daemon.stop();
 }

@@ -242,6 +242,8 @@ fn clock(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn row(name: &str, events: u64) -> MonitorRow {
@@ -251,6 +253,7 @@ mod tests {
             upstream: "coinbase".into(),
             path: "smart".into(),
             state: "partly_live".into(),
+            mode: None,
             topics: "1/2".into(),
             parse_rate: Some(1.0),
             events,
@@ -259,6 +262,7 @@ mod tests {
             quarantined: 0,
             error: None,
             race: None,
+            counters: BTreeMap::default(),
         }
     }
 

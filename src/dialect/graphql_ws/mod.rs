@@ -10,7 +10,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use self::session::GraphqlSession;
 use super::declared::{LimitSettings, read_table};
 use super::error::Fault;
+use super::template::credentials_in;
 use super::{Dialect, Limits, ReadingPlan, Session, Topic};
 use crate::config::{EventRuleSettings, units};
 
@@ -36,7 +37,7 @@ pub struct GraphqlSettings {
     pub limits: LimitSettings,
     /// Headers that the handshake must carry, beside the subprotocol.
     pub headers: BTreeMap<String, String>,
-    /// The payload of `connection_init`, as JSON, for servers that want one.
+    /// The payload of `connection_init`, as JSON, for servers that want one. `{auth.NAME}` inside of its strings is filled.
     pub init: Option<String>,
     /// Time between pings of ours.
     #[serde(with = "units::duration")]
@@ -111,6 +112,10 @@ fn payload(topic: &str) -> Result<String, String> {
 impl Dialect for GraphqlDialect {
     fn limits(&self) -> Limits {
         self.settings.limits.limits()
+    }
+
+    fn credentials_named(&self) -> BTreeSet<String> {
+        self.settings.init.iter().flat_map(|init| credentials_in(init)).collect()
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {

@@ -93,21 +93,25 @@ impl JsonSession {
         for route in self.rules.routes.iter().filter(|route| route.when.holds(scanned)) {
             let patterns = match &route.lead {
                 Lead::Named(patterns) => patterns,
-                Lead::Learned(slot) => match scanned.raw(*slot) {
-                    Some(id) if self.learned.topics(id).is_some() => return Routed::Learned(*slot),
-                    Some(id) if self.learned.ended(id).is_some() => {
-                        return self.learned.ended(id).flatten().map_or(Routed::Over, Routed::To);
+                Lead::Learned(slot) => {
+                    let Some(id) = scanned.raw(*slot) else { continue };
+                    match self.learned.topics(id) {
+                        Some([topic]) => return Routed::To(*topic),
+                        Some(_) => return Routed::Learned(*slot),
+                        None => {}
                     }
-                    Some(id) if matches!(routed, Routed::NoRoute) => {
+                    if let Some(topic) = self.learned.ended(id) {
+                        return topic.map_or(Routed::Over, Routed::To);
+                    }
+                    if matches!(routed, Routed::NoRoute) {
                         routed = if self.requests.any(Purpose::Subscribe) {
                             Routed::Early(*slot)
                         } else {
                             Routed::Unasked(String::from_utf8_lossy(id).into_owned())
                         };
-                        continue;
                     }
-                    _ => continue,
-                },
+                    continue;
+                }
             };
             for pattern in patterns {
                 let Some(key) = pattern.key(scanned, &mut self.scratch) else { continue };
@@ -131,7 +135,6 @@ impl JsonSession {
             Routed::To(topic) => self.data(topic, scanned, intake),
             Routed::Learned(slot) => {
                 let id = scanned.raw(slot).unwrap_or_default();
-                // Mostly one; equal subscriptions may share an id.
                 let mut at = 0;
                 while let Some(topic) = self.learned.topics(id).and_then(|topics| topics.get(at)).copied() {
                     self.data(topic, scanned, intake);
@@ -170,14 +173,13 @@ impl JsonSession {
             return;
         }
         let mut fields = std::mem::take(&mut self.fields);
-        match self.rules.data.scan(text, utf8, &mut fields) {
-            Err(error) => intake.unreadable(None, &error.to_string(), text),
-            Ok(()) => {
-                let scanned = Scanned { text, fields: &fields };
-                match self.rules.wrapped.iter().position(|rule| rule.when.holds(scanned)) {
-                    Some(rule) => self.unwrap(rule, scanned, intake, out),
-                    None => self.read(scanned, intake, out),
-                }
+        if let Err(error) = self.rules.data.scan(text, utf8, &mut fields) {
+            intake.unreadable(None, &error.to_string(), text);
+        } else {
+            let scanned = Scanned { text, fields: &fields };
+            match self.rules.wrapped.iter().position(|rule| rule.when.holds(scanned)) {
+                Some(rule) => self.unwrap(rule, scanned, intake, out),
+                None => self.read(scanned, intake, out),
             }
         }
         self.fields = fields;
@@ -410,7 +412,7 @@ impl JsonSession {
 
 enum Routed {
     To(TopicId),
-    /// To the topics that have the id in this slot.
+    /// To the several topics that share the id in this slot, since they were asked for in equal words.
     Learned(usize),
     /// To a topic that has ended, by its id.
     Over,

@@ -48,7 +48,7 @@ fn short(topic: &str) -> Result<Map<String, Value>, String> {
         let Some((name, text)) = word.split_once('=') else {
             return Err(format!("topic `{topic}`: `{word}` has no `=`; {FORM}"));
         };
-        let number = |text: &str| text.parse::<u64>().map(Value::from).unwrap_or_else(|_| Value::from(text));
+        let number = |text: &str| text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
         let value = match name {
             "kinds" => text.split(',').map(number).collect(),
             name if NUMBERS.contains(&name) => number(text),

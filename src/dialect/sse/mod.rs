@@ -190,7 +190,10 @@ impl Session for SseSession {
         }
         let Self { envelope, topic, decoder, token, resumes, .. } = self;
         let read = decoder.read(piece, |item, decoder| match item {
-            Item::Comment | Item::Empty => intake.control(*topic),
+            Item::Comment | Item::Empty => {
+                topic.iter().for_each(|topic| intake.alive(*topic));
+                intake.control(*topic);
+            }
             Item::Retry(wait) => intake.reconnect_after(wait),
             Item::Event { name, data } => {
                 let Some(topic) = *topic else { return intake.control(None) };

@@ -7,6 +7,7 @@ use super::builder::{BlockBuilder, BlockContent, ReceivedRun, ResumeToken};
 use super::header::BlockHeader;
 use super::row::{MonitorRow, TimeRange};
 use crate::journal::identity::Path;
+use crate::journal::progress::Mark;
 use crate::journal::varint::len32;
 
 /// Source: measured on synthetic trade messages of 165 bytes, about 1.0 ns a byte in blocks of 128 to 256 KiB. Level -1 saves 5% of
@@ -75,6 +76,7 @@ impl Encoder {
             rows: content.rows,
             tokens: content.tokens,
             runs: content.runs,
+            mark: None,
         }))
     }
 }
@@ -106,6 +108,7 @@ pub(crate) struct BlockParts {
     pub(crate) rows: Vec<MonitorRow>,
     pub(crate) tokens: Vec<ResumeToken>,
     pub(crate) runs: Vec<ReceivedRun>,
+    pub(crate) mark: Option<Mark>,
 }
 
 impl EncodedBlock {
@@ -125,7 +128,20 @@ impl EncodedBlock {
             rows: header.rows.clone(),
             tokens: header.tokens.clone(),
             runs: Vec::new(),
+            mark: None,
         }))
+    }
+
+    /// Has `mark` told when it is durable.
+    #[must_use]
+    pub fn with_mark(mut self, mark: Mark) -> Self {
+        self.0.mark = Some(mark);
+        self
+    }
+
+    /// Who is to be told when it is durable.
+    pub(crate) fn take_mark(&mut self) -> Option<Mark> {
+        self.0.mark.take()
     }
 
     pub(crate) fn parts(&self) -> &BlockParts {

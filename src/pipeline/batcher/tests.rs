@@ -28,6 +28,7 @@ impl Link {
             gaps: identities.of("gaps", "_sluice"),
             retries: identities.of("retries", "_sluice"),
             coverage: identities.of("coverage", "_sluice"),
+            fetched: identities.of("fetched", "_sluice"),
         };
         let quarantine = QuarantineSettings::default();
         let hasher = IdHasher::new(1);

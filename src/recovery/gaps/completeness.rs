@@ -103,7 +103,7 @@ pub fn completeness(
             *topic.missing.get_or_insert(0) += if unfilled { missing } else { 0 };
         }
         if unfilled {
-            topic.unfilled.push(bounds);
+            topic.unfilled.push(row.left().unwrap_or(bounds));
         }
         ControlFlow::Continue(())
     })?;

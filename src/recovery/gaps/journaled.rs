@@ -54,6 +54,9 @@ pub(super) struct Amendment {
     pub(super) missing: Option<u64>,
     pub(super) filled: Option<Filled>,
     pub(super) unfilled: bool,
+    pub(super) fetched: Option<u64>,
+    /// What of it is missing although it was filled.
+    pub(super) left: Option<(UnixNanos, UnixNanos)>,
 }
 
 /// A time in which a topic was watched; without an end it still is.
@@ -174,6 +177,11 @@ impl Journaled {
                 amendment.missing = record.missing.or(amendment.missing);
                 amendment.unfilled = record.unfilled || amendment.unfilled && record.filled.is_none();
                 amendment.filled = if amendment.unfilled { None } else { record.filled.or(amendment.filled) };
+                amendment.fetched = record.fetched.or(amendment.fetched);
+                if record.filled.is_some() {
+                    let time = |text: Option<String>| text?.parse::<UnixNanos>().ok();
+                    amendment.left = time(record.left_from).zip(time(record.left_to));
+                }
             }
         }
     }
@@ -392,6 +400,7 @@ mod tests {
                 missing: None,
                 filled,
                 unfilled,
+                ..AmendedRecord::default()
             })
         };
         let mut journaled = Journaled::default();

@@ -55,12 +55,27 @@ pub struct GapRow {
     pub filled: Option<String>,
     /// Where the upstream was asked to go on from.
     pub resumed_from: Option<String>,
+    /// How many events were fetched for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<u64>,
+    /// From when on something of it is missing, where it was filled in part, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_from: Option<String>,
+    /// Up to when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<String>,
 }
 
 impl GapRow {
+    /// What of it is missing, where it was filled in part.
+    pub(super) fn left(&self) -> Option<Bounds> {
+        let time = |text: &Option<String>| text.as_deref()?.parse().ok();
+        time(&self.left_from).zip(time(&self.left_to))
+    }
+
     /// Whether anything is missing because of it, as far as is known.
     pub fn is_unfilled(&self) -> bool {
-        self.filled.is_none() && self.missing != Some(0)
+        (self.filled.is_none() && self.missing != Some(0)) || self.left_from.is_some()
     }
 }
 
@@ -135,6 +150,9 @@ pub(super) fn each_of(
             missing: None,
             filled: None,
             resumed_from: None,
+            fetched: None,
+            left_from: None,
+            left_to: None,
         };
         if query.takes(&row, bounds) && take(row, bounds).is_break() {
             break;
@@ -160,6 +178,9 @@ impl Closed {
             missing: more.missing.or(self.missing),
             filled: more.filled.map(|filled: Filled| filled.as_str().to_owned()).or(filled),
             resumed_from: self.resumed_from,
+            fetched: more.fetched,
+            left_from: more.left.map(|(from, _)| from.to_string()),
+            left_to: more.left.map(|(_, to)| to.to_string()),
         };
         Some((row, (start, end)))
     }

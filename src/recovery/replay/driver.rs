@@ -14,7 +14,8 @@ use super::plan::{Plan, ReplayError};
 use super::source::Source;
 use crate::backoff::Backoff;
 use crate::config::SinkSettings;
-use crate::journal::{JournalReader, Offset};
+use crate::enrich::RecordedAnswers;
+use crate::journal::{JournalError, JournalReader, Offset};
 use crate::sink::{Batch, BatchLimits, Interest, Opening, Store, StoreError};
 
 /// Waits between attempts: doubled from the least to the most, with jitter. Source: as sinks have it.
@@ -48,13 +49,15 @@ impl Progress {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn reached(&self, at: Offset, events: usize) {
+    /// It has come to `at`, by so many events more, and waits for nothing.
+    pub(crate) fn reached(&self, at: Offset, events: usize) {
         self.at.store(at.0, Ordering::Relaxed);
         self.events.fetch_add(events as u64, Ordering::Relaxed);
         self.wait_for(None);
     }
 
-    fn wait_for(&self, what: Option<String>) {
+    /// It waits for something, or no longer.
+    pub(crate) fn wait_for(&self, what: Option<String>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 }
@@ -113,6 +116,8 @@ pub async fn run<S: Store>(
     let begun_at = replay.at;
     progress.reached(begun_at, 0);
     reached(begun_at);
+    // What was known when, as the journal has it: what is known now need not be what was.
+    let (reader, mut recorded) = recorded_answers(reader).await?;
     let mut source = Source::new(Arc::clone(&plan), interest, limits, reader, begun_at);
     let mut work: VecDeque<Batch> = VecDeque::new();
     let (mut parked, mut parked_in_a_row) = (0, 0);
@@ -125,7 +130,11 @@ pub async fn run<S: Store>(
         let batch = match work.pop_front() {
             Some(batch) => batch,
             None => match source.next().await? {
-                Some(batch) => batch,
+                Some(batch) => {
+                    let known =
+                        batch.events().map(|event| recorded.enriched(&event).map(String::into_boxed_str)).collect();
+                    batch.enriched_with(known)
+                }
                 None => break,
             },
         };
@@ -185,6 +194,21 @@ pub async fn run<S: Store>(
         seconds,
         rate,
     })
+}
+
+/// All answers of look-ups that the journal has.
+async fn recorded_answers(mut reader: JournalReader) -> Result<(JournalReader, RecordedAnswers), ReplayError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let from = reader.position();
+        reader.seek(reader.earliest()?);
+        let recorded = RecordedAnswers::read(&mut reader)?;
+        reader.seek(from);
+        Ok::<_, JournalError>((reader, recorded))
+    });
+    match read.await {
+        Ok(read) => Ok(read?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 /// Finds the rows that are refused by halving, puts one aside that is alone.

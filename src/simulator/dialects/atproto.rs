@@ -139,17 +139,17 @@ fn put_head(kind: u8, number: u64, out: &mut Vec<u8>) {
     let kind = kind << 5;
     match number {
         0..24 => out.push(kind | number.to_be_bytes()[7]),
-        24..0x100 => out.extend_from_slice(&[kind | 24, number.to_be_bytes()[7]]),
+        24..0x100 => out.extend_from_slice(&[kind + 24, number.to_be_bytes()[7]]),
         0x100..0x1_0000 => {
-            out.push(kind | 25);
+            out.push(kind + 25);
             out.extend_from_slice(&number.to_be_bytes()[6..]);
         }
         0x1_0000..0x1_0000_0000 => {
-            out.push(kind | 26);
+            out.push(kind + 26);
             out.extend_from_slice(&number.to_be_bytes()[4..]);
         }
         _ => {
-            out.push(kind | 27);
+            out.push(kind + 27);
             out.extend_from_slice(&number.to_be_bytes());
         }
     }

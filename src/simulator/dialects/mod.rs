@@ -5,18 +5,25 @@
 
 mod atproto;
 mod binance;
+mod bitfinex;
+mod bitmex;
+mod bitstamp;
 mod bybit;
 mod coinbase;
 mod deribit;
 mod ethereum;
+mod gemini;
 mod graphql;
+mod huobi;
 mod jetstream;
 mod kraken;
+mod kraken_v1;
 mod market;
 mod mastodon;
 mod nostr;
 mod okx;
 mod solana;
+mod upbit;
 
 pub(crate) use binance::streams_of;
 
@@ -245,6 +252,13 @@ impl SimulatedDialect {
             Self::Graphql => Box::<graphql::GraphqlSpeaker>::default(),
             Self::Mastodon => Box::new(mastodon::MastodonSpeaker),
             Self::Atproto => Box::new(atproto::AtprotoSpeaker),
+            Self::Bitfinex => Box::new(bitfinex::BitfinexSpeaker::new(rng)),
+            Self::Bitmex => Box::<bitmex::BitmexSpeaker>::default(),
+            Self::Bitstamp => Box::<bitstamp::BitstampSpeaker>::default(),
+            Self::Gemini => Box::<gemini::GeminiSpeaker>::default(),
+            Self::Huobi => Box::<huobi::HuobiSpeaker>::default(),
+            Self::Upbit => Box::<upbit::UpbitSpeaker>::default(),
+            Self::KrakenV1 => Box::new(kraken_v1::KrakenV1Speaker::new(rng)),
         }
     }
 
@@ -264,6 +278,13 @@ impl SimulatedDialect {
             Self::Graphql => graphql::series(topic, seed, first_id),
             Self::Mastodon => mastodon::series(topic, seed, first_id),
             Self::Atproto => atproto::series(topic, seed, first_id),
+            Self::Bitfinex => bitfinex::series(topic, seed, first_id),
+            Self::Bitmex => bitmex::series(topic, seed, first_id),
+            Self::Bitstamp => bitstamp::series(topic, seed, first_id),
+            Self::Gemini => gemini::series(topic, seed, first_id),
+            Self::Huobi => huobi::series(topic, seed, first_id),
+            Self::Upbit => upbit::series(topic, seed, first_id),
+            Self::KrakenV1 => kraken_v1::series(topic, seed, first_id),
         }
     }
 
@@ -275,7 +296,12 @@ impl SimulatedDialect {
     /// The frame that a message's text stands for, where frames of the dialect are no texts. None also where the text has been
     /// spoiled so far that it stands for nothing.
     pub(crate) fn frame(self, text: &[u8]) -> Option<Vec<u8>> {
-        if self == Self::Atproto { atproto::frame(text) } else { None }
+        match self {
+            Self::Atproto => atproto::frame(text),
+            Self::Huobi => huobi::frame(text),
+            Self::Upbit => Some(text.to_vec()),
+            _ => None,
+        }
     }
 
     fn has_topic(self, topic: &str) -> bool {

@@ -263,10 +263,11 @@ fn lines(batch: &Batch) -> Option<(Vec<u8>, Line, Line)> {
     const LINE_BYTES: usize = 320;
     let mut lines = Vec::with_capacity(batch.bytes() + batch.len() * LINE_BYTES);
     let mut ends = None;
-    for event in batch.events() {
+    for (event, enriched) in batch.enriched_events() {
         let line = Line { offset: event.offset, received: event.received };
         ends = Some((ends.map_or(line, |(first, _)| first), line));
-        serde_json::to_writer(&mut lines, &EventObject::from(&event)).expect("texts and numbers go into memory");
+        serde_json::to_writer(&mut lines, &EventObject::from(&event).enriched(enriched))
+            .expect("texts and numbers go into memory");
         lines.push(b'\n');
     }
     ends.map(|(first, last)| (lines, first, last))

@@ -35,6 +35,7 @@ const EVENT_TIME: HeaderName = HeaderName::from_static("Sluice-Event-Time");
 const RECEIVED_TIME: HeaderName = HeaderName::from_static("Sluice-Received-Time");
 const PATH: HeaderName = HeaderName::from_static("Sluice-Path");
 const CONFLICT: HeaderName = HeaderName::from_static("Sluice-Conflict");
+const ENRICHED: HeaderName = HeaderName::from_static("Sluice-Enriched");
 const HANDOVER: HeaderName = HeaderName::from_static("Sluice-Handover");
 
 /// A message, but for what it expects of the one before it.
@@ -63,6 +64,18 @@ impl Author {
             Purpose::Live | Purpose::Inspect => None,
         };
         Self { subjects, sink: value(&opening.sink), replay, journal: opening.journal.to_string() }
+    }
+
+    /// The message of an event, with what is known beside its payload if the server takes that too.
+    pub(super) fn write_enriched(&self, event: &Event<'_>, enriched: Option<&str>, limits: &Limits) -> Message {
+        let plain = self.write(event);
+        let Some(enriched) = enriched else { return plain };
+        let Message { subject, id, headers, header_bytes } = plain;
+        let mut headers = Headers { map: headers, bytes: header_bytes };
+        headers.set(ENRICHED, value(enriched));
+        let message = Message { subject, id, headers: headers.map, header_bytes: headers.bytes };
+        // No event is refused for what was only added to it.
+        if message.refusal(event.payload.len(), limits).is_some() { self.write(event) } else { message }
     }
 
     /// The message of an event.

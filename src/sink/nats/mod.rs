@@ -219,7 +219,7 @@ impl Store for NatsStore {
         }
         // Before the events behind them are published, since these move the cursor.
         open.park(batch.parked()).await?;
-        open.sequence = open.pipeline.publish(&open.author, batch, open.sequence).await?;
+        open.sequence = open.pipeline.publish((&open.author, &open.limits), batch, open.sequence).await?;
         open.next = batch.to();
         self.position = Some(Position { sequence: open.sequence, next: Some(open.next) });
         if open.size_asked.elapsed() >= SIZE_INTERVAL {

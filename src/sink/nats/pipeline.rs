@@ -107,25 +107,30 @@ impl Pipeline {
     /// The stream has a first part of them; which, it says itself. After an error this is of no use any more.
     pub(super) async fn publish(
         &mut self,
-        author: &Author,
+        (author, limits): (&Author, &Limits),
         batch: &Batch,
         last_sequence: u64,
     ) -> Result<u64, StoreError> {
         debug_assert!(self.in_flight.is_empty(), "a batch ends with nothing in flight, or with the pipeline");
-        let published = self.publish_all(author, batch, last_sequence).await;
+        let published = self.publish_all((author, limits), batch, last_sequence).await;
         if published.is_err() {
             self.drain().await;
         }
         published
     }
 
-    async fn publish_all(&mut self, author: &Author, batch: &Batch, mut sequence: u64) -> Result<u64, StoreError> {
-        for event in batch.events() {
+    async fn publish_all(
+        &mut self,
+        (author, limits): (&Author, &Limits),
+        batch: &Batch,
+        mut sequence: u64,
+    ) -> Result<u64, StoreError> {
+        for (event, enriched) in batch.enriched_events() {
             let bytes = event.payload.len();
             while self.is_full(bytes) {
                 self.take_ack().await?;
             }
-            let message = author.write(&event);
+            let message = author.write_enriched(&event, enriched, limits);
             let number = self.published;
             self.send(message, sequence, event.payload).await?;
             sequence += 1;

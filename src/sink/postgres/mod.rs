@@ -21,6 +21,7 @@ use deadpool_postgres::Pool;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Parked};
+use super::interest::Interest;
 use super::store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredRow};
 use crate::config::{Settings, SinkSettings};
 use crate::journal::Offset;
@@ -79,13 +80,21 @@ impl PostgresStore {
         let (pool, server) = address::pool(url, sink.ca_file.as_deref(), &caller)?;
         let payload = sink.payload.unwrap_or_default();
         let fields = DeclaredFields::of(sink, settings)?;
+        let interest = Interest::new(name, sink);
+        let enriched =
+            settings.monitors.iter().any(|(monitor, of)| !of.enrich.is_empty() && interest.admits(monitor, &of.domain));
+        if enriched && fields.columns().iter().any(|column| column.name == table::ENRICHED) {
+            let reason =
+                "a field of its monitors is named `enriched`, as the column for what is looked up is; choose another";
+            return Err(StoreError::Stop(format!("`sinks.{name}`: {reason}")));
+        }
         Ok(Self {
             pool,
             server,
             table: TableSetting::parse(sink.table.as_deref().unwrap_or(TABLE_DEFAULT))?,
-            columns: table::columns(payload, fields.columns()),
+            columns: table::columns(payload, enriched, fields.columns()),
             timeout: sink.timeout,
-            rows: RowEncoder::new(payload, fields),
+            rows: RowEncoder::new(payload, enriched, fields),
             writing: None,
             figures: StoreFigures::default(),
             measured: None,

@@ -24,17 +24,19 @@ pub(super) struct RowEncoder {
     /// The number of columns and the journal's column, which are alike in all rows.
     start: Vec<u8>,
     payload: PayloadType,
+    /// There is a column for what was looked up.
+    enriched: bool,
     fields: DeclaredFields,
 }
 
 impl RowEncoder {
-    pub(super) fn new(payload: PayloadType, fields: DeclaredFields) -> Self {
-        Self { start: Vec::new(), payload, fields }
+    pub(super) fn new(payload: PayloadType, enriched: bool, fields: DeclaredFields) -> Self {
+        Self { start: Vec::new(), payload, enriched, fields }
     }
 
     /// Whose events follow.
     pub(super) fn set_journal(&mut self, journal: JournalId) {
-        let columns = EVENT_COLUMNS.len() + self.fields.columns().len();
+        let columns = EVENT_COLUMNS.len() + usize::from(self.enriched) + self.fields.columns().len();
         let columns = i16::try_from(columns).expect("a table has at most 1,600 columns, which is checked before");
         self.start.clear();
         self.start.extend_from_slice(&columns.to_be_bytes());
@@ -49,8 +51,8 @@ impl RowEncoder {
         out.extend_from_slice(&END);
     }
 
-    /// Appends an event, its columns in the order of [`EVENT_COLUMNS`], then the fields.
-    pub(super) fn put(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+    /// Appends an event, its columns in the order of [`EVENT_COLUMNS`], then what was looked up, then the fields.
+    pub(super) fn put(&mut self, event: &Event<'_>, enriched: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.start);
         put_bytes(out, &event.offset.0.to_be_bytes());
         put_bytes(out, event.path.as_str().as_bytes());
@@ -73,6 +75,13 @@ impl RowEncoder {
                     true
                 });
             }
+        }
+        if self.enriched {
+            put_sized(out, |out| {
+                out.push(JSONB_VERSION);
+                out.extend_from_slice(enriched.unwrap_or_default().as_bytes());
+                enriched.is_some()
+            });
         }
         self.fields.put(event, out);
     }

@@ -120,8 +120,11 @@ pub(super) const EVENT_COLUMNS: [(&str, &str, bool); 13] = [
     ("payload", "", true),
 ];
 
+/// What was looked up, by look-up; of sinks whose monitors enrich.
+pub(super) const ENRICHED: &str = "enriched";
+
 /// The columns of a sink's table.
-pub(super) fn columns(payload: PayloadType, fields: &[FieldColumn]) -> Vec<Column> {
+pub(super) fn columns(payload: PayloadType, enriched: bool, fields: &[FieldColumn]) -> Vec<Column> {
     let payload = match payload {
         PayloadType::Text => "text",
         PayloadType::Jsonb => "jsonb",
@@ -138,7 +141,8 @@ pub(super) fn columns(payload: PayloadType, fields: &[FieldColumn]) -> Vec<Colum
         required: false,
         field: true,
     });
-    event.chain(fields).collect()
+    let enriched = enriched.then(|| Column { name: ENRICHED.to_owned(), kind: "jsonb", required: false, field: true });
+    event.chain(enriched).chain(fields).collect()
 }
 
 /// The tables as the server has them.

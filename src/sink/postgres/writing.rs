@@ -17,7 +17,7 @@ use super::failure::{Failure, copied_line};
 use super::row::RowEncoder;
 use super::schema::Tables;
 use super::session::Session;
-use super::table::{Column, Names, list, quote};
+use super::table::{Column, ENRICHED, Names, list, quote};
 use crate::crash_point::crash_point;
 use crate::journal::{JournalId, Offset};
 
@@ -202,8 +202,12 @@ impl Writing {
             let names: Vec<_> = others().map(|column| format!("{table}.{}", quote(&column.name))).collect();
             names.join(", ")
         };
-        let sets: Vec<_> =
-            others().map(|column| quote(&column.name)).map(|name| format!("{name} = EXCLUDED.{name}")).collect();
+        // What was known then is not forgotten for what is not known now.
+        let set = |(keeps, name): (bool, String)| match keeps {
+            true => format!("{name} = coalesce(EXCLUDED.{name}, held.{name})"),
+            false => format!("{name} = EXCLUDED.{name}"),
+        };
+        let sets: Vec<_> = others().map(|column| (column.name == ENRICHED, quote(&column.name))).map(set).collect();
         format!(
             "INSERT INTO {events} AS held ({columns}) SELECT {columns} FROM {staging} ORDER BY \"offset\" \
              ON CONFLICT (journal, \"offset\") DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})",
@@ -300,8 +304,8 @@ async fn send(copying: CopyInSink<Chunk>, batch: &Batch, rows: &mut RowEncoder, 
     let mut copying = pin!(copying);
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
     RowEncoder::begin(&mut chunk);
-    for event in batch.events() {
-        rows.put(&event, &mut chunk);
+    for (event, enriched) in batch.enriched_events() {
+        rows.put(&event, enriched, &mut chunk);
         if chunk.len() >= CHUNK_BYTES {
             let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4));
             copying.feed(Cursor::new(full)).await?;

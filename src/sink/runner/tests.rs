@@ -205,6 +205,7 @@ impl Place {
                 true
             }),
             lost_why: Arc::new(|_| LostCause::Retention),
+            enrichment: None,
         });
         self.tasks.spawn(runner.run());
         Sink { store, status, orders: sender }

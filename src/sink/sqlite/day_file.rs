@@ -15,7 +15,12 @@ use crate::sink::batch::{Batch, Parked};
 use crate::sink::store::StoreError;
 
 /// `PRAGMA user_version` of the files that this version writes and reads.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
+
+/// The form before it, which had no `enriched`: read as it is, and brought to the new form when it is written to.
+const FORMAT_BEFORE: i64 = 1;
+
+const TO_FORMAT_2: &str = "ALTER TABLE events ADD COLUMN enriched TEXT";
 
 /// `PRAGMA application_id`: "Slce".
 const APPLICATION: i64 = 0x536c_6365;
@@ -52,6 +57,7 @@ const TABLES: &str = "
         conflict      INTEGER NOT NULL DEFAULT 0,
         handover      INTEGER NOT NULL DEFAULT 0,
         payload       NOT NULL,           -- to the byte: text, or a blob where it is not UTF-8
+        enriched      TEXT,               -- JSON: what was looked up, by look-up
         PRIMARY KEY (journal, offset)
     ) WITHOUT ROWID;
     CREATE TABLE parked (                 -- events that were refused, by a trigger for example
@@ -74,12 +80,13 @@ const TABLES: &str = "
 /// A replay may have been there first, with the same event.
 const INSERT: &str = "
     INSERT INTO events (journal, offset, path, monitor, domain, topic, key, id, event_time, received_time, conflict,
-                        handover, payload)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                        handover, payload, enriched)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
     ON CONFLICT (journal, offset) DO UPDATE SET
         path = excluded.path, monitor = excluded.monitor, domain = excluded.domain, topic = excluded.topic,
         key = excluded.key, id = excluded.id, event_time = excluded.event_time, received_time = excluded.received_time,
-        conflict = excluded.conflict, handover = excluded.handover, payload = excluded.payload";
+        conflict = excluded.conflict, handover = excluded.handover, payload = excluded.payload,
+        enriched = coalesce(excluded.enriched, enriched)";
 
 /// An open file.
 #[derive(Debug)]
@@ -139,11 +146,18 @@ impl DayFile {
     fn open_with(folder: &Path, day: Day, flags: OpenFlags) -> Result<Self, StoreError> {
         let path = day.path(folder);
         let sorted = |error: rusqlite::Error| error::sort(&path, &error, None);
-        let connection = Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sorted)?;
+        let mut connection =
+            Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sorted)?;
         let format = prepare(&connection).map_err(sorted)?;
         let inode = std::fs::metadata(&path).map(|metadata| metadata.ino()).unwrap_or_default();
         let made = match format {
             Some(FORMAT) => true,
+            Some(FORMAT_BEFORE) => {
+                if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                    bring_up(&mut connection).map_err(sorted)?;
+                }
+                true
+            }
             None => false,
             Some(other) => {
                 return Err(StoreError::Stop(format!(
@@ -286,6 +300,17 @@ impl DayFile {
     }
 }
 
+/// Brings a file of the form before to this one.
+fn bring_up(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been quicker.
+    if format_of(&transaction)? == Some(FORMAT_BEFORE) {
+        transaction.execute_batch(TO_FORMAT_2)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+    }
+    transaction.commit()
+}
+
 /// Sets a connection up. Says which form the file has; none for one without tables.
 fn prepare(connection: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     connection.busy_timeout(LOCK_PATIENCE)?;
@@ -354,9 +379,9 @@ fn write(
     };
     if !batch.is_empty() {
         let mut insert = transaction.prepare(INSERT)?;
-        for event in batch.events() {
+        for (event, enriched) in batch.enriched_events() {
             *at = Some(event.offset);
-            write_row(&mut insert, number, &event)?;
+            write_row(&mut insert, number, &event, enriched)?;
         }
         *at = None;
     }
@@ -382,7 +407,12 @@ fn forget_parked(connection: &Connection, number: i64, batch: &Batch) -> Result<
     Ok(())
 }
 
-fn write_row(insert: &mut rusqlite::Statement<'_>, number: i64, event: &Event<'_>) -> Result<(), rusqlite::Error> {
+fn write_row(
+    insert: &mut rusqlite::Statement<'_>,
+    number: i64,
+    event: &Event<'_>,
+    enriched: Option<&str>,
+) -> Result<(), rusqlite::Error> {
     let payload = match std::str::from_utf8(event.payload) {
         Ok(_) => ValueRef::Text(event.payload),
         Err(_) => ValueRef::Blob(event.payload),
@@ -401,6 +431,7 @@ fn write_row(insert: &mut rusqlite::Statement<'_>, number: i64, event: &Event<'_
         event.conflict,
         event.handover,
         ToSqlOutput::Borrowed(payload),
+        enriched,
     ])?;
     Ok(())
 }

@@ -157,7 +157,7 @@ impl ConnectError {
 
 /// Whether a broken connection was broken by TLS.
 fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>())
 }
 
 /// What to do where the server says no to our certificate, or that we have none.

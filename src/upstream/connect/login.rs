@@ -24,12 +24,14 @@ pub(in crate::upstream) struct Proof {
     pub(in crate::upstream) early: Vec<Incoming>,
     /// What let us in, where something had to.
     pub(in crate::upstream) answer: Option<Incoming>,
+    /// Whether it holds for as long as the connection is open.
+    pub(in crate::upstream) lasting: bool,
 }
 
 impl Connector {
     /// Sends the login, if there is one, and waits for its answer.
     pub(super) async fn log_in(&self, wire: &mut Wire, pass: Arc<Pass>, url: Url) -> Result<Proof, ConnectError> {
-        let mut proof = Proof { url, login_again: None, early: Vec::new(), answer: None, pass };
+        let mut proof = Proof { url, login_again: None, early: Vec::new(), answer: None, lasting: true, pass };
         let Some(text) = proof.pass.login(&proof.url) else { return Ok(proof) };
         let address = self.address();
         let broken = |error: WireError| ConnectError::LoginRefused {

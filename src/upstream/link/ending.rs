@@ -77,6 +77,10 @@ impl Link<'_> {
             self.shared.journal.room(bytes).await;
             self.submit_waiting();
         }
+        if matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. }) && !self.receipts.is_empty() {
+            // What is not told in time is sent again, and told by its id.
+            timeout(CLOSE_TIMEOUT, self.settle_receipts(wire)).await.ok();
+        }
         if matches!(end, LinkEnd::Stopped | LinkEnd::Closed { .. } | LinkEnd::Lost { cause: "closed", .. }) {
             // A peer that does not answer has been told all the same when the socket closes.
             timeout(CLOSE_TIMEOUT, wire.close()).await.ok();

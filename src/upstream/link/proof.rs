@@ -10,7 +10,7 @@ use super::ending::LinkEnd;
 use crate::config::OnRefresh;
 use crate::credentials::{LoginAnswer, Pass, renewed_after};
 use crate::upstream::connect::Proof;
-use crate::upstream::wire::{Incoming, Outgoing, WireError};
+use crate::upstream::wire::{Incoming, Outgoing};
 
 /// A link that proved itself.
 pub(super) struct Proved {
@@ -24,13 +24,16 @@ pub(super) struct Proved {
     /// When it says that it should be replaced: not all links of an upstream at once.
     replace_at: Option<Instant>,
     refused: Option<String>,
+    /// Whether what it proved itself with must hold as long as it is open.
+    lasting: bool,
 }
 
 impl Proved {
     pub(super) fn new(proof: Proof) -> (Self, Vec<Incoming>) {
-        let Proof { pass, url, login_again, early, .. } = proof;
+        let Proof { pass, url, login_again, early, lasting, .. } = proof;
         let generation = pass.generation();
-        let proved = Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None };
+        let proved =
+            Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None, lasting };
         (proved, early)
     }
 }
@@ -50,25 +53,43 @@ impl Link<'_> {
         }
         self.received = self.shared.clock.stamp();
         self.reading.begin(self.received);
-        early.iter().for_each(|message| self.take(message));
+        for message in early {
+            self.take(message);
+        }
         self.absorb(Instant::now());
     }
 
     /// A message of the dialect with what it names of our credentials. Filled when it is sent, since signatures are over that
     /// moment.
-    pub(super) fn with_credentials(&self, message: Outgoing) -> Result<Outgoing, WireError> {
-        let (Outgoing::Text(text), Some(proved)) = (&message, &self.proved) else { return Ok(message) };
-        if !text.contains("{auth.") {
-            return Ok(message);
+    pub(super) fn with_credentials(&self, message: Outgoing) -> Outgoing {
+        let named = &self.shared.credentials_named;
+        match (message, &self.proved) {
+            (Outgoing::Text(text), Some(proved)) if !named.is_empty() => {
+                Outgoing::Text(proved.pass.fill(&text, named, &proved.url))
+            }
+            (message, _) => message,
         }
-        let unknown =
-            |name| WireError::Other(format!("a message of the dialect needs `auth.{name}`, and there is none"));
-        proved.pass.fill(text, &proved.url).map(Outgoing::Text).map_err(unknown)
+    }
+
+    /// What the dialect greets with. Names that nothing is known about were refused with the settings.
+    pub(super) fn greeting(&self) -> Vec<String> {
+        let mut greeting = self.shared.dialect.greeting();
+        if let Some(proved) = &self.proved {
+            for text in greeting.iter_mut().filter(|text| text.contains("{auth.")) {
+                // What is filled in stands inside of a JSON string.
+                let named = &self.shared.credentials_named;
+                let filled = proved.pass.fill(&serde_json::Value::from(text.as_str()).to_string(), named, &proved.url);
+                if let Ok(filled) = serde_json::from_str(&filled) {
+                    *text = filled;
+                }
+            }
+        }
+        greeting
     }
 
     /// What the upstream says, without what it repeats of our secrets.
-    pub(super) fn scrubbed(&self, text: String) -> String {
-        self.proved.as_ref().map_or(text.clone(), |proved| proved.pass.scrub(&text))
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        self.proved.as_ref().map_or_else(|| text.to_owned(), |proved| proved.pass.scrub(text))
     }
 
     /// Whether a frame is the answer to a login over this link. Called while one is awaited only.
@@ -109,6 +130,7 @@ impl Link<'_> {
         if newest != proved.generation {
             proved.generation = newest;
             match shared.credentials.on_refresh() {
+                _ if !proved.lasting => {}
                 OnRefresh::Keep => {
                     // What is subscribed from now on goes with the new one.
                     if let Ok(pass) = shared.credentials.pass_now() {

@@ -41,7 +41,7 @@ impl Link<'_> {
             if let (Outgoing::Ping(_), Some(ping)) = (&message, &mut self.ping) {
                 ping.sent = Some(now);
             }
-            wire.start_send(self.with_credentials(message)?)?;
+            wire.start_send(self.with_credentials(message))?;
             self.pace.sent(sending, now);
             self.last_sent = sending;
             self.unflushed = true;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Link;
-use super::{Draining, resumed};
+use super::{Draining, Overlapping, resumed};
 use crate::clock::UnixNanos;
 use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
@@ -34,6 +34,10 @@ impl Link<'_> {
         self.session.subscribe(topics, &mut self.outbox);
         self.queue_requests();
         self.subscriptions.asked(topics, Instant::now());
+        let now = self.shared.clock.stamp();
+        self.handed_over.retain(|_, at| now.since(*at) < BACKLOG_MAX);
+        let late: Vec<TopicId> = topics.iter().copied().filter(|topic| self.handed_over.contains_key(topic)).collect();
+        self.reading.await_acknowledgement(&late);
         self.batcher.carry(self.subscriptions.carried(), &mut self.closed);
         self.shared.status.set_on_link(self.number, topics.iter().copied(), &TopicState::Asked);
     }
@@ -66,15 +70,22 @@ impl Link<'_> {
                 let whole_until = self.whole_until();
                 for topic in topics {
                     self.batcher.mark_handover(topic, true);
-                    self.overlapping.insert(topic, whole_until);
+                    self.overlapping.insert(topic, Overlapping { whole_until, over: None });
                 }
             }
             Order::Step(Step::Alone { topics }) => {
+                let over = self.shared.clock.stamp();
                 for topic in &topics {
                     self.batcher.mark_handover(*topic, false);
                     self.joining.remove(topic);
-                    self.overlapping.remove(topic);
+                    if let Some(overlapping) = self.overlapping.get_mut(topic) {
+                        overlapping.over = Some(over);
+                    }
                 }
+                for drain in &mut self.draining {
+                    drain.topics.retain(|topic| !topics.contains(topic));
+                }
+                self.draining.retain(|drain| !drain.topics.is_empty());
             }
             Order::Step(Step::Drain { topics }) => {
                 // One that is sent from now on: an answer to an earlier one says nothing of what came behind it.
@@ -134,7 +145,7 @@ impl Link<'_> {
     /// as long as the link is alive. Of what only the other one brings, what was under way here may be missing: that is a gap.
     pub(super) fn let_go_drained(&mut self, now: Instant) {
         let (number, last_seen) = (self.number, self.last_seen);
-        let (mut done, mut alone, mut unproven) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut done, mut unproven) = (Vec::new(), Vec::new());
         let Self { draining, subscriptions, shared, .. } = self;
         for Draining { since, answered, topics, .. } in draining.iter_mut() {
             let waited = answered.is_some_and(|at| now >= at + PROOF_WAIT);
@@ -145,8 +156,9 @@ impl Link<'_> {
                 }
                 match shared.meetings.standing(number, *topic) {
                     Parting::Covered => {}
-                    Parting::Alone => alone.push(*topic),
                     Parting::Unproven(_) if !waited => return true,
+                    // The other link is gone: the keeper is about to say that the topic stays here.
+                    Parting::Alone => return true,
                     Parting::Unproven(Proof::Once) => {}
                     Parting::Unproven(Proof::Quiet) if alive => {}
                     Parting::Unproven(_) => unproven.push(*topic),
@@ -161,8 +173,6 @@ impl Link<'_> {
         }
         let live: BTreeSet<TopicId> = self.subscriptions.in_force().collect();
         let whole_until = self.whole_until();
-        alone.retain(|topic| live.contains(topic));
-        self.lose(&alone, whole_until, GapCause::Handover);
         for topic in unproven.into_iter().filter(|topic| live.contains(topic)) {
             self.lose(&[topic], self.whole_alone(topic, whole_until), GapCause::Handover);
         }
@@ -175,9 +185,13 @@ impl Link<'_> {
         self.last_data.max(frame).unwrap_or_else(|| self.shared.clock.stamp())
     }
 
-    /// The same of a topic that another link brings as well: what it brought until then was not brought by the other.
+    /// The same of a topic that another link brings as well, or brought a moment ago: what that one brought may be newer than what
+    /// is under way here.
     fn whole_alone(&self, topic: TopicId, whole_until: UnixNanos) -> UnixNanos {
-        self.overlapping.get(&topic).map_or(whole_until, |alone| whole_until.min(*alone))
+        let Some(overlapping) = self.overlapping.get(&topic) else { return whole_until };
+        let now = self.shared.clock.stamp();
+        let caught_up = overlapping.over.is_some_and(|over| now.since(over) > BACKLOG_MAX);
+        if caught_up { whole_until } else { whole_until.min(overlapping.whole_until) }
     }
 
     /// Topics that are in force are lost, nothing having been missed until `whole_until`, or until they were in force. What another
@@ -188,8 +202,7 @@ impl Link<'_> {
         for (topic, since) in in_force {
             let start = match self.shared.meetings.part(self.number, topic) {
                 Parting::Covered => continue,
-                Parting::Alone => whole_until.max(since),
-                Parting::Unproven(_) => self.whole_alone(topic, whole_until.max(since)),
+                Parting::Alone | Parting::Unproven(_) => self.whole_alone(topic, whole_until.max(since)),
             };
             lost.entry(start).or_default().push(topic);
         }
@@ -212,6 +225,8 @@ impl Link<'_> {
             topics.iter().copied().partition(|topic| self.batcher.marks_handover(*topic));
         self.session.unsubscribe(&marked, &mut self.outbox);
         self.session.hand_over(&told, &mut self.outbox);
+        let now = self.shared.clock.stamp();
+        self.handed_over.extend(told.iter().map(|topic| (*topic, now)));
         self.let_gone(topics);
     }
 
@@ -274,7 +289,7 @@ impl Link<'_> {
                 }
             }
             SubscriptionNews::Refused(topics, reason) => {
-                let reason = self.scrubbed(reason);
+                let reason = self.scrubbed(&reason);
                 for topic in &topics {
                     self.subscriptions.refused(*topic);
                 }
@@ -306,6 +321,8 @@ impl Link<'_> {
                 "subscriptions unanswered for {:?}; asking once more", self.shared.pool.confirm_timeout
             );
             self.queue_outgoing();
+            // Whatever comes now was not left over from an earlier subscription.
+            self.reading.forget(&overdue.again);
             self.session.subscribe(&overdue.again, &mut self.outbox);
             self.queue_requests();
         }

@@ -156,9 +156,10 @@ fn whichever_link_is_lost_in_a_move_the_topic_has_one_place_in_the_end() {
     assert_eq!(placement.lost(0, false), seen);
     let mut placement = moving();
     placement.up(1, &ids(&[0]));
-    assert_eq!(placement.lost(1, false), [], "the old link is about to let it go");
-    placement.set_usable(0, true);
-    assert_eq!(placement.left(0, &ids(&[0])), [(0, Step::Take { topics: ids(&[0]), overlapping: false })]);
+    assert_eq!(placement.lost(1, false), [(0, Step::Alone { topics: ids(&[0]) })], "it goes on with the old one");
+    assert_eq!(placement.topics_of(0).0, ids(&[0]));
+    let again = [(0, Step::Take { topics: ids(&[0]), overlapping: false })];
+    assert_eq!(placement.left(0, &ids(&[0])), again, "which had just let it go");
     let mut placement = moving();
     let back = placement.refused(1, &ids(&[0]));
     assert_eq!(back.last(), Some(&(1, Step::Drop { topics: ids(&[0]), why: DropReason::Moved })));

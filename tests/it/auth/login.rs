@@ -41,10 +41,9 @@ fn okx(request: &Value) -> Answer {
     if request["op"] != "login" {
         return acknowledged(request);
     }
-    Answer::Text(match okx_fits(request) {
-        true => r#"{"event":"login","code":"0","msg":""}"#.to_owned(),
-        false => r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#.to_owned(),
-    })
+    let accepted = r#"{"event":"login","code":"0","msg":""}"#;
+    let refused = r#"{"event":"error","code":"60009","msg":"Login failed for the-secret."}"#;
+    Answer::Text(if okx_fits(request) { accepted } else { refused }.to_owned())
 }
 
 #[test]
@@ -259,4 +258,31 @@ fn subscriptions_may_be_signed_too() {
     let outcome = place.run(["--config", "sluice.toml", "config", "check"]);
     assert_eq!(outcome.code, Some(78));
     assert!(outcome.stderr.contains("name `{auth.passphrase}`, and there is no `passphrase`"), "{}", outcome.stderr);
+}
+
+#[test]
+fn an_upstream_that_has_its_words_repeated_gets_no_secret_by_them() {
+    let place = place();
+    let greeting = r#"{"ping":"{auth.secret} {auth. {auth.key"}"#;
+    let upstream = Guarded::greeting(
+        Some(greeting),
+        |_| None,
+        |_, request| if request["method"] == "SUBSCRIBE" { acknowledged(request) } else { Answer::Nothing },
+    );
+    let settings = Settings::new()
+        .with(
+            "[dialects.echoing]
+            extends = 'binance'
+            controls = [{ when = { '/ping' = true }, answer = '{\"pong\":\"{/ping}\"}' }]
+            topics = [{ form = '{topic}', subscribe = '{\"method\":\"SUBSCRIBE\",\"params\":{topics},\"id\":{id},\"key\":\"{auth.key}\"}' }]",
+        )
+        .upstream("feed", "echoing", &upstream.url())
+        .with("[upstreams.feed.auth]\nsecrets = { key = { env = 'KEY' }, secret = { env = 'SECRET' } }")
+        .monitor("m", "d", "feed", &["x@trade"], "");
+    let daemon = Daemon::start(&place, &settings);
+    live(&daemon);
+    let pong = until("it repeats them", || upstream.said().into_iter().find(|said| said.text.contains("pong")));
+    assert_eq!(pong.text, r#"{"pong":"{auth.secret} {auth. {auth.key"}"#);
+    assert!(upstream.said().iter().any(|said| said.text.contains("the-key")), "what the dialect names is filled");
+    daemon.stop();
 }

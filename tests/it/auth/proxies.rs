@@ -101,7 +101,7 @@ fn http(stream: &mut TcpStream, door: Door) -> Option<String> {
 }
 
 fn socks(stream: &mut TcpStream, door: Door) -> Option<String> {
-    let mut bytes = |count: usize, stream: &mut TcpStream| {
+    let bytes = |count: usize, stream: &mut TcpStream| {
         let mut read = vec![0; count];
         stream.read_exact(&mut read).ok().map(|()| read)
     };
@@ -243,20 +243,18 @@ fn the_pool_has_a_proxy_for_all_that_say_nothing_else() {
 
 #[test]
 fn a_token_is_asked_for_through_the_proxy_too() {
-    for (proxy, scheme) in [(Proxy::socks(Door::Guarded), "socks5")] {
-        let (place, upstream) = (Workplace::new(), upstream());
-        let server = HttpServer::start(|_, _| (200, json!({ "token": "t0k3n" }).to_string()));
-        let more = format!(
-            "auth.token = {{ url = '{}', value = '/token' }}\nauth.headers = {{ X-Token = '{{token}}' }}",
-            server.url("/t").replace("127.0.0.1", "tokens.nowhere.invalid")
-        );
-        let daemon =
-            Daemon::start(&place, &settings(&far(&upstream).0, &proxy.url(scheme, "user:pass%20word@"), &more));
-        live(&daemon);
-        let asked = proxy.asked();
-        assert_eq!(asked.len(), 2, "{asked:?}");
-        assert!(asked[0].starts_with("tokens.nowhere.invalid:") && asked[1] == far(&upstream).1, "{asked:?}");
-        assert_eq!(upstream.shakes()[0].headers["x-token"], "t0k3n");
-        daemon.stop();
-    }
+    let proxy = Proxy::socks(Door::Guarded);
+    let (place, upstream) = (Workplace::new(), upstream());
+    let server = HttpServer::start(|_, _| (200, json!({ "token": "t0k3n" }).to_string()));
+    let more = format!(
+        "auth.token = {{ url = '{}', value = '/token' }}\nauth.headers = {{ X-Token = '{{token}}' }}",
+        server.url("/t").replace("127.0.0.1", "tokens.nowhere.invalid")
+    );
+    let daemon = Daemon::start(&place, &settings(&far(&upstream).0, &proxy.url("socks5", "user:pass%20word@"), &more));
+    live(&daemon);
+    let asked = proxy.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].starts_with("tokens.nowhere.invalid:") && asked[1] == far(&upstream).1, "{asked:?}");
+    assert_eq!(upstream.shakes()[0].headers["x-token"], "t0k3n");
+    daemon.stop();
 }

@@ -35,7 +35,6 @@ impl Shake {
 /// A message of a client, and on which connection, from 1.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
-    pub(crate) at: Instant,
     pub(crate) connection: usize,
     pub(crate) text: String,
 }
@@ -146,6 +145,7 @@ impl Connection<'_> {
     fn let_in(&self, stream: TcpStream) -> Option<(usize, WebSocket<TcpStream>)> {
         stream.set_nodelay(true).ok();
         let mut number = 0;
+        #[expect(clippy::result_large_err, reason = "the library's own types")]
         let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
             let header = |(name, value): (&_, &tokio_tungstenite::tungstenite::http::HeaderValue)| {
                 let name: &tokio_tungstenite::tungstenite::http::HeaderName = name;
@@ -184,7 +184,7 @@ impl Connection<'_> {
         loop {
             match socket.read() {
                 Ok(Message::Text(text)) => {
-                    let said = Said { at: Instant::now(), connection: number, text: text.to_string() };
+                    let said = Said { connection: number, text: text.to_string() };
                     self.seen.lock().unwrap().said.push(said);
                     let value: Value = serde_json::from_str(&text).expect("requests are JSON");
                     let answer = match (self.rules.1)(number, &value) {
@@ -318,5 +318,6 @@ pub(crate) fn hmac(hash: &'static digest::Algorithm, key: &[u8], message: &[u8])
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

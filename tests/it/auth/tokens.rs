@@ -226,9 +226,10 @@ fn a_server_that_gives_no_token_is_not_hammered_and_its_breaker_opens() {
     let place = place();
     let well = Arc::new(AtomicBool::new(false));
     let is_well = Arc::clone(&well);
-    let server = HttpServer::start(move |number, _| match is_well.load(Ordering::Relaxed) {
-        true => (200, json!({ "access_token": format!("token-{number}"), "expires_in": 3600 }).to_string()),
-        false => (500, json!({ "error": "the database is away" }).to_string()),
+    let server = HttpServer::start(move |number, _| {
+        let token = json!({ "access_token": format!("token-{number}"), "expires_in": 3600 });
+        let away = json!({ "error": "the database is away" });
+        if is_well.load(Ordering::Relaxed) { (200, token.to_string()) } else { (500, away.to_string()) }
     });
     let upstream = Guarded::start(|shake| bearer(shake).is_none().then_some(401), |_, request| acknowledged(request));
     let daemon = Daemon::start(&place, &impatient(&upstream.url(), &auth(&server, BEARER)));

@@ -190,7 +190,7 @@ pub(super) fn payload(number: u64) -> String {
 }
 
 /// All messages of a stream, in order.
-pub(super) async fn messages(server: &NatsServer, stream: &str) -> Vec<StreamMessage> {
+pub(crate) async fn messages(server: &NatsServer, stream: &str) -> Vec<StreamMessage> {
     let stream = server.jetstream().await.get_stream(stream).await.unwrap();
     let state = &stream.cached_info().state;
     let mut messages = Vec::new();
@@ -202,7 +202,7 @@ pub(super) async fn messages(server: &NatsServer, stream: &str) -> Vec<StreamMes
     messages
 }
 
-pub(super) fn header(message: &StreamMessage, name: &str) -> Option<String> {
+pub(crate) fn header(message: &StreamMessage, name: &str) -> Option<String> {
     message.headers.get(name).map(|value| value.as_str().to_owned())
 }
 

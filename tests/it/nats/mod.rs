@@ -1,6 +1,6 @@
 //! What a sink of kind `nats` promises, against a real nats-server.
 
-mod bus;
+pub(crate) mod bus;
 mod daemon;
 mod faults;
 mod ownership;

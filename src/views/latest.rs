@@ -11,7 +11,7 @@ use crate::journal::{Block, Event, OWN_DOMAIN};
 /// Source: the state that sled was measured with.
 const VALUES_MAX: usize = 10_000;
 
-/// The most bytes of a payload that are kept.
+/// The most bytes of a payload that are kept. The rest of a longer one is read in the journal.
 const PAYLOAD_BYTES_MAX: usize = 4096;
 
 /// Longer keys have no last value.
@@ -19,7 +19,7 @@ const KEY_BYTES_MAX: usize = 256;
 
 /// What is known of a value beside its payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastValue {
+pub struct LatestValue {
     /// The event's offset.
     pub offset: u64,
     /// The monitor.
@@ -52,22 +52,24 @@ struct Held {
 
 /// All last values; payloads only as long as the folder has not got them.
 #[derive(Debug, Default)]
-pub(super) struct LastValues {
+pub(super) struct LatestValues {
     held: HashMap<Box<[u8]>, Held>,
     by_offset: BTreeMap<u64, Box<[u8]>>,
     removed: HashSet<Box<[u8]>>,
     unsaved_bytes: usize,
 }
 
-/// A value: in memory, or to be read from the folder.
-pub(super) enum Found<'a> {
-    /// This entry.
-    Here(&'a [u8]),
-    /// The entry of this key.
-    InFolder(&'a [u8]),
+/// Where a value is.
+pub(super) struct Found<'a> {
+    /// Its event.
+    pub(super) offset: u64,
+    /// The key of its entry in the folder, which is a text.
+    pub(super) place: &'a [u8],
+    /// The entry, where the folder has not got it yet.
+    pub(super) unsaved: Option<&'a [u8]>,
 }
 
-impl LastValues {
+impl LatestValues {
     /// Takes a block; blocks come in order.
     pub(super) fn add(&mut self, block: &Block) {
         // The newest of each key is met first.
@@ -94,7 +96,7 @@ impl LastValues {
     fn put(&mut self, event: &Event<'_>, key: Option<&str>) {
         let place = place_of(event.domain, event.monitor, key);
         let cut = event.payload.len() > PAYLOAD_BYTES_MAX;
-        let value = LastValue {
+        let value = LatestValue {
             offset: event.offset.0,
             monitor: event.monitor.to_owned(),
             domain: event.domain.to_owned(),
@@ -106,10 +108,7 @@ impl LastValues {
             bytes: event.payload.len() as u64,
             cut,
         };
-        // Strings and numbers only: serialization has nothing to refuse, and no line ends stand in it.
-        let mut entry = serde_json::to_vec(&value).unwrap_or_default();
-        entry.push(b'\n');
-        entry.extend_from_slice(&event.payload[..event.payload.len().min(PAYLOAD_BYTES_MAX)]);
+        let entry = entry_of(&value, &event.payload[..event.payload.len().min(PAYLOAD_BYTES_MAX)]);
         self.unsaved_bytes += entry.len();
         let held = Held { offset: event.offset.0, unsaved: Some(entry.into()) };
         self.by_offset.insert(event.offset.0, place.clone());
@@ -153,15 +152,24 @@ impl LastValues {
 
     /// Values, newest first.
     pub(super) fn newest(&self) -> impl Iterator<Item = Found<'_>> {
-        self.by_offset.values().rev().filter_map(|place| {
+        self.by_offset.iter().rev().filter_map(|(offset, place)| {
             let held = self.held.get(place)?;
-            Some(held.unsaved.as_deref().map_or(Found::InFolder(place), Found::Here))
+            Some(Found { offset: *offset, place, unsaved: held.unsaved.as_deref() })
         })
     }
 }
 
+/// What is known of a value and its payload, as an entry.
+pub(super) fn entry_of(value: &LatestValue, payload: &[u8]) -> Vec<u8> {
+    // Strings and numbers only: serialization has nothing to refuse, and no line ends stand in it.
+    let mut entry = serde_json::to_vec(value).unwrap_or_default();
+    entry.push(b'\n');
+    entry.extend_from_slice(payload);
+    entry
+}
+
 /// An entry as its two parts.
-pub(super) fn read(entry: &[u8]) -> Option<(LastValue, &[u8])> {
+pub(super) fn read(entry: &[u8]) -> Option<(LatestValue, &[u8])> {
     let line = memchr::memchr(b'\n', entry)?;
     Some((serde_json::from_slice(&entry[..line]).ok()?, &entry[line + 1..]))
 }

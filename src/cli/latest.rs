@@ -1,4 +1,4 @@
-//! `sluice last`: the newest event of each monitor and key, as the running daemon has them at hand.
+//! `sluice latest`: the newest event of each monitor and key, as the running daemon has them at hand.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use url::form_urlencoded::Serializer;
 
 use super::{CliError, Context, Exit, Format, OutputArgs, api, print_line, print_table};
 
-/// `sluice last`
+/// `sluice latest`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this monitor
@@ -49,7 +49,7 @@ impl Args {
                 query.append_pair(name, value);
             }
         }
-        let answer = api::get(context, &format!("/api/v1/last-values?{}", query.finish()))?;
+        let answer = api::get(context, &format!("/api/v1/latest?{}", query.finish()))?;
         let foreign = |error| CliError::new(Exit::No, "the daemon's answer is in no form we know", error);
         if self.output.output == Format::Json {
             // As it came, so that no number is written anew.

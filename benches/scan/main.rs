@@ -1,6 +1,9 @@
-//! The scanner beside others, on a trade message: CPU time per message, and the ratios. `cargo bench --bench scan`
+//! The scanner beside others, on a trade message: CPU time per message, and the ratios; then what each dialect takes of its
+//! recording ([`dialects`]). `cargo bench --bench scan`
 //!
 //! The texts differ in their numbers, so that the branch predictor cannot learn a single one by heart.
+
+mod dialects;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -61,6 +64,7 @@ fn main() {
     ] {
         println!("{name:<44}{figure:>8.1}  {:>8.2}", figure / checked);
     }
+    dialects::compare();
 }
 
 /// CPU nanoseconds per text, of the best round.
@@ -80,7 +84,7 @@ fn measure(texts: &[String], mut read: impl FnMut(&str)) -> f64 {
 }
 
 /// What this thread has used so far, user and system.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }

@@ -1,9 +1,0 @@
-//! graphql-transport-ws.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-use sluice_fuzz::dialects::{Spoken, read};
-
-const DIALECTS: &[Spoken] = &[("graphql-transport-ws", &["subscription { tick { i } }"])];
-
-fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::sessions), |input: &[u8]| read(DIALECTS, input));
