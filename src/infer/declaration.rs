@@ -100,6 +100,7 @@ impl Proposal {
             writeln!(out, "# The file ends in the middle of something, which was left out.")?;
         }
         writeln!(out, "# What each line is shown by stands beside it. Where nothing is said, nothing was found.\n")?;
+        writeln!(out, "[smart_streaming]\nenabled = true\n")?;
         writeln!(out, "[dialects.{name}]")?;
         let by_answers = self.by_answers().cloned();
         match &by_answers {
