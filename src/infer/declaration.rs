@@ -100,6 +100,7 @@ impl Proposal {
             writeln!(out, "# The file ends in the middle of something, which was left out.")?;
         }
         writeln!(out, "# What each line is shown by stands beside it. Where nothing is said, nothing was found.\n")?;
+        writeln!(out, "[smart_streaming]\nenabled = true\n")?;
         writeln!(out, "[dialects.{name}]")?;
         let by_answers = self.by_answers().cloned();
         match &by_answers {
@@ -328,11 +329,7 @@ impl Proposal {
             writeln!(out, "each = {}    # what a message has beside it is not kept", quoted(each))?;
         }
         if let Some(id) = id {
-            let mut pointers: Vec<String> = Vec::new();
-            for route in self.routes.iter().filter(|route| route.look == rule.look) {
-                let parts = route.parts.iter().filter(|part| part.present == route.messages);
-                pointers.extend(parts.map(|part| place(&part.pointer)));
-            }
+            let mut pointers: Vec<String> = rule.scope.iter().map(place).collect();
             pointers.extend(id.pointers.iter().cloned());
             let grows = if id.increasing { ", growing" } else { "" };
             writeln!(

@@ -48,7 +48,6 @@ pub(super) enum FoundSequence {
 /// One kind of messages and how events are read out of it.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
-    pub(super) look: Look,
     /// Pointers and what they must find; an empty list: anything; `None`: nothing.
     pub(super) when: Vec<(String, Option<Vec<String>>)>,
     pub(super) messages: usize,
@@ -58,6 +57,8 @@ pub(super) struct Rule {
     pub(super) key: Option<String>,
     pub(super) time: Option<FoundTime>,
     pub(super) sequence: Option<FoundSequence>,
+    /// Parts of the topic that all these messages have: an id is told apart within them.
+    pub(super) scope: Vec<String>,
     /// Whether it is a heartbeat of a topic.
     pub(super) is_heartbeat: bool,
 }
@@ -74,7 +75,7 @@ pub(super) fn find(route: &Route, data: &[&Message]) -> Vec<Rule> {
     while !kinds.is_empty() {
         // One that can be told from all that are left; else they share a rule.
         let place = (0..kinds.len()).find_map(|place| Some((place, told_by(&kinds, place, route)?)));
-        let (kind, mut when) = match place {
+        let (mut kind, mut when) = match place {
             Some((place, when)) => (kinds.remove(place), when),
             None => {
                 let mut rest = kinds.remove(0);
@@ -84,6 +85,7 @@ pub(super) fn find(route: &Route, data: &[&Message]) -> Vec<Rule> {
                 (rest, Vec::new())
             }
         };
+        kind.messages.sort_by_key(|message| message.number);
         if let Look::Array(length) = route.look {
             when.push((format!("/{}", length - 1), Some(Vec::new())));
             when.push((format!("/{length}"), None));
@@ -166,7 +168,6 @@ fn rule(route: &Route, messages: &[&Message], when: Vec<(String, Option<Vec<Stri
         .map(|(message, topic)| Record { topic, value: &message.value, at: message.at })
         .collect();
     let mut rule = Rule {
-        look: route.look,
         when,
         messages: messages.len(),
         events: messages.len(),
@@ -175,11 +176,14 @@ fn rule(route: &Route, messages: &[&Message], when: Vec<(String, Option<Vec<Stri
         key: None,
         time: None,
         sequence: sequence(&whole),
+        scope: Vec::new(),
         is_heartbeat,
     };
     if is_heartbeat {
         return rule;
     }
+    let has = |pointer: &str| messages.iter().all(|message| at(&message.value, pointer).is_some());
+    rule.scope = route.parts.iter().map(|part| part.pointer.clone()).filter(|pointer| has(pointer)).collect();
     rule.key = key(route, messages, &topics);
     for array in arrays(messages) {
         let elements: Vec<Record<'_>> = whole
@@ -202,6 +206,13 @@ fn rule(route: &Route, messages: &[&Message], when: Vec<(String, Option<Vec<Stri
         }
     }
     rule.id = id(&whole, route);
+    // The number by which they are counted, where that tells them apart as well.
+    if let (Some(found), Some(FoundSequence::Previous { value, .. } | FoundSequence::Span { last: value, .. })) =
+        (&mut rule.id, &rule.sequence)
+        && found.increasing
+    {
+        found.pointers = vec![value.clone()];
+    }
     rule.time = times::find(&whole);
     rule
 }
@@ -266,6 +277,7 @@ fn likely_id(pointer: &str, values: &[&Value], increasing: bool, is_time: bool) 
     score += if coded { 2 } else { 0 };
     score += if whole && increasing { 2 } else { 0 };
     score -= if is_measure { 4 } else { 0 };
+    score -= if small.starts_with("parent") || small.starts_with("prev") { 1 } else { 0 };
     score -= if !whole && !word { 4 } else { 0 };
     score - if is_time { 4 } else { 0 }
 }
@@ -293,7 +305,9 @@ fn id(records: &[Record<'_>], route: &Route) -> Option<FoundId> {
         let Some(values) = values else { continue };
         let mut seen = HashSet::new();
         for (record, value) in records.iter().zip(&values) {
-            seen.insert((record.topic, value.to_string()));
+            // An id that an answer gave is another one on the next connection, and cannot be a part of one.
+            let topic = if route.learned.is_some() { "" } else { record.topic };
+            seen.insert((topic, value.to_string()));
         }
         let distinct = seen.len();
         if distinct < records.len() {

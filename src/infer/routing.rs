@@ -31,6 +31,9 @@ pub(super) const NO_TOPICS: [&str; 12] = [
     "jsonrpc",
 ];
 
+/// Words for how far a message brings what it is about.
+const STEPS: [&str; 7] = ["snapshot", "update", "partial", "delta", "insert", "delete", "initial"];
+
 /// What a root looks like: messages of another look have their places elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Look {
@@ -185,6 +188,7 @@ fn candidates(data: &[&Value], vocabulary: &Vocabulary) -> Vec<Part> {
                 && (again || data.len() < 8)
                 && values.len() <= VALUES_MAX
                 && !pointer.contains("/0/0")
+                && !values.keys().all(|value| STEPS.contains(&value.to_lowercase().as_str()))
                 && !NO_TOPICS.contains(&last_step(pointer).to_lowercase().as_str())
         })
         .map(|(pointer, (present, values))| {

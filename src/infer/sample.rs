@@ -20,6 +20,8 @@ const LITERALS_MAX: usize = 8;
 
 /// One message of the provider's.
 pub(super) struct Message {
+    /// Its place among all.
+    pub(super) number: usize,
     pub(super) value: Value,
     /// When it came, in seconds since 1970.
     pub(super) at: Option<f64>,
@@ -86,7 +88,10 @@ impl Sample {
         };
         self.bytes += text.len();
         match serde_json::from_slice::<Value>(text) {
-            Ok(value) if value.is_object() || value.is_array() => self.messages.push(Message { value, at }),
+            Ok(value) if value.is_object() || value.is_array() => {
+                let number = self.messages.len();
+                self.messages.push(Message { number, value, at });
+            }
             _ => match std::str::from_utf8(text) {
                 Ok(text)
                     if text.len() <= 32 && (self.literals.len() < LITERALS_MAX || self.literals.contains_key(text)) =>

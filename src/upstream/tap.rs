@@ -68,10 +68,10 @@ pub struct Tap {
     topics: Arc<[Topic]>,
     /// Topics beyond what one link may carry.
     left_out: usize,
+    /// What messages of the dialect may name of our credentials.
+    credentials_named: BTreeSet<String>,
     /// The login as the settings have it, its holes open.
     login: Option<String>,
-    /// Credentials that messages of the dialect name.
-    credentials_named: BTreeSet<String>,
     health_check_interval: Duration,
 }
 
@@ -98,13 +98,13 @@ impl Tap {
         let numbered = numbered.map(|(id, topic)| Topic { id: TopicId(id), name: topic.as_str().into() }).collect();
         Ok(Self {
             connector,
-            credentials_named: credentials_named(&*dialect),
-            dialect,
             limits,
             topics: numbered,
             left_out: topics.len() - taken,
+            credentials_named: credentials_named(&*dialect),
             login: settings.auth.login.as_ref().map(|login| login.send.clone()),
             health_check_interval: pool.health_check_interval,
+            dialect,
         })
     }
 
@@ -152,6 +152,8 @@ struct Listening<'a> {
     proof: Option<(Arc<Pass>, url::Url)>,
     /// Pings and answers, before requests, which may have to wait for long.
     answers: VecDeque<Outgoing>,
+    /// What the first of them are shown as.
+    shown_instead: VecDeque<Outgoing>,
     requests: VecDeque<Outgoing>,
     pace: SendPace,
     unflushed: bool,
@@ -172,6 +174,7 @@ impl<'a> Listening<'a> {
             outbox: Outbox::new(),
             proof: None,
             answers: VecDeque::new(),
+            shown_instead: VecDeque::new(),
             requests: VecDeque::new(),
             pace: SendPace::new(&tap.limits),
             unflushed: false,
@@ -189,13 +192,7 @@ impl<'a> Listening<'a> {
 
     async fn run(mut self, connection: &mut Connection, stop: &CancellationToken) -> TapEnd {
         self.prove(connection.proof.take());
-        let mut greeting = self.tap.dialect.greeting();
-        if let Some((pass, url)) = &self.proof {
-            greeting =
-                greeting.into_iter().map(|text| pass.fill_plain(text, &self.tap.credentials_named, url)).collect();
-        }
-        self.session.opened(NAME, &greeting, &mut self.outbox);
-        self.queue_answers();
+        self.greet();
         let topics: Vec<TopicId> = self.tap.topics.iter().map(|topic| topic.id).collect();
         if !topics.is_empty() {
             self.session.subscribe(&topics, &mut self.outbox);
@@ -228,6 +225,25 @@ impl<'a> Listening<'a> {
             self.show(&answer);
         }
         early.iter().for_each(|incoming| self.take(incoming));
+    }
+
+    /// Says what the dialect begins with. It is shown as another session says it that knows no secret: what is sent may be
+    /// binary, and have secrets in it anywhere.
+    fn greet(&mut self) {
+        let open = self.tap.dialect.greeting();
+        let filled: Vec<String> = open.iter().map(|text| self.filled_greeting(text)).collect();
+        self.session.opened(NAME, &filled, &mut self.outbox);
+        self.queue_answers();
+        if open != filled {
+            let mut shown = Outbox::new();
+            self.tap.dialect.session(&self.tap.topics, &ReadingPlan::default()).opened(NAME, &open, &mut shown);
+            self.shown_instead.extend(shown.into_iter().map(Outgoing::from));
+        }
+    }
+
+    fn filled_greeting(&self, text: &str) -> String {
+        let Some((pass, url)) = &self.proof else { return text.to_owned() };
+        pass.fill_plain(text.to_owned(), &self.tap.credentials_named, url)
     }
 
     fn queue_answers(&mut self) {
@@ -322,7 +338,8 @@ impl<'a> Listening<'a> {
     }
 
     fn send(&mut self, wire: &mut Wire, message: Outgoing) -> Result<(), String> {
-        match &message {
+        let instead = self.shown_instead.pop_front();
+        match instead.as_ref().unwrap_or(&message) {
             // What an event stream is told is a path, in words of ours.
             _ if self.tap.connector.transport == Transport::EventStream => {}
             Outgoing::Text(text) => self.watcher.sent(Frame::Text(text)),
@@ -330,7 +347,7 @@ impl<'a> Listening<'a> {
             Outgoing::Ping(_) | Outgoing::Pong => {}
         }
         let message = match (message, &self.proof) {
-            (Outgoing::Text(text), Some((pass, url))) => {
+            (Outgoing::Text(text), Some((pass, url))) if !self.tap.credentials_named.is_empty() => {
                 Outgoing::Text(pass.fill(&text, &self.tap.credentials_named, url))
             }
             (message, _) => message,

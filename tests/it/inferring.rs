@@ -20,11 +20,12 @@ fn run(name: &str, frames: u64) -> (Account, Account, String) {
     assert_eq!(proposed.code, Some(0), "{}", proposed.stderr);
     let feed = Feed::start(&place, &["--recording", &path, "--patience", "300ms", "--pace", "fast"]);
     let url = proposed.stdout.lines().find(|line| line.starts_with("url = ")).expect("an address");
-    let settings = proposed.stdout.replace(url, &format!("url = \"{}\"", feed.url()));
-    let settings = Settings::new().with(&settings);
-    settings.write(&place);
-    let checked = place.run(["config", "check"]);
+    place.write("proposed.toml", &proposed.stdout);
+    let checked = place.run(["config", "check", "--config", "proposed.toml"]);
     assert_eq!(checked.code, Some(0), "{}\n{}", checked.stderr, proposed.stdout);
+    let settings = proposed.stdout.replace(url, &format!("url = \"{}\"", feed.url()));
+    let settings = settings.replace("[smart_streaming]\nenabled = true\n", "");
+    let settings = Settings::new().with(&settings);
     let daemon = Daemon::start(&place, &settings);
     until("every frame is read", || (daemon.frames("feed") >= frames).then_some(()));
     assert_eq!(daemon.frames("feed"), frames);

@@ -30,7 +30,8 @@ fn what_is_recorded_and_served_again_gives_the_same_events_to_the_byte() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "kraken", "--rate", "2000"]);
     settings(feed.url()).write(&place);
-    let recorded = place.run(["record", "feed", "--frames", "500", "--out", "r.session.jsonl.gz"]);
+    let recorded =
+        place.run(["record", "feed", "--config", "sluice.toml", "--frames", "500", "--out", "r.session.jsonl.gz"]);
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
     feed.stop();
     for topic in TOPICS {
@@ -63,7 +64,8 @@ fn a_recorder_that_is_killed_leaves_what_it_had() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "kraken", "--rate", "200"]);
     settings(feed.url()).write(&place);
-    let mut recorder = Process::start(&place, &["record", "feed", "--out", "r.session.jsonl.gz"]);
+    let mut recorder =
+        Process::start(&place, &["record", "feed", "--config", "sluice.toml", "--out", "r.session.jsonl.gz"]);
     let path = place.path("r.session.jsonl.gz");
     until("something is written", || (std::fs::metadata(&path).ok()?.len() > 0).then_some(()));
     recorder.signal(rustix::process::Signal::KILL);
@@ -96,7 +98,8 @@ fn a_recording_holds_no_secret_of_a_login() {
     settings(feed.url())
         .with("[upstreams.feed.auth]\nsecrets = { key = { env = \"FEED_KEY\" } }\nlogin = { send = '{\"method\":\"ping\",\"token\":\"{key}\"}' }")
         .write(&place);
-    let recorded = place.run(["record", "feed", "--frames", "20", "--out", "r.session.jsonl.gz"]);
+    let recorded =
+        place.run(["record", "feed", "--config", "sluice.toml", "--frames", "20", "--out", "r.session.jsonl.gz"]);
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
     feed.stop();
     let lines = lines(&place, "r.session.jsonl.gz");
