@@ -122,15 +122,14 @@ pub fn build(name: &str, declared: &BTreeMap<String, toml::Table>) -> Result<Arc
     let mut table = resolve(name, declared)?;
     // No dialect's own business: how the same provider is asked over HTTP.
     table.remove(BACKFILL);
-    let built: Result<Arc<dyn Dialect>, Fault> = match table.remove("kind") {
-        Some(other) => match other.as_str().and_then(|kind| KINDS.iter().find(|(name, _)| *name == kind)) {
+    let built: Result<Arc<dyn Dialect>, Fault> = if let Some(other) = table.remove("kind") {
+        match other.as_str().and_then(|kind| KINDS.iter().find(|(name, _)| *name == kind)) {
             Some((_, read)) => read(table),
             None => Err(Fault::new("kind", format!("is {other}; it is one of {}", kinds()))),
-        },
-        None => {
-            let reason = format!("is missing; it is one of {}, or say `extends = \"a preset\"`", kinds());
-            Err(Fault::new("kind", reason))
         }
+    } else {
+        let reason = format!("is missing; it is one of {}, or say `extends = \"a preset\"`", kinds());
+        Err(Fault::new("kind", reason))
     };
     built.map_err(|fault| fault.of(name))
 }

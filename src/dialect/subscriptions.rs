@@ -39,9 +39,14 @@ impl Subscriptions {
         self.topics.get(id).map(Vec::as_slice)
     }
 
-    /// Of an id that was ours and has ended, the topic that still takes what comes late, if it does.
-    pub(crate) fn ended(&self, id: &[u8]) -> Option<Option<TopicId>> {
-        self.ended.get(id).copied()
+    /// Whether an id was ours and has ended.
+    pub(crate) fn has_ended(&self, id: &[u8]) -> bool {
+        self.ended.contains_key(id)
+    }
+
+    /// The topic that still takes what comes late under an id that has ended, if one does.
+    pub(crate) fn late(&self, id: &[u8]) -> Option<TopicId> {
+        *self.ended.get(id)?
     }
 
     /// Topics that are subscribed, with their ids.

@@ -110,7 +110,7 @@ pub(super) fn tell(sample: &Sample) -> (Vec<bool>, Vec<ControlRule>) {
                 (Some((pointer, value)), ..) => note(&mut rules, pointer, Some(value), "a word that states something"),
                 (None, Some(pointer), _) => note(&mut rules, pointer, None, "a member that states something"),
                 (None, None, Some((pointer, _))) => {
-                    note(&mut rules, pointer, None, "the id of a request that was sent")
+                    note(&mut rules, pointer, None, "the id of a request that was sent");
                 }
                 (None, None, None) => return false,
             }
@@ -131,7 +131,7 @@ fn note(rules: &mut Vec<ControlRule>, pointer: String, value: Option<String>, wh
             rule.messages += 1;
         }
         None => {
-            rules.push(ControlRule { pointer, values: value.into_iter().collect(), messages: 1, answer: None, why })
+            rules.push(ControlRule { pointer, values: value.into_iter().collect(), messages: 1, answer: None, why });
         }
     }
 }
@@ -181,8 +181,8 @@ fn answer_to(rule: &ControlRule, sample: &Sample) -> Option<String> {
         return None;
     }
     let pinged: BTreeSet<String> = sample.messages.iter().filter_map(|message| at(&message.value, "/ping")).collect();
-    let ponged = |request: &Value| at(request, "/pong").is_some_and(|value| pinged.contains(&value));
-    sample.requests.iter().any(ponged).then(|| r#"{"pong":{/ping}}"#.to_owned())
+    let gave_back = |request: &Value| at(request, "/pong").is_some_and(|value| pinged.contains(&value));
+    sample.requests.iter().any(gave_back).then(|| r#"{"pong":{/ping}}"#.to_owned())
 }
 
 impl ControlRule {

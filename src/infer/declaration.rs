@@ -77,7 +77,8 @@ impl Proposal {
     /// Settings that `config check` takes: a dialect, an upstream and a monitor.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
-        self.write(&mut out).expect("a string takes everything");
+        // A string takes everything.
+        self.write(&mut out).ok();
         out
     }
 
@@ -103,31 +104,29 @@ impl Proposal {
         writeln!(out, "[smart_streaming]\nenabled = true\n")?;
         writeln!(out, "[dialects.{name}]")?;
         let by_answers = self.by_answers().cloned();
-        match &by_answers {
-            Some(learned) => {
-                writeln!(out, "kind = \"json_rpc\"    # {} ids are results of requests", learned.distinct)?;
-                writeln!(out, "notification = {{ subscription = {} }}", quoted(&learned.pointer))?;
-            }
-            None => self.write_json_head(out)?,
+        if let Some(learned) = &by_answers {
+            writeln!(out, "kind = \"json_rpc\"    # {} ids are results of requests", learned.distinct)?;
+            writeln!(out, "notification = {{ subscription = {} }}", quoted(&learned.pointer))?;
+        } else {
+            self.write_json_head(out)?;
         }
-        let topics = match &by_answers {
-            Some(learned) => self.write_requests(out, learned)?,
-            None => {
-                writeln!(out, "\n[[dialects.{name}.topics]]\nform = \"{{topic}}\"")?;
-                if sample.sent.is_empty() {
-                    writeln!(
-                        out,
-                        "subscribe = \"{{subscription}}\"    # cannot be filled, so that nothing is sent: the recording has no request"
-                    )?;
-                } else {
-                    writeln!(
-                        out,
-                        "subscribe = \"{{subscription}}\"    # cannot be filled, so that nothing is sent but `hello`; write what asks for one topic"
-                    )?;
-                }
-                self.write_routes(out)?;
-                self.topic_names()
+        let topics = if let Some(learned) = &by_answers {
+            self.write_requests(out, learned)?
+        } else {
+            writeln!(out, "\n[[dialects.{name}.topics]]\nform = \"{{topic}}\"")?;
+            if sample.sent.is_empty() {
+                writeln!(
+                    out,
+                    "subscribe = \"{{subscription}}\"    # cannot be filled, so that nothing is sent: the recording has no request"
+                )?;
+            } else {
+                writeln!(
+                    out,
+                    "subscribe = \"{{subscription}}\"    # cannot be filled, so that nothing is sent but `hello`; write what asks for one topic"
+                )?;
             }
+            self.write_routes(out)?;
+            self.topic_names()
         };
         for rule in &self.control {
             let value = match rule.values.len() {

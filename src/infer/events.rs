@@ -75,15 +75,14 @@ pub(super) fn find(route: &Route, data: &[&Message]) -> Vec<Rule> {
     while !kinds.is_empty() {
         // One that can be told from all that are left; else they share a rule.
         let place = (0..kinds.len()).find_map(|place| Some((place, told_by(&kinds, place, route)?)));
-        let (mut kind, mut when) = match place {
-            Some((place, when)) => (kinds.remove(place), when),
-            None => {
-                let mut rest = kinds.remove(0);
-                for other in kinds.drain(..) {
-                    rest.messages.extend(other.messages);
-                }
-                (rest, Vec::new())
+        let (mut kind, mut when) = if let Some((place, when)) = place {
+            (kinds.remove(place), when)
+        } else {
+            let mut rest = kinds.remove(0);
+            for other in kinds.drain(..) {
+                rest.messages.extend(other.messages);
             }
+            (rest, Vec::new())
         };
         kind.messages.sort_by_key(|message| message.number);
         if let Look::Array(length) = route.look {
@@ -273,11 +272,11 @@ fn likely_id(pointer: &str, values: &[&Value], increasing: bool, is_time: bool) 
     });
     let word = values.iter().all(|value| value.as_str().is_some_and(|text| text.parse::<f64>().is_err()));
     let mut score = 0;
-    score += if named { 3 } else { 0 };
+    score += 3 * i32::from(named);
     score += if coded { 2 } else { 0 };
     score += if whole && increasing { 2 } else { 0 };
     score -= if is_measure { 4 } else { 0 };
-    score -= if small.starts_with("parent") || small.starts_with("prev") { 1 } else { 0 };
+    score -= i32::from(small.starts_with("parent") || small.starts_with("prev"));
     score -= if !whole && !word { 4 } else { 0 };
     score - if is_time { 4 } else { 0 }
 }
@@ -374,11 +373,11 @@ fn key(route: &Route, messages: &[&Message], topics: &[String]) -> Option<String
     best.map(|(_, pointer)| pointer)
 }
 
+/// The first and the last number of a message.
+type Numbers = (i64, i64);
+
 /// Steps of numbers within each topic: from the pair before to the next.
-fn steps<'a>(
-    records: &[Record<'a>],
-    read: impl Fn(&'a Value) -> Option<(i64, i64)>,
-) -> Option<Vec<((i64, i64), (i64, i64))>> {
+fn steps<'a>(records: &[Record<'a>], read: impl Fn(&'a Value) -> Option<Numbers>) -> Option<Vec<(Numbers, Numbers)>> {
     let mut last: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     let mut found = Vec::new();
     for record in records {

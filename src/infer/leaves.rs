@@ -13,16 +13,16 @@ const ROOT_ELEMENTS_MAX: usize = 16;
 /// first.
 pub(super) fn places(value: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
-    descend(value, String::new(), 0, &mut found);
+    descend(value, "", 0, &mut found);
     found
 }
 
-fn descend<'a>(value: &'a Value, at: String, depth: usize, found: &mut Vec<(String, &'a Value)>) {
+fn descend<'a>(value: &'a Value, at: &str, depth: usize, found: &mut Vec<(String, &'a Value)>) {
     if depth > 0 {
         if found.len() >= PLACES_MAX {
             return;
         }
-        found.push((at.clone(), value));
+        found.push((at.to_owned(), value));
     }
     if depth == DEPTH_MAX {
         return;
@@ -31,13 +31,13 @@ fn descend<'a>(value: &'a Value, at: String, depth: usize, found: &mut Vec<(Stri
         Value::Object(members) => {
             for (name, member) in members {
                 let name = name.replace('~', "~0").replace('/', "~1");
-                descend(member, format!("{at}/{name}"), depth + 1, found);
+                descend(member, &format!("{at}/{name}"), depth + 1, found);
             }
         }
         Value::Array(elements) => {
             let most = if depth == 0 { ROOT_ELEMENTS_MAX } else { 1 };
             for (index, element) in elements.iter().take(most).enumerate() {
-                descend(element, format!("{at}/{index}"), depth + 1, found);
+                descend(element, &format!("{at}/{index}"), depth + 1, found);
             }
         }
         _ => {}

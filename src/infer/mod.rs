@@ -3,6 +3,8 @@
 //! What is proposed is what the frames show: which places name a topic, tell events apart, are a time, count. What is shown by
 //! nothing is not proposed. The first [`sample::MESSAGES_MAX`] messages are looked at; of the others only the topics.
 
+#![expect(clippy::cast_precision_loss, reason = "shares of at most ten thousand messages, and times to a microsecond")]
+
 mod control;
 mod declaration;
 mod events;

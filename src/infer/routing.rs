@@ -106,7 +106,9 @@ impl Vocabulary {
         let mut texts = Vec::new();
         sample.requests.iter().for_each(|request| scalars(request, &mut texts));
         if sample.requests.is_empty() {
-            controls.iter().for_each(|control| scalars(control, &mut texts));
+            for control in controls {
+                scalars(control, &mut texts);
+            }
         }
         if let Some((_, streams)) = sample.url.as_deref().and_then(|url| url.split_once("streams=")) {
             texts.extend(streams.split(['/', '&']).map(str::to_owned));
@@ -178,6 +180,7 @@ fn candidates(data: &[&Value], vocabulary: &Vocabulary) -> Vec<Part> {
             }
         }
     }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is a count")]
     let present_min = (data.len() as f64 * PRESENT_MIN).ceil() as usize;
     let mut parts: Vec<Part> = seen
         .into_iter()
@@ -279,9 +282,9 @@ fn kinds_told(data: &[&Value], parts: &[Part]) -> f64 {
         }
     }
     // What came once or twice proves nothing.
-    let shares: Vec<f64> =
+    let told: Vec<f64> =
         shapes.values().filter(|(all, _)| *all > 2).map(|(all, told)| *told as f64 / *all as f64).collect();
-    if shares.is_empty() { 1.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
+    if told.is_empty() { 1.0 } else { told.iter().sum::<f64>() / told.len() as f64 }
 }
 
 /// The members near the root.

@@ -25,7 +25,7 @@ use super::pool::Shared;
 use super::status::{LinkState, TopicState};
 use crate::backoff::Backoff;
 use crate::breaker::{Forced, Refusal};
-use crate::dialect::TopicId;
+use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
 use crate::monitor::roster::Roster;
 
@@ -403,7 +403,7 @@ impl Keeper {
 
     /// Whether a link must be opened anew to go on from somewhere.
     fn resumes_by_address(&self) -> bool {
-        self.shared.dialect.resumption().is_some_and(|resumption| resumption.is_by_opening())
+        self.shared.dialect.resumption().is_some_and(Resumption::is_by_opening)
     }
 
     fn heard(&mut self, report: &Report) {

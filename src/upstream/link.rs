@@ -114,6 +114,10 @@ struct Overlapping {
 }
 
 /// A link at work.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of another side: the socket, the journal, the keeper, a login"
+)]
 pub(super) struct Link<'a> {
     shared: &'a Arc<Shared>,
     roster: Arc<Roster>,
@@ -165,8 +169,8 @@ pub(super) struct Link<'a> {
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
     receipts: Receipts,
-    /// When the last event came that was new. Answers and heartbeats may pass what waits to be sent, and repeats of what another
-    /// link has brought may be old.
+    /// When the last event came that was new, or a token, which keeps the order of what is sent. Answers and heartbeats may pass what
+    /// waits to be sent, and repeats of what another link has brought may be old.
     last_data: Option<UnixNanos>,
     /// From where topics were asked for that are not in force yet.
     resumed: BTreeMap<TopicId, Arc<ResumedFrom>>,
@@ -401,10 +405,11 @@ impl<'a> Link<'a> {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
         self.note_receipts(absorbed);
-        self.batcher.resume_behind(self.session.take_tokens(), now);
-        if absorbed.events > 0 {
+        let tokens = self.session.take_tokens();
+        if absorbed.events > 0 || !tokens.is_empty() {
             self.last_data = Some(self.received);
         }
+        self.batcher.resume_behind(tokens, now);
         if self.frames > 0 {
             self.last_seen = Some(self.received);
         }

@@ -224,7 +224,9 @@ impl<'a> Listening<'a> {
         if let Some(answer) = answer {
             self.show(&answer);
         }
-        early.iter().for_each(|incoming| self.take(incoming));
+        for incoming in &early {
+            self.take(incoming);
+        }
     }
 
     /// Says what the dialect begins with. It is shown as another session says it that knows no secret: what is sent may be
@@ -270,7 +272,9 @@ impl<'a> Listening<'a> {
         let now = Instant::now();
         let limit = self.tap.connector.pong_timeout;
         match self.ping {
-            Some((_, since)) if now >= since + limit => self.lose(format!("it did not answer a ping within {limit:?}")),
+            Some((_, since)) if now >= since + limit => {
+                self.lose(&format!("it did not answer a ping within {limit:?}"));
+            }
             None if now >= self.next_ping => {
                 self.pings += 1;
                 self.ping = Some((self.pings, now));
@@ -292,8 +296,8 @@ impl<'a> Listening<'a> {
         }
     }
 
-    fn lose(&mut self, reason: String) {
-        let scrubbed = self.proof.as_ref().map_or(reason.clone(), |(pass, _)| pass.scrub(&reason));
+    fn lose(&mut self, reason: &str) {
+        let scrubbed = self.proof.as_ref().map_or_else(|| reason.to_owned(), |(pass, _)| pass.scrub(reason));
         self.end.get_or_insert(TapEnd::Lost(scrubbed));
     }
 
@@ -303,13 +307,17 @@ impl<'a> Listening<'a> {
         while let Some((sending, None)) = self.next_sending() {
             match wire.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(self.lose(error.to_string())),
+                Poll::Ready(Err(error)) => {
+                    self.lose(&error.to_string());
+                    return Poll::Ready(());
+                }
                 Poll::Pending => break,
             }
             let queue = if sending == Sending::Other { &mut self.answers } else { &mut self.requests };
             let Some(message) = queue.pop_front() else { break };
             if let Err(reason) = self.send(wire, message) {
-                return Poll::Ready(self.lose(reason));
+                self.lose(&reason);
+                return Poll::Ready(());
             }
             self.pace.sent(sending, Instant::now());
             self.unflushed = true;
@@ -318,15 +326,18 @@ impl<'a> Listening<'a> {
         if self.unflushed {
             match wire.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(self.lose(error.to_string())),
+                Poll::Ready(Err(error)) => {
+                    self.lose(&error.to_string());
+                    return Poll::Ready(());
+                }
                 Poll::Pending => {}
             }
         }
         for _ in 0..TURN_FRAMES_MAX {
             match wire.poll_incoming(cx) {
                 Poll::Ready(Some(Ok(incoming))) => self.take(&incoming),
-                Poll::Ready(Some(Err(error))) => self.lose(error.to_string()),
-                Poll::Ready(None) => self.lose("the upstream closed it".to_owned()),
+                Poll::Ready(Some(Err(error))) => self.lose(&error.to_string()),
+                Poll::Ready(None) => self.lose("the upstream closed it"),
                 Poll::Pending => return if happened { Poll::Ready(()) } else { Poll::Pending },
             }
             happened = true;
@@ -360,7 +371,7 @@ impl<'a> Listening<'a> {
             Incoming::Pong(number) => {
                 self.ping.take_if(|(token, _)| token == number);
             }
-            Incoming::Closed(reason) => self.lose(reason.clone()),
+            Incoming::Closed(reason) => self.lose(reason),
             Incoming::Nothing => {}
             Incoming::Text(text) => {
                 self.show(incoming);
@@ -372,7 +383,7 @@ impl<'a> Listening<'a> {
             }
         }
         if let Some(reason) = self.heard.broken.take() {
-            self.lose(reason);
+            self.lose(&reason);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -62,10 +62,17 @@ impl Relay {
         }
     }
 
-    /// At once: told to stop in order, it would wait for its clients.
+    /// At once, its worker first: told to stop in order, it would wait for its clients.
     fn stop(mut self) {
-        self.process.signal(Signal::QUIT);
+        self.process.signal(Signal::STOP);
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("a running process");
+        for child in children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)) {
+            kill_process(child, Signal::KILL).expect("a worker of ours");
+        }
+        self.process.signal(Signal::KILL);
         self.process.end();
+        until("nobody answers any more", || TcpStream::connect(("127.0.0.1", self.port)).is_err().then_some(()));
     }
 }
 

@@ -14,7 +14,7 @@ use super::support::Workplace;
 /// Either way of speaking.
 enum Line {
     Tcp(BufReader<TcpStream>, TcpStream),
-    WebSocket(WebSocket<TcpStream>),
+    WebSocket(Box<WebSocket<TcpStream>>),
 }
 
 impl Line {
@@ -97,7 +97,7 @@ fn try_core(scheme: &'static str) {
                 stream.set_nodelay(true).ok();
                 let line = match scheme {
                     "tcp" => Line::Tcp(BufReader::new(stream.try_clone().unwrap()), stream),
-                    _ => Line::WebSocket(accept(stream).unwrap()),
+                    _ => Line::WebSocket(Box::new(accept(stream).unwrap())),
                 };
                 serve(line, number, &noted)
             });

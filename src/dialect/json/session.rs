@@ -100,8 +100,8 @@ impl JsonSession {
                         Some(_) => return Routed::Learned(*slot),
                         None => {}
                     }
-                    if let Some(topic) = self.learned.ended(id) {
-                        return topic.map_or(Routed::Over, Routed::To);
+                    if self.learned.has_ended(id) {
+                        return self.learned.late(id).map_or(Routed::Over, Routed::To);
                     }
                     if matches!(routed, Routed::NoRoute) {
                         routed = if self.requests.any(Purpose::Subscribe) {

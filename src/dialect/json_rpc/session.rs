@@ -155,8 +155,8 @@ impl JsonRpcSession {
             for topic in topics {
                 intake.message(*topic, Message { bytes: scanned.text, fields: Some(scanned.fields) });
             }
-        } else if let Some(late) = self.subscriptions.ended(id) {
-            match late {
+        } else if self.subscriptions.has_ended(id) {
+            match self.subscriptions.late(id) {
                 Some(topic) => intake.message(topic, Message { bytes: scanned.text, fields: Some(scanned.fields) }),
                 None => intake.control(None),
             }
@@ -303,7 +303,7 @@ impl JsonRpcSession {
             return;
         }
         for early in self.early.take_all() {
-            if self.subscriptions.ended(&early.subscription).is_some() {
+            if self.subscriptions.has_ended(&early.subscription) {
                 intake.control(None);
             } else {
                 intake.unreadable(None, &nobodys(&early.subscription), &early.text);

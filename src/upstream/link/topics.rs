@@ -155,11 +155,10 @@ impl Link<'_> {
                     return false;
                 }
                 match shared.meetings.standing(number, *topic) {
-                    Parting::Covered => {}
                     Parting::Unproven(_) if !waited => return true,
                     // The other link is gone: the keeper is about to say that the topic stays here.
                     Parting::Alone => return true,
-                    Parting::Unproven(Proof::Once) => {}
+                    Parting::Covered | Parting::Unproven(Proof::Once) => {}
                     Parting::Unproven(Proof::Quiet) if alive => {}
                     Parting::Unproven(_) => unproven.push(*topic),
                 }
