@@ -1,6 +1,6 @@
 //! Upstreams that wait to be told that we have what they sent: MQTT and NATS, recorded, written by a test, and real ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode};
+use rumqttc::mqttbytes::v4::{Packet, Publish};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -25,7 +25,7 @@ use super::support::Workplace;
 
 /// Accepts, and agrees to the protocol that is asked for.
 #[expect(clippy::result_large_err, reason = "the library's callback has this shape")]
-fn welcome(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
+pub(crate) fn welcome(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
     // A failure only makes it slower.
     stream.set_nodelay(true).ok();
     let agree = |request: &Request, mut response: Response| {
@@ -135,133 +135,19 @@ fn a_recorded_nats_session_is_journaled_to_the_byte_and_the_error_that_ended_it_
     assert!(came.contains("SUB md.> 1\r\nSUB md.btc 2\r\nPING\r\n"), "{came}");
 }
 
-/// A broker that keeps what is not acknowledged, and sends it again, marked, to the same client.
-#[derive(Default)]
-struct Broker {
-    /// By packet id; whether it was sent before.
-    kept: BTreeMap<u16, bool>,
-    acknowledged: BTreeSet<u16>,
-    clients: BTreeSet<String>,
-    /// Times that something was sent again.
-    again: u32,
-}
-
-const MESSAGES: u16 = 40;
-/// So many are under way at once, as brokers have it.
-const WINDOW: usize = 3;
-
-fn serve_mqtt(mut socket: WebSocket<TcpStream>, broker: &Mutex<Broker>) -> Option<()> {
-    let mut buffer = BytesMut::new();
-    // Sent over this connection.
-    let mut sent = BTreeSet::new();
-    let mut subscribed = false;
-    loop {
-        let Message::Binary(bytes) = socket.read().ok()? else { continue };
-        buffer.extend_from_slice(&bytes);
-        while !buffer.is_empty() {
-            let answer = match Packet::read(&mut buffer, 1 << 20).ok()? {
-                Packet::Connect(connect) => {
-                    assert!(!connect.clean_session, "the session is to be kept");
-                    let known = !broker.lock().unwrap().clients.insert(connect.client_id);
-                    Some(Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, known)))
-                }
-                Packet::Subscribe(subscribe) => {
-                    subscribed = true;
-                    let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); subscribe.filters.len()];
-                    Some(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))
-                }
-                Packet::PubAck(answer) => {
-                    let mut broker = broker.lock().unwrap();
-                    broker.kept.remove(&answer.pkid);
-                    broker.acknowledged.insert(answer.pkid);
-                    sent.remove(&answer.pkid);
-                    None
-                }
-                Packet::PingReq => Some(Packet::PingResp),
-                other => panic!("{other:?}"),
-            };
-            if let Some(answer) = answer {
-                send(&mut socket, &answer)?;
-            }
-        }
-        if !subscribed {
-            continue;
-        }
-        let next: Vec<(u16, bool)> = {
-            let mut broker = broker.lock().unwrap();
-            let room = WINDOW - sent.len();
-            let next = broker.kept.iter().filter(|(id, _)| !sent.contains(*id)).take(room);
-            let next: Vec<(u16, bool)> = next.map(|(id, before)| (*id, *before)).collect();
-            for (id, before) in &next {
-                broker.again += u32::from(*before);
-                broker.kept.insert(*id, true);
-            }
-            next
-        };
-        for (id, before) in next {
-            sent.insert(id);
-            let mut publish = Publish::new("plant/hall", QoS::AtLeastOnce, format!("{{\"id\":{id}}}"));
-            (publish.pkid, publish.dup) = (id, before);
-            send(&mut socket, &Packet::Publish(publish))?;
-        }
-    }
-}
-
-fn send<S: std::io::Read + std::io::Write>(socket: &mut WebSocket<S>, packet: &Packet) -> Option<()> {
+pub(crate) fn send<S: std::io::Read + std::io::Write>(socket: &mut WebSocket<S>, packet: &Packet) -> Option<()> {
     let mut bytes = BytesMut::new();
     packet.write(&mut bytes, 1 << 20).unwrap();
     socket.send(Message::binary(bytes.to_vec())).ok()
 }
 
-fn ids(events: &[Event]) -> Vec<u64> {
+pub(crate) fn ids(events: &[Event]) -> Vec<u64> {
     let mut ids: Vec<u64> = events.iter().map(|event| event.id.as_deref().expect("an id").parse().unwrap()).collect();
     ids.sort_unstable();
     ids
 }
 
-const WITH_ID: &str = "event = { id = \"/payload/id\", payload = \"/payload\", key = \"/topic\" }";
-
-#[cfg(feature = "failpoints")]
-#[test]
-fn what_a_broker_was_told_that_we_have_is_durable_whenever_we_die_and_nothing_is_lost_or_comes_twice() {
-    for point in ["journal.appended", "journal.synced", "journal.watermark_written", "journal.published"] {
-        let broker = Broker { kept: (1..=MESSAGES).map(|id| (id, false)).collect(), ..Broker::default() };
-        let broker = Arc::new(Mutex::new(broker));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("ws://{}", listener.local_addr().unwrap());
-        let serving = Arc::clone(&broker);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, serving) = (stream.unwrap(), Arc::clone(&serving));
-                thread::spawn(move || serve_mqtt(welcome(stream)?, &serving));
-            }
-        });
-        let place = Workplace::new();
-        Settings::new()
-            .with("[batch]\nmin_size = 1\nmax_size = 20\ntimeout = \"20ms\"")
-            .upstream("broker", "mqtt", &url)
-            .monitor("plant", "devices", "broker", &["plant/+"], WITH_ID)
-            .write(&place);
-        for hit in [2, 4, 7] {
-            let mut command = place.command(["run", "--config", "sluice.toml"]);
-            command.env("FAILPOINTS", format!("{point}={hit}*off->return"));
-            let mut doomed = Process::of(command);
-            until(&format!("it dies at {point}"), || doomed.has_ended().then_some(()));
-            let durable: BTreeSet<u64> = ids(&query(&place, &[])).into_iter().collect();
-            let told = broker.lock().unwrap().acknowledged.clone();
-            let missing: Vec<_> = told.iter().filter(|id| !durable.contains(&u64::from(**id))).collect();
-            assert!(missing.is_empty(), "{point}, hit {hit}: acknowledged and not durable: {missing:?}");
-        }
-        let daemon = Daemon::again(&place);
-        until("all is acknowledged", || broker.lock().unwrap().kept.is_empty().then_some(()));
-        daemon.stop();
-        assert_eq!(ids(&query(&place, &[])), (1..=u64::from(MESSAGES)).collect::<Vec<_>>(), "{point}");
-        let broker = broker.lock().unwrap();
-        assert!(broker.again > 0, "{point}: something was under way when it died");
-        assert_eq!(broker.clients.len(), 1, "the same client after every start: {:?}", broker.clients);
-        assert!(accounts(&place)["plant"].adds_up());
-    }
-}
+pub(crate) const WITH_ID: &str = "event = { id = \"/payload/id\", payload = \"/payload\", key = \"/topic\" }";
 
 /// With what JSON would escape.
 const PASSWORD: &str = "pass\"word\\1";

@@ -58,6 +58,8 @@ mod real_server;
 mod recording;
 mod recordings;
 mod recordings_of_exchanges;
+#[cfg(feature = "failpoints")]
+mod redelivery;
 mod redundancy;
 mod refusals;
 mod reload;
