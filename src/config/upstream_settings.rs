@@ -97,46 +97,46 @@ impl UpstreamSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOverrides {
-    /// See [`PoolSettings::min_connections`].
+    /// See [`PoolSettings::min_connections`](super::PoolSettings::min_connections).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_connections: Option<u32>,
-    /// See [`PoolSettings::max_connections`].
+    /// See [`PoolSettings::max_connections`](super::PoolSettings::max_connections).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
-    /// See [`PoolSettings::health_check_interval`].
+    /// See [`PoolSettings::health_check_interval`](super::PoolSettings::health_check_interval).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub health_check_interval: Option<Duration>,
-    /// See [`PoolSettings::pong_timeout`].
+    /// See [`PoolSettings::pong_timeout`](super::PoolSettings::pong_timeout).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub pong_timeout: Option<Duration>,
-    /// See [`PoolSettings::connect_timeout`].
+    /// See [`PoolSettings::connect_timeout`](super::PoolSettings::connect_timeout).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
-    /// See [`PoolSettings::handshake_timeout`].
+    /// See [`PoolSettings::handshake_timeout`](super::PoolSettings::handshake_timeout).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub handshake_timeout: Option<Duration>,
-    /// See [`PoolSettings::confirm_timeout`].
+    /// See [`PoolSettings::confirm_timeout`](super::PoolSettings::confirm_timeout).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub confirm_timeout: Option<Duration>,
-    /// See [`PoolSettings::backoff_min`].
+    /// See [`PoolSettings::backoff_min`](super::PoolSettings::backoff_min).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub backoff_min: Option<Duration>,
-    /// See [`PoolSettings::backoff_max`].
+    /// See [`PoolSettings::backoff_max`](super::PoolSettings::backoff_max).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub backoff_max: Option<Duration>,
-    /// See [`PoolSettings::refused_wait`].
+    /// See [`PoolSettings::refused_wait`](super::PoolSettings::refused_wait).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub refused_wait: Option<Duration>,
-    /// See [`PoolSettings::silence_min`].
+    /// See [`PoolSettings::silence_min`](super::PoolSettings::silence_min).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub silence_min: Option<Duration>,
-    /// See [`PoolSettings::silence_max`].
+    /// See [`PoolSettings::silence_max`](super::PoolSettings::silence_max).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub silence_max: Option<Duration>,
-    /// See [`PoolSettings::link_rate_max`].
+    /// See [`PoolSettings::link_rate_max`](super::PoolSettings::link_rate_max).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_rate_max: Option<u32>,
-    /// See [`PoolSettings::shrink_after`].
+    /// See [`PoolSettings::shrink_after`](super::PoolSettings::shrink_after).
     #[serde(with = "units::optional_duration", skip_serializing_if = "Option::is_none")]
     pub shrink_after: Option<Duration>,
 }

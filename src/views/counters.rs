@@ -2,7 +2,7 @@
 //!
 //! Only durable events are counted, each once: a counter's total goes with the offset up to which it is built, in one entry of the
 //! folder, and both move on together. So a kill costs nothing but counting the last seconds again. Where the folder is lost
-//! the total goes on from the newest record in the journal ([`CounterRecord`](super::counter_board::CounterRecord)); keys
+//! the total goes on from the newest record in the journal ([`CounterRecord`]); keys
 //! that were seen are read again out of the events that the journal still has.
 
 use std::collections::BTreeMap;
