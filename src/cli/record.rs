@@ -74,7 +74,12 @@ impl Args {
             .enable_all()
             .build()
             .map_err(|error| CliError::new(Exit::No, "the recorder cannot be started", error))?;
-        runtime.block_on(record(tap, book, self.span, &path))
+        let recorded = runtime.block_on(record(tap, book, self.span, &path));
+        // Where no connection came about there is nothing in it, and the next attempt would find it in its way.
+        if std::fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+            std::fs::remove_file(&path).ok();
+        }
+        recorded
     }
 
     fn tap(&self, context: &Context) -> Result<(String, Tap), CliError> {

@@ -106,3 +106,14 @@ fn a_recording_holds_no_secret_of_a_login() {
     assert_eq!(texts(&lines, "out")[0], r#"{"method":"ping","token":"{key}"}"#);
     assert!(lines.iter().all(|line| !line.to_string().contains("correct-horse")));
 }
+
+#[test]
+fn a_connection_that_never_came_leaves_no_file_behind() {
+    let place = Workplace::new();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("ws://{nobody}/");
+    let outcome = place.run(["record", "--url", &url, "--out", "none.session.jsonl.gz"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("cannot connect"), "{}", outcome.stderr);
+    assert!(!place.path("none.session.jsonl.gz").exists());
+}
