@@ -38,7 +38,7 @@ pub struct GapLedger {
 pub struct ResumedFrom {
     /// As the dialect told the upstream.
     pub point: String,
-    /// When the event was received that it belongs to: whatever was missed since comes again.
+    /// Whatever was missed since this moment comes again.
     pub oldest: UnixNanos,
 }
 

@@ -88,7 +88,7 @@ fn resumed(
     topics: &[TopicId],
     resume: Option<ResumePoint>,
 ) -> impl Iterator<Item = (TopicId, Arc<ResumedFrom>)> + use<'_> {
-    let from = resume.map(|ResumePoint { point, oldest }| Arc::new(ResumedFrom { point, oldest }));
+    let from = resume.map(|ResumePoint { point, whole_from, .. }| Arc::new(ResumedFrom { point, oldest: whole_from }));
     topics.iter().filter_map(move |topic| Some((*topic, Arc::clone(from.as_ref()?))))
 }
 

@@ -42,6 +42,9 @@ pub(super) struct ResumePoint {
     pub(super) point: String,
     /// When the event was received that the least token belongs to.
     pub(super) oldest: UnixNanos,
+    /// From when on everything comes again. Earlier than that: the point is moved back by the dialect's overlap, of which half is
+    /// left for messages that were longer under way than the one with the token.
+    pub(super) whole_from: UnixNanos,
 }
 
 impl ResumePoint {
@@ -54,7 +57,7 @@ impl ResumePoint {
         tokens.sort_by_key(|token| token.offset);
         let point = resumption.point(tokens.iter().map(|token| &*token.token))?;
         let oldest = tokens.iter().map(|token| token.received).min()?;
-        Some(Self { point, oldest })
+        Some(Self { point, oldest, whole_from: oldest.saturating_sub(resumption.overlap() / 2) })
     }
 
     /// Whether ids of what may come again are remembered as it is.
