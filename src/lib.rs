@@ -21,8 +21,11 @@
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
 //!
 //! `config` is what all of them are told, `scanner` finds JSON Pointers in raw texts for dialects and monitors, `clock` how time is stamped,
-//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `tls` whom to trust, `crash_point` where tests have the process die, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has described, and `simulator` a provider to try them with.
-//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through, `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a failing side alone for a while, `circuits` all breakers, `value_cache` what is kept for a time, `tls` whom to trust, `crash_point` where tests have the process die, and `simulator` a provider to try them with.
+//! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through,
+//! `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a
+//! failing side alone for a while, `circuits` all breakers, `value_cache` what is kept for a time, `tls` whom to trust, `crash_point`
+//! where tests have the process die, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has
+//! described, and `simulator` a provider to try them with.
 
 mod backoff;
 pub mod breaker;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::declared::{CommonSettings, Ping, compile_forms, read_table};
+use super::declared::{CommonSettings, Ping, compile_forms, header_list, read_table};
 use super::error::Fault;
 use super::last::Last;
 use super::resume::ResumeSettings;
@@ -99,8 +99,7 @@ impl<N: Nature> Dialect for DeclaredDialect<N> {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        let headers = self.declaration.settings.common().headers;
-        headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        header_list(self.declaration.settings.common().headers)
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

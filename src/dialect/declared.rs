@@ -27,6 +27,11 @@ pub(crate) struct CommonSettings<'a> {
     pub(crate) event: &'a [EventRuleSettings],
 }
 
+/// Headers as a handshake takes them.
+pub(crate) fn header_list(headers: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// `[limits]`: what the upstream allows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,6 +5,7 @@
 //! is put into an [`Outbox`] and sent by the link. The trait knows nothing of JSON, of text frames, or of requests that
 //! have ids; a protocol of another nature is one more file here.
 
+mod addressed;
 mod asked;
 mod asking;
 pub mod atproto;
@@ -189,7 +190,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     }
 
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
-    fn keep_alive_interval(&self) -> Option<Duration>;
+    fn keep_alive_interval(&self) -> Option<Duration> {
+        None
+    }
 
     /// Names of credentials that messages of it have as `{auth.NAME}` inside of JSON strings, filled when they are sent.
     fn credentials_named(&self) -> BTreeSet<String> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::declared::{LimitSettings, read_table};
+use super::declared::{LimitSettings, header_list, read_table};
 use super::error::Fault;
 use super::{
     Dialect, Frame, Intake, Limits, Message, Opening, OutFrame, Outbox, ReadingPlan, Session, Topic, TopicId, Transport,
@@ -73,7 +73,7 @@ impl Dialect for PollDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        header_list(&self.settings.headers)
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

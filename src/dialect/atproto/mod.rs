@@ -12,53 +12,27 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::Deserialize;
 
 use self::session::{AtprotoSession, Slots};
-use super::declared::{LimitSettings, read_table};
+use super::addressed::AddressedSettings;
+use super::declared::header_list;
 use super::error::Fault;
-use super::resume::ResumeSettings;
 use super::scanned::PointerList;
 use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
-use crate::config::{EventRuleSettings, units};
-
-/// A declaration of the dialect.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AtprotoSettings {
-    /// What the declaration is for, for people.
-    pub about: Option<String>,
-    /// What the upstream allows.
-    pub limits: LimitSettings,
-    /// Headers that the handshake must carry.
-    pub headers: BTreeMap<String, String>,
-    /// How it is taken up again after a loss; absent: it cannot be.
-    pub resume: Option<ResumeSettings>,
-    /// Event rules for monitors that declare none.
-    #[serde(deserialize_with = "units::one_or_many")]
-    pub event: Vec<EventRuleSettings>,
-}
+use crate::config::EventRuleSettings;
 
 /// An event stream of the AT protocol.
 #[derive(Debug)]
 pub struct AtprotoDialect {
-    settings: AtprotoSettings,
+    settings: AddressedSettings,
     resumption: Option<Resumption>,
 }
 
 impl AtprotoDialect {
     /// Reads and checks a declaration.
     pub(crate) fn from_table(table: toml::Table) -> Result<Self, Fault> {
-        let settings: AtprotoSettings = read_table(table)?;
-        settings.limits.check()?;
-        let resumption = settings.resume.as_ref().map(Resumption::compile).transpose()?;
-        if resumption.as_ref().is_some_and(|resumption| resumption.query().is_none()) {
-            return Err(Fault::new("resume", "names no `query`: the upstream is told by its address only"));
-        }
+        let (settings, resumption) = AddressedSettings::read(table)?;
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
         Slots::compile(settings.resume.as_ref(), PointerList::default())?;
         Ok(Self { settings, resumption })
@@ -71,15 +45,11 @@ impl Dialect for AtprotoDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        header_list(&self.settings.headers)
     }
 
     fn asks_by_opening(&self) -> bool {
         true
-    }
-
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {

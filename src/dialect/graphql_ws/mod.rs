@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::session::GraphqlSession;
-use super::declared::{LimitSettings, read_table};
+use super::declared::{LimitSettings, header_list, read_table};
 use super::error::Fault;
 use super::template::credentials_in;
 use super::{Dialect, Limits, ReadingPlan, Session, Topic};
@@ -119,8 +119,9 @@ impl Dialect for GraphqlDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        let own = self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
-        own.chain([("Sec-WebSocket-Protocol".to_owned(), SUBPROTOCOL.to_owned())]).collect()
+        let mut headers = header_list(&self.settings.headers);
+        headers.push(("Sec-WebSocket-Protocol".to_owned(), SUBPROTOCOL.to_owned()));
+        headers
     }
 
     fn keep_alive_interval(&self) -> Option<Duration> {

@@ -13,54 +13,28 @@ mod session;
 mod tests;
 mod topic;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::Deserialize;
 
 use self::session::{JetstreamSession, Slots};
 use self::topic::Wanted;
-use super::declared::{LimitSettings, read_table};
+use super::addressed::AddressedSettings;
+use super::declared::header_list;
 use super::error::Fault;
-use super::resume::ResumeSettings;
 use super::scanned::PointerList;
 use super::{Dialect, Limits, Opening, ReadingPlan, Resumption, Session, Topic};
-use crate::config::{EventRuleSettings, units};
-
-/// A declaration of the dialect.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JetstreamSettings {
-    /// What the declaration is for, for people.
-    pub about: Option<String>,
-    /// What the upstream allows.
-    pub limits: LimitSettings,
-    /// Headers that the handshake must carry.
-    pub headers: BTreeMap<String, String>,
-    /// How it is taken up again after a loss; absent: it cannot be.
-    pub resume: Option<ResumeSettings>,
-    /// Event rules for monitors that declare none.
-    #[serde(deserialize_with = "units::one_or_many")]
-    pub event: Vec<EventRuleSettings>,
-}
+use crate::config::EventRuleSettings;
 
 /// A Jetstream server.
 #[derive(Debug)]
 pub struct JetstreamDialect {
-    settings: Arc<JetstreamSettings>,
+    settings: Arc<AddressedSettings>,
     resumption: Option<Resumption>,
 }
 
 impl JetstreamDialect {
     /// Reads and checks a declaration.
     pub(crate) fn from_table(table: toml::Table) -> Result<Self, Fault> {
-        let settings: JetstreamSettings = read_table(table)?;
-        settings.limits.check()?;
-        let resumption = settings.resume.as_ref().map(Resumption::compile).transpose()?;
-        if resumption.as_ref().is_some_and(|resumption| resumption.query().is_none()) {
-            return Err(Fault::new("resume", "names no `query`: the upstream is told by its address only"));
-        }
+        let (settings, resumption) = AddressedSettings::read(table)?;
         // Compiled again for each session, with the monitors' pointers in front; here for its mistakes.
         Slots::compile(settings.resume.as_ref(), PointerList::default())?;
         Ok(Self { settings: Arc::new(settings), resumption })
@@ -73,7 +47,7 @@ impl Dialect for JetstreamDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        header_list(&self.settings.headers)
     }
 
     fn asks_by_opening(&self) -> bool {
@@ -87,10 +61,6 @@ impl Dialect for JetstreamDialect {
         let accounts = accounts.into_iter().map(|name| ("wantedDids".to_owned(), name));
         opening.query.extend(collections.chain(accounts));
         opening
-    }
-
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {

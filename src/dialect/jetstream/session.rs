@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use super::JetstreamSettings;
 use super::topic::{self, Collection, Said, Shape, Wanted};
+use crate::dialect::addressed::AddressedSettings;
 use crate::dialect::asked::Asked;
 use crate::dialect::error::Fault;
 use crate::dialect::resume::ResumeSettings;
@@ -55,7 +55,7 @@ struct Routes {
 
 /// State of one link.
 pub(super) struct JetstreamSession {
-    settings: Arc<JetstreamSettings>,
+    settings: Arc<AddressedSettings>,
     resumption: Option<Resumption>,
     slots: Slots,
     asked: Asked,
@@ -69,7 +69,7 @@ pub(super) struct JetstreamSession {
 
 impl JetstreamSession {
     pub(super) fn new(
-        settings: &Arc<JetstreamSettings>,
+        settings: &Arc<AddressedSettings>,
         resumption: Option<Resumption>,
         topics: &Arc<[Topic]>,
         plan: &ReadingPlan,

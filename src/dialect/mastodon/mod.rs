@@ -13,12 +13,11 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use self::session::MastodonSession;
-use super::declared::{LimitSettings, read_table};
+use super::declared::{LimitSettings, header_list, read_table};
 use super::error::Fault;
 use super::{Dialect, Limits, ReadingPlan, Session, Topic};
 use crate::config::{EventRuleSettings, units};
@@ -110,11 +109,7 @@ impl Dialect for MastodonDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
+        header_list(&self.settings.headers)
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {

@@ -11,7 +11,6 @@ mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -59,10 +58,6 @@ impl Dialect for NatsDialect {
 
     fn greeting(&self) -> Vec<String> {
         self.settings.connect.values().cloned().collect()
-    }
-
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::session::NostrSession;
-use super::declared::{LimitSettings, read_table};
+use super::declared::{LimitSettings, header_list, read_table};
 use super::error::Fault;
 use super::resume::{ResumeScope, ResumeSettings, ResumeUnit};
 use super::{Dialect, Limits, ReadingPlan, Resumption, Session, Topic};
@@ -78,11 +78,7 @@ impl Dialect for NostrDialect {
     }
 
     fn handshake_headers(&self) -> Vec<(String, String)> {
-        self.settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
+        header_list(&self.settings.headers)
     }
 
     fn default_event_rules(&self) -> &[EventRuleSettings] {

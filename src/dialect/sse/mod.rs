@@ -84,10 +84,6 @@ impl Dialect for SseDialect {
         Opening { path, ..Opening::resuming(self.resumption(), point) }
     }
 
-    fn keep_alive_interval(&self) -> Option<Duration> {
-        None
-    }
-
     fn default_event_rules(&self) -> &[EventRuleSettings] {
         &self.settings.event
     }
