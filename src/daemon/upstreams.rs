@@ -15,6 +15,7 @@ use crate::config::{EventRuleSettings, MonitorSettings, PoolSettings, Settings, 
 use crate::dialect::registry;
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause, Roster, RosterParts};
+use crate::rollout::Paths;
 use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring};
 
 /// Faults that wait to be heard; the first one ends the daemon.
@@ -122,7 +123,12 @@ impl Upstreams {
     ///
     /// # Errors
     /// When settings cannot be used; nothing has changed then.
-    pub(super) fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError> {
+    pub(super) fn apply(
+        &self,
+        settings: &Settings,
+        pauses: &BTreeMap<String, Pause>,
+        _paths: &Paths,
+    ) -> Result<Applied, ApplyError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { identities, running, held } = &mut *state;
         let stays = |name: &str| {

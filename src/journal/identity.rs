@@ -71,7 +71,8 @@ pub struct MonitorIdentity {
 }
 
 /// Which way an event came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Path {
     /// Pool, dedupe, batches.
     Smart,
