@@ -4,6 +4,7 @@ mod assembly;
 mod attend;
 mod backfills;
 mod counter_log;
+mod fetch_gate;
 mod fetching;
 mod figures;
 mod gap_log;
