@@ -42,8 +42,14 @@ pub const JOURNAL_MONITOR: &str = "journal";
 /// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
 pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what was decided about the share of monitors on the smart path.
+pub const CANARY_MONITOR: &str = "canary";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which alerts are journaled.
+pub const ALERTS_MONITOR: &str = "alerts";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 12] = [
+pub const OWN_MONITORS: [&str; 14] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -56,6 +62,8 @@ pub const OWN_MONITORS: [&str; 12] = [
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
+    CANARY_MONITOR,
+    ALERTS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.
