@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::own_events::event_block;
+use super::own_events::{OwnEvent, events_block};
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -20,7 +20,8 @@ use crate::journal::{
     STATE_MONITOR,
 };
 use crate::monitor::roster::Pause;
-use crate::rollout::{self, Paths};
+use crate::rollout::decision::RolloutRecord;
+use crate::rollout::{self, Fraction, Paths};
 use crate::server::{MonitorState, PollAction};
 use crate::sink::SinkSwitch;
 
@@ -72,6 +73,13 @@ pub(super) enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// Something was decided about the share of monitors on the smart path, or a plan of it has gone on. All that is remembered
+    /// of it, in the place of what was before.
+    Rollout {
+        rollout: Box<RolloutRecord>,
+        /// When, RFC 3339.
+        time: String,
+    },
 }
 
 impl SettingRecord {
@@ -100,6 +108,11 @@ impl SettingRecord {
         };
         let entry = ConfigEntry { key: key.to_string(), change, value };
         Self::Config { entry, time: UnixNanos::now().to_string() }
+    }
+
+    /// A roll-out stands like this, now.
+    pub(super) fn rollout(rollout: RolloutRecord) -> Self {
+        Self::Rollout { rollout: Box::new(rollout), time: UnixNanos::now().to_string() }
     }
 
     /// Monitors are to be in a state, from now on.
@@ -172,6 +185,9 @@ pub(super) struct SettingsRecord {
     /// Monitors that are stopped or at rest.
     #[serde(default)]
     pub(super) monitors: Vec<HeldMonitor>,
+    /// What was decided about the share of monitors on the smart path.
+    #[serde(default, skip_serializing_if = "RolloutRecord::is_empty")]
+    pub(super) rollout: RolloutRecord,
 }
 
 /// What is in force.
@@ -183,6 +199,7 @@ struct State {
     polling: BTreeMap<String, PollAction>,
     config: RunTimeLayer,
     held: BTreeMap<String, HeldMonitor>,
+    rollout: RolloutRecord,
 }
 
 impl State {
@@ -199,6 +216,7 @@ impl State {
         }
         state.sinks = record.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
         state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
+        state.rollout = record.rollout;
         state
     }
 
@@ -217,6 +235,7 @@ impl State {
                 .collect(),
             config: self.config.iter().filter_map(entry).collect(),
             monitors: self.held.values().cloned().collect(),
+            rollout: self.rollout.clone(),
         }
     }
 
@@ -226,6 +245,7 @@ impl State {
             SettingRecord::Circuit { hold, .. } => self.hold(hold),
             SettingRecord::Polling { switch, .. } => self.poll(switch),
             SettingRecord::Config { entry, .. } => self.configure(entry),
+            SettingRecord::Rollout { rollout, .. } => self.rollout = *rollout,
             SettingRecord::Monitors { monitors, state, by, .. } => {
                 for monitor in monitors {
                     if state == MonitorState::Running {
@@ -375,10 +395,15 @@ impl Switches {
         self.lock().held.iter().filter_map(|(name, held)| Some((name.clone(), pause(held)?))).collect()
     }
 
+    /// What was decided about the share of monitors on the smart path, and what of a plan and the guard is remembered.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.lock().rollout.clone()
+    }
+
     /// Who is on which path, by settings and what was decided at run time.
-    #[expect(clippy::unused_self, reason = "what is decided at run time is about to be kept here")]
     pub(super) fn paths(&self, settings: &Settings) -> Paths {
-        rollout::choice::choose(settings, None)
+        let decided = self.lock().rollout.decision.as_ref().map(|decision| decision.fraction);
+        rollout::choice::choose(settings, decided.map(Fraction::get))
     }
 
     /// For a snapshot.
@@ -424,6 +449,11 @@ impl SwitchLog {
     /// Journals a change. Blocking: returns when it is durable, and will be in force after a restart too. False when the
     /// journal does not take it; nothing has changed then.
     pub(super) fn remember(&self, record: &SettingRecord) -> bool {
+        self.remember_with(record, Vec::new())
+    }
+
+    /// As [`SwitchLog::remember`]; `told` becomes durable with it, or none of both.
+    pub(super) fn remember_with(&self, record: &SettingRecord, told: Vec<OwnEvent>) -> bool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Never later than the event: a snapshot between the two must not lack it.
         let before = {
@@ -433,7 +463,9 @@ impl SwitchLog {
             before
         };
         let from = self.journal.durable();
-        let block = event_block(&self.monitor, SETTINGS_TOPIC, record, self.clock.stamp());
+        let events: Vec<OwnEvent> =
+            std::iter::once(OwnEvent::new(&self.monitor, SETTINGS_TOPIC, record)).chain(told).collect();
+        let block = events_block(&events, self.clock.stamp());
         if self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record) {
             return true;
         }
@@ -495,6 +527,8 @@ mod tests {
             SettingRecord::polling("q", PollAction::On),
             SettingRecord::polling("p", PollAction::Auto),
             SettingRecord::sink(SinkSwitch { sink: "s".into(), enabled: false, start_at: None }),
+            SettingRecord::rollout(RolloutRecord::default()),
+            SettingRecord::rollout(RolloutRecord { good: vec![Fraction::ALL], ..RolloutRecord::default() }),
         ];
         for record in records {
             // As the journal holds it.
@@ -512,6 +546,7 @@ mod tests {
         assert!(found.snapshot);
         assert_eq!(found.state.record(), state.record());
         assert_eq!(found.state.config, state.config);
+        assert_eq!(found.state.rollout.good, [Fraction::ALL]);
     }
 
     #[test]

@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::assembly::{Assembled, AssemblyError, Before, assemble};
-use super::watched::WatchedList;
+use super::watched::{Watched, WatchedList};
 use crate::breaker::CircuitKind;
 use crate::config::{EventRuleSettings, MonitorSettings, PoolSettings, Settings, UpstreamSettings};
 use crate::dialect::registry;
+use crate::journal::Path;
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause, Roster, RosterParts};
 use crate::rollout::Paths;
-use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring};
+use crate::rollout::figures::PathFigures;
+use crate::upstream::{LinkState, Upstream, UpstreamControl, UpstreamError, Wiring};
 
 /// Faults that wait to be heard; the first one ends the daemon.
 const FAULTS_MAX: usize = 4;
@@ -201,6 +203,36 @@ impl Upstreams {
             }
         }
         Ok(applied)
+    }
+
+    /// What both paths of each upstream did since the start.
+    pub(super) fn path_figures(&self) -> Vec<PathFigures> {
+        let of = |Watched { roster, status, .. }: &Watched| {
+            let links = status.links();
+            let mut figures = PathFigures {
+                upstream: roster.upstream.clone(),
+                path: Path::Smart,
+                monitors: roster.monitors.len(),
+                links: status.wanted(),
+                open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),
+                messages: 0,
+                events: 0,
+                quarantined: 0,
+                repeats: 0,
+                control: 0,
+                connection_failures: 0,
+                refused: 0,
+            };
+            for totals in roster.monitors.iter().map(|monitor| monitor.totals.now()) {
+                figures.messages += totals.messages;
+                figures.events += totals.events;
+                figures.quarantined += totals.quarantined;
+                figures.repeats += totals.repeats;
+                figures.control += totals.control;
+            }
+            figures
+        };
+        self.list.now().iter().map(of).collect()
     }
 
     /// A roster of one monitor of an upstream, by whose rules its messages are read; with `event` in the place of its own rules.

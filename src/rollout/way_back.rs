@@ -45,7 +45,8 @@ impl WayBack {
         let mut before: BTreeMap<String, usize> = BTreeMap::new();
         let mut way = Self::default();
         for (name, upstream) in &settings.upstreams {
-            let watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name));
+            // Of several upstreams the legacy path takes the first.
+            let watching = settings.monitors.iter().filter(|(_, monitor)| monitor.upstream.first() == Some(name));
             let connections = watching.filter(|(monitor, _)| goes(monitor)).count();
             if connections == 0 {
                 continue;
