@@ -154,13 +154,11 @@ impl Canary {
         }
         if !request.dry_run {
             ask.record.plan = ask.plan.as_ref().map(|plan| plan.record().clone());
-            let event = self.event(
-                what,
-                (from, to),
-                Decider::Operator,
-                request.reason.clone(),
-                evidence(&ask.record, &way_back),
-            );
+            let evidence = evidence(&ask.record, &way_back);
+            let mut event = self.event(what, (from, to), Decider::Operator, request.reason.clone(), evidence);
+            if let Some(decision) = ask.record.decision.as_ref().filter(|_| ask.record.decision != before.decision) {
+                event.time.clone_from(&decision.time);
+            }
             self.live.decide(ask.record.clone(), vec![self.told(&event)])?;
             tracing::info!(what = what.as_str(), from = %from, to = %to, reason = request.reason.as_deref(), "decided by an operator");
             for warning in &ask.warnings {

@@ -13,7 +13,7 @@ use super::{Canary, OwnEvent, Running, Whereabouts, choose, cooling_until, in_fo
 use crate::checkpoint::Cause;
 use crate::clock::UnixNanos;
 use crate::config::Settings;
-use crate::rollout::decision::{AlertEvent, Decider, Decision, RollBack, RolloutRecord, What};
+use crate::rollout::decision::{AlertEvent, CanaryEvent, Decider, Decision, RollBack, RolloutRecord, What};
 use crate::rollout::guard::{Check, Sight, Verdict};
 use crate::rollout::plan::{Conditions, PlanState, Step};
 use crate::rollout::way_back::WayBack;
@@ -141,6 +141,7 @@ impl Canary {
         record.plan = plan.as_ref().map(|plan| plan.record().clone());
         let evidence = json!({ "verdict": verdict, "way_back": way, "cooling_until": until.to_string() });
         let event = self.event(What::RolledBack, (from, to), Decider::Guard, Some(reason.clone()), Some(evidence));
+        let event = CanaryEvent { time: time.to_string(), ..event };
         let alert = OwnEvent::new(&self.identities.alerts, ALERTS_TOPIC, &alert(verdict, (from, to), time));
         let began = Instant::now();
         let decided = self.live.decide(record, vec![self.told(&event), alert]);
@@ -209,7 +210,8 @@ impl Canary {
             })?;
             let reason = format!("stage {number} of the plan");
             let time = UnixNanos::now().to_string();
-            record.decision = Some(Decision { fraction: to, by: Decider::Plan, reason: Some(reason.clone()), time });
+            record.decision =
+                Some(Decision { fraction: to, by: Decider::Plan, reason: Some(reason.clone()), time: time.clone() });
             record.plan = Some(plan.record().clone());
             let way = way_back(settings, &choose(&record, settings));
             for warning in way.warnings() {
@@ -221,6 +223,7 @@ impl Canary {
                 "way_back_seconds": way.seconds, "warnings": way.warnings(),
             });
             let event = self.event(What::Stage, (from, to), Decider::Plan, Some(reason), Some(evidence));
+            let event = CanaryEvent { time: time.clone(), ..event };
             self.live.decide(record, vec![self.told(&event)])?;
             tracing::info!(stage = %number, %from, %to, %checkpoint, "the plan goes on");
             let mut running = self.lock();
