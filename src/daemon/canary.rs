@@ -19,12 +19,12 @@ use crate::clock::UnixNanos;
 use crate::config::Settings;
 use crate::journal::{JournalState, MonitorIdentity, Path};
 use crate::rollout::decision::{CanaryEvent, Decider, Decision, RolloutRecord, What};
-use crate::rollout::figures::PathFigures;
+use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::guard::{Finding, Guard};
 use crate::rollout::plan::{Plan, PlanState};
 use crate::rollout::way_back::WayBack;
 use crate::rollout::{Fraction, Paths, choice};
-use crate::server::{CanaryAction, CanaryAnswer, CanaryRequest, ChangeRefusal, CrossingShown};
+use crate::server::{CanaryAction, CanaryAnswer, CanaryRequest, ChangeRefusal};
 use crate::telemetry::{CanaryMetrics, memory_limit};
 
 /// The topic of decisions in the journal, under the domain `_sluice`.
@@ -33,7 +33,7 @@ const CANARY_TOPIC: &str = "canary";
 /// Where monitors are, and what both paths do.
 pub(super) struct Whereabouts {
     pub(super) figures: Vec<PathFigures>,
-    pub(super) crossings: Vec<CrossingShown>,
+    pub(super) crossings: Vec<CrossingRow>,
     /// Monitors on a path now.
     pub(super) on: [(Path, usize); 2],
     /// Whether what comes does not become durable.
@@ -190,12 +190,13 @@ impl Canary {
     /// Where monitors are now, and what both paths did so far.
     fn whereabouts(&self) -> Whereabouts {
         let unhealthy = !matches!(self.works.journal.state(), JournalState::Writable);
-        let figures = self.upstreams.path_figures();
+        let figures = self.upstreams.path_figures(&self.live.settings());
+        let places = self.upstreams.places();
         let on = [Path::Smart, Path::Legacy].map(|path| {
-            let there = figures.iter().filter(|row| row.path == path);
-            (path, there.map(|row| row.monitors).sum())
+            let there = places.values().filter(|place| place.counts() == path).count();
+            (path, there)
         });
-        Whereabouts { figures, crossings: Vec::new(), on, unhealthy }
+        Whereabouts { figures, crossings: self.upstreams.crossings(), on, unhealthy }
     }
 
     fn disabled_note(&self) -> String {

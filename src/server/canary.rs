@@ -14,6 +14,7 @@ use crate::config::StageSettings;
 use crate::journal::Path;
 use crate::rollout::Fraction;
 use crate::rollout::decision::{Decider, RollBack};
+use crate::rollout::figures::CrossingRow;
 use crate::rollout::guard::{GuardState, PathRates};
 use crate::rollout::history::CanaryRow;
 use crate::rollout::plan::PlanState;
@@ -73,21 +74,6 @@ pub struct PathCount {
     pub now: usize,
     /// How many of these are there by their own settings.
     pub pinned: usize,
-}
-
-/// A monitor that changes paths.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CrossingShown {
-    /// Which.
-    pub monitor: String,
-    /// Where it was.
-    pub from: Path,
-    /// Where it will be.
-    pub to: Path,
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// What is waited for.
-    pub waits_for: String,
 }
 
 /// What the settings say, without what was decided at run time.
@@ -176,7 +162,7 @@ pub struct CanaryStatus {
     /// Both paths.
     pub paths: Vec<PathCount>,
     /// Monitors that are changing paths.
-    pub crossings: Vec<CrossingShown>,
+    pub crossings: Vec<CrossingRow>,
     /// The plan.
     pub plan: PlanShown,
     /// The guard.

@@ -19,7 +19,7 @@ mod sinks;
 mod views;
 
 pub use canary::{
-    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, CrossingShown, GuardShown, MemoryShown,
+    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown,
     PathCount, PlanShown, RollBackShown,
 };
 pub use gaps::{FillRequest, FillRow};
