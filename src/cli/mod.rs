@@ -3,6 +3,9 @@
 
 mod api;
 mod backup;
+mod canary;
+mod canary_text;
+mod canary_watch;
 mod change;
 mod checkpoint;
 mod circuits;
@@ -68,6 +71,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// The share of monitors on the smart path: set it, raise it by steps, watch it, see who decided what
+    Canary(canary::Args),
     /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
     Poll(poll::Args),
     /// Print events of the journal
@@ -123,6 +128,7 @@ impl Command {
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Canary(args) => args.run(context),
             Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),

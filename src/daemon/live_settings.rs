@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fetch_gate::FetchGate;
+use super::own_events::OwnEvent;
 use super::switches::{HeldBy, HeldMonitor, SettingRecord, SwitchLog};
 use super::upstreams::{Applied, ApplyError, Upstreams};
 use super::usable::usable;
@@ -25,6 +26,7 @@ use crate::dialect::registry;
 use crate::enrich::Enrichment;
 use crate::monitor::roster::Pause;
 use crate::rollout::Paths;
+use crate::rollout::decision::RolloutRecord;
 use crate::server::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, ProposedFile, ShadowRow, StateAnswer,
     StateRequest,
@@ -330,6 +332,40 @@ impl LiveSettings {
         applied.map_err(|error| ChangeRefusal::new(500, error.to_string()))?;
         tracing::info!(monitors = %monitors.join(", "), by = ?by, "now {}", to.as_str());
         Ok(())
+    }
+
+    /// Puts what was decided about paths on record, with what is told of it, and has monitors follow. Blocking.
+    pub(super) fn decide(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
+        let state = self.lock();
+        let before = self.log.switches.rollout();
+        if !self.log.remember_with(&SettingRecord::rollout(rollout), told) {
+            return Err(not_recorded());
+        }
+        if let Err(error) = self.set_in_motion(&state.loaded.settings) {
+            if !self.log.remember(&SettingRecord::rollout(before)) {
+                tracing::error!(
+                    "a decision about paths that was not carried out stays on record: the journal takes nothing"
+                );
+            }
+            return Err(ChangeRefusal::new(500, error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Puts on record how far a roll-out has come; nothing follows from it. Blocking.
+    pub(super) fn note(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
+        let noted = self.log.remember_with(&SettingRecord::rollout(rollout), told);
+        if noted { Ok(()) } else { Err(not_recorded()) }
+    }
+
+    /// What is remembered of a roll-out.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.log.switches.rollout()
+    }
+
+    /// The layer that a setting comes from, in words.
+    pub(super) fn origin_of(&self, key: &KeyPath) -> String {
+        self.lock().loaded.origins.of_setting(key).to_owned()
     }
 
     fn in_state(state: &State, held: &BTreeMap<String, HeldMonitor>, name: &str) -> Option<MonitorState> {

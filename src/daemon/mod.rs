@@ -3,6 +3,7 @@
 mod assembly;
 mod attend;
 mod backfills;
+mod canary;
 mod counter_log;
 mod fetch_gate;
 mod fetching;

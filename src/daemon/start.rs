@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
 use super::backfills::Backfills;
+use super::canary::{self, Canary};
 use super::counter_log::counters_on_record;
 use super::fetching::Fetching;
 use super::figures::Commits;
@@ -37,9 +38,10 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
-    JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
+    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::ledger::GapLedger;
@@ -276,6 +278,10 @@ impl Daemon {
             circuits: Arc::clone(&circuits),
         });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
+        let canary_identities = canary::Identities {
+            canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
+            alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
+        };
         let ingest = runtime::Builder::new_multi_thread()
             .thread_name("ingest")
             .enable_all()
@@ -398,6 +404,8 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
+        let canary =
+            Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -416,6 +424,7 @@ impl Daemon {
             sequences,
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
+            canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
         }));
 
@@ -431,7 +440,7 @@ impl Daemon {
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let attending = Attending { history, gap_log, attendant };
+                        let attending = Attending { history, gap_log, attendant, canary };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -667,6 +676,7 @@ struct Attending {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     attendant: Attendant,
+    canary: Arc<Canary>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -678,6 +688,7 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
         attending.history.tend(Instant::now());
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
+        attending.canary.look(Instant::now());
         metrics.tend();
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::own_events::event_block;
+use super::own_events::{OwnEvent, events_block};
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
@@ -20,7 +20,8 @@ use crate::journal::{
     STATE_MONITOR,
 };
 use crate::monitor::roster::Pause;
-use crate::rollout::{self, Paths};
+use crate::rollout::decision::RolloutRecord;
+use crate::rollout::{self, Fraction, Paths};
 use crate::server::{MonitorState, PollAction};
 use crate::sink::SinkSwitch;
 
@@ -87,6 +88,13 @@ pub(super) enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// Something was decided about the share of monitors on the smart path, or a plan of it has gone on. All that is remembered
+    /// of it, in the place of what was before.
+    Rollout {
+        rollout: Box<RolloutRecord>,
+        /// When, RFC 3339.
+        time: String,
+    },
 }
 
 impl SettingRecord {
@@ -126,6 +134,11 @@ impl SettingRecord {
     /// Everything stands still, or takes again, from now on.
     pub(super) fn emergency(stopped: bool, reason: Option<&str>) -> Self {
         Self::Emergency { stopped, reason: reason.map(str::to_owned), time: UnixNanos::now().to_string() }
+    }
+
+    /// A roll-out stands like this, now.
+    pub(super) fn rollout(rollout: RolloutRecord) -> Self {
+        Self::Rollout { rollout: Box::new(rollout), time: UnixNanos::now().to_string() }
     }
 
     /// Monitors are to be in a state, from now on.
@@ -230,6 +243,9 @@ pub(super) struct SettingsRecord {
     /// That everything stands still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) emergency: Option<Emergency>,
+    /// What was decided about the share of monitors on the smart path.
+    #[serde(default, skip_serializing_if = "RolloutRecord::is_empty")]
+    pub(super) rollout: RolloutRecord,
 }
 
 /// What is in force.
@@ -243,6 +259,7 @@ struct State {
     held: BTreeMap<String, HeldMonitor>,
     shadows: BTreeMap<String, Shadow>,
     emergency: Option<Emergency>,
+    rollout: RolloutRecord,
 }
 
 impl State {
@@ -261,6 +278,7 @@ impl State {
         state.shadows = record.shadows.into_iter().map(|shadow| (shadow.monitor.clone(), shadow)).collect();
         state.emergency = record.emergency;
         state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
+        state.rollout = record.rollout;
         state
     }
 
@@ -281,6 +299,7 @@ impl State {
             monitors: self.held.values().cloned().collect(),
             shadows: self.shadows.values().cloned().collect(),
             emergency: self.emergency.clone(),
+            rollout: self.rollout.clone(),
         }
     }
 
@@ -297,6 +316,7 @@ impl State {
             SettingRecord::Emergency { stopped, reason, time } => {
                 self.emergency = stopped.then_some(Emergency { since: time, reason });
             }
+            SettingRecord::Rollout { rollout, .. } => self.rollout = *rollout,
             SettingRecord::Monitors { monitors, state, by, .. } => {
                 for monitor in monitors {
                     if state == MonitorState::Running {
@@ -459,9 +479,15 @@ impl Switches {
         self.lock().held.iter().filter_map(|(name, held)| Some((name.clone(), pause(held)?))).collect()
     }
 
+    /// What was decided about the share of monitors on the smart path, and what of a plan and the guard is remembered.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.lock().rollout.clone()
+    }
+
     /// Who is on which path, by settings and what was decided at run time.
     pub(super) fn paths(&self, settings: &Settings) -> Paths {
-        let mut paths = rollout::choice::choose(settings, None);
+        let decided = self.rollout().decision.map(|decision| decision.fraction);
+        let mut paths = rollout::choice::choose(settings, decided.map(Fraction::get));
         let now = UnixNanos::now();
         for shadow in self.shadows().into_iter().filter(|shadow| shadow.is_at(now)) {
             if settings.monitors.contains_key(&shadow.monitor) {
@@ -514,6 +540,11 @@ impl SwitchLog {
     /// Journals a change. Blocking: returns when it is durable, and will be in force after a restart too. False when the
     /// journal does not take it; nothing has changed then.
     pub(super) fn remember(&self, record: &SettingRecord) -> bool {
+        self.remember_with(record, Vec::new())
+    }
+
+    /// As [`SwitchLog::remember`]; `told` becomes durable with it, or none of both.
+    pub(super) fn remember_with(&self, record: &SettingRecord, told: Vec<OwnEvent>) -> bool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Never later than the event: a snapshot between the two must not lack it.
         let before = {
@@ -523,7 +554,9 @@ impl SwitchLog {
             before
         };
         let from = self.journal.durable();
-        let block = event_block(&self.monitor, SETTINGS_TOPIC, record, self.clock.stamp());
+        let events: Vec<OwnEvent> =
+            std::iter::once(OwnEvent::new(&self.monitor, SETTINGS_TOPIC, record)).chain(told).collect();
+        let block = events_block(&events, self.clock.stamp());
         if self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record) {
             return true;
         }
@@ -585,6 +618,8 @@ mod tests {
             SettingRecord::polling("q", PollAction::On),
             SettingRecord::polling("p", PollAction::Auto),
             SettingRecord::sink(SinkSwitch { sink: "s".into(), enabled: false, start_at: None }),
+            SettingRecord::rollout(RolloutRecord::default()),
+            SettingRecord::rollout(RolloutRecord { good: vec![Fraction::ALL], ..RolloutRecord::default() }),
         ];
         for record in records {
             // As the journal holds it.
@@ -602,6 +637,7 @@ mod tests {
         assert!(found.snapshot);
         assert_eq!(found.state.record(), state.record());
         assert_eq!(found.state.config, state.config);
+        assert_eq!(found.state.rollout.good, [Fraction::ALL]);
     }
 
     #[test]

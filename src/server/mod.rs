@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
+mod canary;
 mod circuits;
 mod gaps;
 mod guard;
@@ -17,6 +18,10 @@ mod settings;
 mod sinks;
 mod views;
 
+pub use canary::{
+    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,
+    PlanShown, RollBackShown,
+};
 pub use gaps::{FillRequest, FillRow};
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
