@@ -33,8 +33,8 @@ use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
-use crate::rollout::history::{self, CanaryRow};
 use crate::rollout::figures::{CrossingRow, PathFigures};
+use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
     HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,

@@ -19,8 +19,8 @@ mod sinks;
 mod views;
 
 pub use canary::{
-    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown,
-    PathCount, PlanShown, RollBackShown,
+    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,
+    PlanShown, RollBackShown,
 };
 pub use gaps::{FillRequest, FillRow};
 pub use guard::{Access, AccessError};
