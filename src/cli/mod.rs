@@ -11,6 +11,7 @@ mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod emergency;
 mod event_line;
 mod exit;
 mod gaps;
@@ -60,6 +61,10 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are; stop and start them, put them to rest
     Monitors(monitors::Args),
+    /// Have the running daemon take nothing more, and make durable what was taken; it stays so until `start`, over restarts too
+    EmergencyStop(emergency::StopArgs),
+    /// Have a daemon that was stopped in an emergency take again
+    Start(emergency::StartArgs),
     /// Ask the running daemon how its links to each upstream are, and where topics are
     Pool(pool::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
@@ -118,6 +123,8 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::EmergencyStop(args) => args.run(context),
+            Self::Start(args) => args.run(context),
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),

@@ -5,6 +5,7 @@ mod attend;
 mod backfills;
 mod canary;
 mod counter_log;
+mod fetch_gate;
 mod fetching;
 mod figures;
 mod gap_log;

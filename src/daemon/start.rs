@@ -298,7 +298,7 @@ impl Daemon {
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        upstreams.apply(settings, &switches.pauses(), &switches.paths(settings))?;
+        upstreams.apply(settings, &switches.pauses(settings), &switches.paths(settings))?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {

@@ -65,6 +65,21 @@ pub(super) enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// The other path takes a monitor as well, to be compared; or no longer.
+    Shadow {
+        #[serde(flatten)]
+        shadow: Shadow,
+        /// When, RFC 3339.
+        time: String,
+    },
+    /// Everything was stopped in an emergency, or takes again.
+    Emergency {
+        stopped: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When, RFC 3339.
+        time: String,
+    },
     /// Monitors were stopped, put to rest, or started again.
     Monitors {
         monitors: Vec<String>,
@@ -110,6 +125,17 @@ impl SettingRecord {
         Self::Config { entry, time: UnixNanos::now().to_string() }
     }
 
+    /// The other path is to take a monitor as well until then; or no longer, from now on.
+    pub(super) fn shadow(monitor: &str, until: Option<UnixNanos>) -> Self {
+        let shadow = Shadow { monitor: monitor.to_owned(), until: until.map(|until| until.to_string()) };
+        Self::Shadow { shadow, time: UnixNanos::now().to_string() }
+    }
+
+    /// Everything stands still, or takes again, from now on.
+    pub(super) fn emergency(stopped: bool, reason: Option<&str>) -> Self {
+        Self::Emergency { stopped, reason: reason.map(str::to_owned), time: UnixNanos::now().to_string() }
+    }
+
     /// A roll-out stands like this, now.
     pub(super) fn rollout(rollout: RolloutRecord) -> Self {
         Self::Rollout { rollout: Box::new(rollout), time: UnixNanos::now().to_string() }
@@ -119,6 +145,32 @@ impl SettingRecord {
     pub(super) fn monitors(monitors: Vec<String>, state: MonitorState, by: HeldBy) -> Self {
         Self::Monitors { monitors, state, by, time: UnixNanos::now().to_string() }
     }
+}
+
+/// A monitor that both paths take, to be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shadow {
+    pub(super) monitor: String,
+    /// Until when, RFC 3339; none: not any longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<String>,
+}
+
+impl Shadow {
+    /// Whether it is taken at a moment.
+    pub(super) fn is_at(&self, moment: UnixNanos) -> bool {
+        let until = self.until.as_deref().and_then(|until| until.parse::<UnixNanos>().ok());
+        until.is_some_and(|until| moment < until)
+    }
+}
+
+/// That everything stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Emergency {
+    /// Since when, RFC 3339.
+    pub(super) since: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
 }
 
 /// What a monitor's fall-back is held to.
@@ -185,6 +237,12 @@ pub(super) struct SettingsRecord {
     /// Monitors that are stopped or at rest.
     #[serde(default)]
     pub(super) monitors: Vec<HeldMonitor>,
+    /// Monitors that both paths take, to be compared.
+    #[serde(default)]
+    pub(super) shadows: Vec<Shadow>,
+    /// That everything stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) emergency: Option<Emergency>,
     /// What was decided about the share of monitors on the smart path.
     #[serde(default, skip_serializing_if = "RolloutRecord::is_empty")]
     pub(super) rollout: RolloutRecord,
@@ -199,6 +257,8 @@ struct State {
     polling: BTreeMap<String, PollAction>,
     config: RunTimeLayer,
     held: BTreeMap<String, HeldMonitor>,
+    shadows: BTreeMap<String, Shadow>,
+    emergency: Option<Emergency>,
     rollout: RolloutRecord,
 }
 
@@ -215,6 +275,8 @@ impl State {
             state.poll(switch);
         }
         state.sinks = record.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
+        state.shadows = record.shadows.into_iter().map(|shadow| (shadow.monitor.clone(), shadow)).collect();
+        state.emergency = record.emergency;
         state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
         state.rollout = record.rollout;
         state
@@ -235,6 +297,8 @@ impl State {
                 .collect(),
             config: self.config.iter().filter_map(entry).collect(),
             monitors: self.held.values().cloned().collect(),
+            shadows: self.shadows.values().cloned().collect(),
+            emergency: self.emergency.clone(),
             rollout: self.rollout.clone(),
         }
     }
@@ -245,6 +309,13 @@ impl State {
             SettingRecord::Circuit { hold, .. } => self.hold(hold),
             SettingRecord::Polling { switch, .. } => self.poll(switch),
             SettingRecord::Config { entry, .. } => self.configure(entry),
+            SettingRecord::Shadow { shadow, .. } if shadow.until.is_some() => {
+                self.shadows.insert(shadow.monitor.clone(), shadow);
+            }
+            SettingRecord::Shadow { shadow, .. } => drop(self.shadows.remove(&shadow.monitor)),
+            SettingRecord::Emergency { stopped, reason, time } => {
+                self.emergency = stopped.then_some(Emergency { since: time, reason });
+            }
             SettingRecord::Rollout { rollout, .. } => self.rollout = *rollout,
             SettingRecord::Monitors { monitors, state, by, .. } => {
                 for monitor in monitors {
@@ -385,8 +456,21 @@ impl Switches {
         self.lock().held.clone()
     }
 
+    /// Monitors that both paths take, to be compared, and until when.
+    pub(super) fn shadows(&self) -> Vec<Shadow> {
+        self.lock().shadows.values().cloned().collect()
+    }
+
+    /// Whether everything stands still.
+    pub(super) fn emergency(&self) -> Option<Emergency> {
+        self.lock().emergency.clone()
+    }
+
     /// The same as upstreams take it.
-    pub(super) fn pauses(&self) -> BTreeMap<String, Pause> {
+    pub(super) fn pauses(&self, settings: &Settings) -> BTreeMap<String, Pause> {
+        if self.emergency().is_some() {
+            return settings.monitors.keys().map(|name| (name.clone(), Pause::Stopped)).collect();
+        }
         let pause = |held: &HeldMonitor| match held.state {
             MonitorState::Stopped => Some(Pause::Stopped),
             MonitorState::Resting => Some(Pause::Resting),
@@ -402,8 +486,15 @@ impl Switches {
 
     /// Who is on which path, by settings and what was decided at run time.
     pub(super) fn paths(&self, settings: &Settings) -> Paths {
-        let decided = self.lock().rollout.decision.as_ref().map(|decision| decision.fraction);
-        rollout::choice::choose(settings, decided.map(Fraction::get))
+        let decided = self.rollout().decision.map(|decision| decision.fraction);
+        let mut paths = rollout::choice::choose(settings, decided.map(Fraction::get));
+        let now = UnixNanos::now();
+        for shadow in self.shadows().into_iter().filter(|shadow| shadow.is_at(now)) {
+            if settings.monitors.contains_key(&shadow.monitor) {
+                paths.shadow(&shadow.monitor);
+            }
+        }
+        paths
     }
 
     /// For a snapshot.

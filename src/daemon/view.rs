@@ -14,7 +14,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
-use super::switches::{SettingRecord, SwitchLog};
+use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
 use super::verdict::{Recency, verdict};
@@ -360,6 +360,10 @@ impl View for DaemonView {
 
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
+        if let Some(Emergency { since, reason }) = self.live.emergency_now() {
+            let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+            reasons.push(format!("stopped in an emergency at {since}{reason}: nothing is taken until `sluice start`"));
+        }
         let upstreams: BTreeMap<String, &'static str> = self
             .watched
             .now()

@@ -34,6 +34,7 @@ pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, Retr
 pub use sequences::{CountedSequence, TopicSequence};
 pub use serve::{ServerError, View, listen, serve};
 pub use settings::{
-    ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,
+    ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
+    StateAnswer, StateRequest,
 };
 pub use views::{Buffer, Latency, Running};
