@@ -29,6 +29,7 @@ mod file_sinks;
 mod gap_causes;
 mod gaps;
 mod graphql_server;
+mod guard;
 mod half_open;
 mod hand_over;
 mod http_upstream;
