@@ -43,6 +43,7 @@ pub use limits::{LimitOverrides, Rate};
 pub use load::{Base, LoadOptions, Loaded, Origins, load, require_smart_path};
 pub use monitor_settings::*;
 pub use plan::{Change, Effect, Links, MonitorPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
+pub(crate) use problem::suggestion;
 pub use problem::{ConfigError, Problem};
 pub use run_time::{Fitted, LeftOut, RunTimeLayer, RunTimeRefusal, RunTimeValue};
 pub use settings::*;
