@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 
 use super::api::{self, CHANGE_PATIENCE, in_path};
-use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use super::{
+    CliError, Context, Exit, Format, OutputArgs, change, monitors_compare, print_json, print_line, print_table,
+};
 use crate::config::Priority;
 use crate::server::{MonitorRow, MonitorState, MonitorVerdict, StateAnswer, StateRequest};
 
@@ -26,6 +28,8 @@ enum Command {
     List(OutputArgs),
     /// Say of each monitor whether it is well: settings, upstream, topics, data, parse rate
     Verify(Verify),
+    /// Hold what the smart path has of monitors against what the legacy path has; of a shadow, say
+    Compare(Box<monitors_compare::Args>),
     /// Stop monitors: they take nothing until they are started, over restarts too
     Stop(Named),
     /// Start monitors that were stopped or rest
@@ -105,6 +109,7 @@ impl Args {
             None => list(context, self.output),
             Some(Command::List(output)) => list(context, output),
             Some(Command::Verify(verify)) => verify.run(context),
+            Some(Command::Compare(compare)) => compare.run(context),
             Some(Command::Stop(named)) => named.run(context, MonitorState::Stopped),
             Some(Command::Start(named)) => named.run(context, MonitorState::Running),
             Some(Command::Rest(Rest { names, priority, dry_run, output })) => {

@@ -3,5 +3,7 @@
 pub mod choice;
 pub mod figures;
 mod paths;
+pub mod report;
+pub mod shadow;
 
 pub use paths::{MonitorPath, Paths};

@@ -10,12 +10,14 @@
 //! | `join`    | both sides gone through together                                                        |
 //! | `delays`  | how much later or earlier                                                               |
 //! | `outcome` | what came of it                                                                         |
+//! | `against` | the journal against a store of others, as it is told                                     |
 //! | `mapping` | which column of a table, or pointer into a line, is what                                |
 //! | `source/` | records out of the journal, SQLite, PostgreSQL, lines of JSON                           |
 //!
 //! Each side is read once, record by record; what is kept of a record has one size, and goes to a file when there are many. So memory
 //! does not grow with the data. Where something differs both sides are read once more, up to the last record that is shown.
 
+mod against;
 mod delays;
 mod entry;
 mod join;
@@ -37,6 +39,8 @@ use self::entry::{Entry, Hasher, PAIRED, SINGLE};
 use self::join::{Found, Joined, Tally};
 use self::spill::{Sorted, Sorter};
 
+pub use self::against::{AgainstStore, StoreCounts, StoreDifference, StoreExample, StoreMonitor};
+pub(crate) use self::against::{counted, delay_table};
 pub use self::delays::{DelayFigures, LengthFigures};
 pub use self::outcome::{Compared, Counts, Example, Kind};
 pub use self::payload::PayloadForm;

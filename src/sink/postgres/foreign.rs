@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -107,9 +108,9 @@ impl std::fmt::Debug for ForeignTable {
 
 impl ForeignTable {
     /// Connects, and looks the table (or view) up: `trades`, found by the search path, or `market.trades`.
-    pub(crate) async fn open(url: &Url, table: &str) -> Result<Self, ForeignError> {
+    pub(crate) async fn open(url: &Url, ca_file: Option<&Path>, table: &str) -> Result<Self, ForeignError> {
         let caller = Caller { sink: "verify", timeout: PATIENCE };
-        let (pool, server) = address::pool(url, None, &caller).map_err(|error| {
+        let (pool, server) = address::pool(url, ca_file, &caller).map_err(|error| {
             ForeignError::Named(error.to_string().replace("the sink's `url`", "the address of the server"))
         })?;
         let unreachable = |failure: Failure| lost(failure, &server, "connect");

@@ -1,6 +1,6 @@
 //! Events of the journal as records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use super::Selection;
@@ -33,6 +33,7 @@ pub struct JournalSource {
     name: String,
     scope: Scope,
     ids: Ids,
+    topics_of: Option<HashSet<String>>,
     holes: Vec<String>,
 }
 
@@ -54,7 +55,13 @@ impl JournalSource {
             None => reader.seek(reader.earliest()?),
         }
         let scope = Scope { selection, span, first: reader.position(), end };
-        Ok(Self { reader, name: name.to_owned(), scope, ids, holes: Vec::new() })
+        Ok(Self { reader, name: name.to_owned(), scope, ids, topics_of: None, holes: Vec::new() })
+    }
+
+    /// Tells the topics of these monitors only: of others an event is the same over whichever topic it came.
+    #[must_use]
+    pub fn telling_topics_of(self, monitors: HashSet<String>) -> Self {
+        Self { topics_of: Some(monitors), ..self }
     }
 }
 
@@ -109,7 +116,7 @@ impl Source for JournalSource {
         self.reader.seek(from);
         self.reader.take_holes();
         loop {
-            let Self { reader, scope, .. } = self;
+            let Self { reader, scope, topics_of, .. } = self;
             let Some(passage) = reader.next_passage(|header| scope.may_have(header, only))? else { break };
             let block = match passage {
                 Passage::Passed(to) if to >= scope.end => break,
@@ -126,7 +133,8 @@ impl Source for JournalSource {
                     place: event.offset.0,
                     done: event.offset.0.saturating_sub(scope.first.0),
                     monitor: Some(event.monitor),
-                    topic: Some(event.topic),
+                    topic: Some(event.topic)
+                        .filter(|_| topics_of.as_ref().is_none_or(|monitors| monitors.contains(event.monitor))),
                     key: key.as_deref(),
                     id: id.as_deref().filter(|_| has_parts || self.ids == Ids::All),
                     time: Some(event.received),

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use base64::Engine as _;
 
 use super::time::{self, TimeProblem};
-use super::{Request, joined_id};
+use super::{Request, StoreSource, joined_id};
 use crate::clock::UnixNanos;
 use crate::config::{TimeUnit, suggestion};
 use crate::recovery::compare::mapping::Part;
@@ -39,6 +39,8 @@ pub struct LinesSource {
     request: Request,
     form: PayloadForm,
     parts: Parts,
+    /// By pointer: whether one of the first lines has it.
+    met: Vec<bool>,
     bytes: u64,
     unit: Option<TimeUnit>,
     notes: Vec<String>,
@@ -92,21 +94,22 @@ impl LinesSource {
             }
             Err(error) => return Err(SourceError::Unreachable(format!("{} cannot be read: {error}", path.display()))),
         };
-        let source = Self {
+        let mut source = Self {
             path: path.to_owned(),
             form,
             parts: Parts::of(&request)?,
+            met: Vec::new(),
             bytes,
             unit: request.mapping.time_unit(),
             request,
             notes: Vec::new(),
         };
-        source.check()?;
+        source.met = source.check()?;
         Ok(source)
     }
 
     /// Which parts there are is only known line by line; those that were named are in one of the first at least.
-    fn check(&self) -> Result<(), SourceError> {
+    fn check(&self) -> Result<Vec<bool>, SourceError> {
         let (mut lines, mut fields) = (Lines::open(&self.path)?, Fields::default());
         let mut met = vec![false; self.parts.pointers.len()];
         let mut members = BTreeSet::new();
@@ -127,7 +130,7 @@ impl LinesSource {
             }
         }
         if number == 0 {
-            return Ok(());
+            return Ok(met);
         }
         let needed = |part: Part| self.request.mapping.names(part) || part == Part::Id && self.request.needs_id;
         for (part, slot) in self.parts.slots.iter().filter(|(part, slot)| needed(*part) && !met[*slot]) {
@@ -139,7 +142,12 @@ impl LinesSource {
                 part.as_str()
             )));
         }
-        Ok(())
+        Ok(met)
+    }
+
+    /// Our own sink puts a payload that is no text elsewhere.
+    fn reads_base64(&self) -> bool {
+        self.request.mapping.said(Part::Payload).is_none()
     }
 
     fn damaged(&self, line: u64, why: &str) -> SourceError {
@@ -172,6 +180,17 @@ fn payload<'a>(token: Token<'a>, form: PayloadForm) -> Cow<'a, [u8]> {
         (PayloadForm::Bytes, Some(Cow::Borrowed(text))) => Cow::Borrowed(text.as_bytes()),
         (PayloadForm::Bytes, Some(Cow::Owned(text))) => Cow::Owned(text.into_bytes()),
         _ => Cow::Borrowed(token.raw()),
+    }
+}
+
+impl StoreSource for LinesSource {
+    fn has(&self, part: Part) -> bool {
+        self.parts.of_part(part).any(|slot| self.met[slot])
+            || part == Part::Payload && self.reads_base64() && self.met[self.parts.base64]
+    }
+
+    fn payload_form(&self) -> PayloadForm {
+        self.form
     }
 }
 
@@ -227,7 +246,7 @@ impl Source for LinesSource {
                 }
                 None => None,
             };
-            let bytes = token(self.parts.base64).filter(|_| !self.request.mapping.names(Part::Payload));
+            let bytes = token(self.parts.base64).filter(|_| self.reads_base64());
             let bytes =
                 bytes.and_then(|token| base64::engine::general_purpose::STANDARD.decode(&*token.as_str()?).ok());
             let payload = match (first(Part::Payload), bytes) {

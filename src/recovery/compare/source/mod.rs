@@ -8,12 +8,14 @@ mod time;
 
 use crate::journal::{OWN_DOMAIN, Path};
 
-pub use journal::JournalSource;
+pub use journal::{Ids, JournalSource};
 pub use lines::LinesSource;
 pub use postgres::PostgresSource;
 pub use sqlite::SqliteSource;
 
 use super::mapping::{Columns, Part};
+use super::payload::PayloadForm;
+use super::record::Source;
 
 /// Domains of shadows begin with this.
 pub const SHADOW_DOMAINS: &str = "_shadow.";
@@ -79,6 +81,15 @@ pub struct Request {
     pub needs_id: bool,
     /// Whether payloads are looked at. Where not, they are not read.
     pub needs_payload: bool,
+}
+
+/// A source that is a store of somebody else's.
+pub trait StoreSource: Source {
+    /// Whether it tells this part of its records.
+    fn has(&self, part: Part) -> bool;
+
+    /// How payloads are compared where nobody said.
+    fn payload_form(&self) -> PayloadForm;
 }
 
 /// The parts of an id as one text, or none where one is missing. The same that [`crate::journal::Event::id`] makes.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use tokio::runtime::Runtime;
 use url::Url;
 
 use super::time::{self, TimeProblem};
-use super::{Request, joined_id};
+use super::{Request, StoreSource, joined_id};
 use crate::config::TimeUnit;
 use crate::journal::payload_of_text;
 use crate::recovery::compare::mapping::{Columns, Part};
@@ -42,11 +43,16 @@ impl<'a> PostgresSource<'a> {
     ///
     /// # Errors
     /// When the server cannot be reached, or there is no such table or column.
-    pub fn open(runtime: &'a Runtime, url: &Url, request: Request) -> Result<Self, SourceError> {
+    pub fn open(
+        runtime: &'a Runtime,
+        url: &Url,
+        ca_file: Option<&Path>,
+        request: Request,
+    ) -> Result<Self, SourceError> {
         let Some(table) = request.mapping.table() else {
             return Err(SourceError::Mapping("name the table: postgres:URL?table=NAME".into()));
         };
-        let table = runtime.block_on(ForeignTable::open(url, table))?;
+        let table = runtime.block_on(ForeignTable::open(url, ca_file, table))?;
         let known: Vec<String> = table.columns().iter().map(|(name, _)| name.clone()).collect();
         let columns =
             request.mapping.resolve(&table.shown(), &known, request.needs_id).map_err(SourceError::Mapping)?;
@@ -61,18 +67,18 @@ impl<'a> PostgresSource<'a> {
             unreadable_times: 0,
         })
     }
+}
 
-    /// Which parts there are.
-    pub fn columns(&self) -> &Columns {
-        &self.columns
+impl StoreSource for PostgresSource<'_> {
+    fn has(&self, part: Part) -> bool {
+        self.columns.has(part)
     }
 
-    /// How payloads are compared where nobody said: a server that takes them apart gives them back otherwise than they came.
-    pub fn payload_form(&self) -> PayloadForm {
+    /// A server that takes payloads apart gives them back otherwise than they came.
+    fn payload_form(&self) -> PayloadForm {
         match self.columns.one(Part::Payload).map(|column| self.table.columns()[column].1.as_str()) {
             Some("jsonb" | "json") => PayloadForm::Json,
-            Some(_) => PayloadForm::Bytes,
-            None => PayloadForm::Ignored,
+            _ => PayloadForm::Bytes,
         }
     }
 }

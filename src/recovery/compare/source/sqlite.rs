@@ -9,10 +9,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::time::{self, TimeProblem};
-use super::{Request, joined_id};
+use super::{Request, StoreSource, joined_id};
 use crate::config::{TimeUnit, suggestion};
 use crate::journal::payload_of_text;
 use crate::recovery::compare::mapping::{Columns, Part};
+use crate::recovery::compare::payload::PayloadForm;
 use crate::recovery::compare::record::{Record, Source, SourceError};
 
 /// How long a writer is waited for.
@@ -85,11 +86,6 @@ impl SqliteSource {
             total,
             unreadable_times: 0,
         })
-    }
-
-    /// Which parts there are.
-    pub fn columns(&self) -> &Columns {
-        &self.columns
     }
 
     fn time(&self, value: ValueRef<'_>) -> Result<Option<crate::clock::UnixNanos>, TimeProblem> {
@@ -203,6 +199,16 @@ fn quote(name: &str) -> String {
 
 fn cannot_read(path: &Path, error: &rusqlite::Error) -> SourceError {
     SourceError::Unreachable(format!("{} cannot be read: {error}", path.display()))
+}
+
+impl StoreSource for SqliteSource {
+    fn has(&self, part: Part) -> bool {
+        self.columns.has(part)
+    }
+
+    fn payload_form(&self) -> PayloadForm {
+        PayloadForm::Bytes
+    }
 }
 
 impl Source for SqliteSource {
