@@ -322,6 +322,7 @@ impl Settings {
         live.dialects = other.dialects.clone();
         live.upstreams = other.upstreams.clone();
         live.monitors = other.monitors.clone();
+        live.smart_streaming = other.smart_streaming.clone();
         live
     }
 }

@@ -23,6 +23,7 @@ mod summary;
 mod supervise;
 mod switches;
 mod troubles;
+mod units;
 mod upstreams;
 mod usable;
 mod verdict;

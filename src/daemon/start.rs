@@ -25,7 +25,8 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::upstreams::{ApplyError, Faults, Upstreams, wanted_topics};
+use super::units::{Places, wanted_topics};
+use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
@@ -263,6 +264,7 @@ impl Daemon {
             paces: Arc::default(),
             ledger: Arc::clone(&ledger),
             sequences: Arc::clone(&sequences),
+            counts: Arc::default(),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -294,7 +296,7 @@ impl Daemon {
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
-            settle(&ledger, settings, &journal, last_received);
+            settle(&ledger, settings, &upstreams.places(), &journal, last_received);
         }
         for Watched { roster, .. } in watched.now() {
             for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
@@ -414,6 +416,7 @@ impl Daemon {
             sequences,
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
+            upstreams: Arc::clone(&upstreams),
         }));
 
         let stop_http = CancellationToken::new();
@@ -598,14 +601,14 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
 }
 
 /// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
-fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, last_received: UnixNanos) {
+fn settle(ledger: &GapLedger, settings: &Settings, places: &Places, journal: &Journal, last_received: UnixNanos) {
     // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
     // because a link hands its blocks over in order.
     let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
     ledger.later(
         ledger.down(|upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))),
     );
-    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
+    ledger.later(ledger.unwatch(wanted_topics(settings, places), last_received));
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// The domain of the daemon's own events: gaps, quarantined frames, snapshots of its state, the history of its figures.
 pub const OWN_DOMAIN: &str = "_sluice";
 
+/// Begins the domain of a monitor's events that came over the other path, to be compared.
+pub const SHADOW_DOMAINS: &str = "_shadow.";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
 pub const GAPS_MONITOR: &str = "gaps";
 
@@ -42,8 +45,11 @@ pub const JOURNAL_MONITOR: &str = "journal";
 /// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
 pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
+pub const PATHS_MONITOR: &str = "paths";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 12] = [
+pub const OWN_MONITORS: [&str; 13] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -56,6 +62,7 @@ pub const OWN_MONITORS: [&str; 12] = [
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
+    PATHS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.
@@ -71,10 +78,11 @@ pub struct MonitorIdentity {
 }
 
 /// Which way an event came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Path {
     /// Pool, dedupe, batches.
+    #[default]
     Smart,
     /// One connection a monitor, one write a message.
     Legacy,

@@ -1,6 +1,6 @@
 //! What the two paths of an upstream did, as the guard and people compare them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::Path;
 
@@ -31,4 +31,21 @@ pub struct PathFigures {
     pub connection_failures: u64,
     /// Subscriptions that were refused.
     pub refused: u64,
+}
+
+/// A monitor that is on its way from one path to the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrossingRow {
+    /// Which.
+    pub monitor: String,
+    /// Where it was.
+    pub from: Path,
+    /// Where it will be.
+    pub to: Path,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Whether both paths take it meanwhile.
+    pub overlap: bool,
+    /// What is waited for, in words.
+    pub waits_for: String,
 }

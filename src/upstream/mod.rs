@@ -1,6 +1,7 @@
 //! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
 
 mod connect;
+mod counts;
 mod health;
 mod keeper;
 mod link;
@@ -17,6 +18,7 @@ mod tap;
 mod wire;
 
 pub use connect::ConnectError;
+pub use counts::{PathCounts, PathCountsBook};
 pub use health::{LinkHealth, Sick};
 pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust, links_for};

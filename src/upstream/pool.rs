@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::Connector;
+use super::counts::{PathCounts, PathCountsBook};
 use super::keeper::Keeper;
 use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
@@ -27,7 +28,7 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
 use crate::dialect::template::credentials_in;
 use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
-use crate::journal::Journal;
+use crate::journal::{Journal, Path};
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
 use crate::monitor::sequence::book::SequenceBook;
@@ -57,6 +58,8 @@ pub struct Wiring {
     pub ledger: Arc<GapLedger>,
     /// What the feeds' own numbers tell of that.
     pub sequences: Arc<SequenceBook>,
+    /// What went wrong with connections.
+    pub counts: Arc<PathCountsBook>,
 }
 
 /// Why an upstream cannot be set up.
@@ -94,6 +97,9 @@ pub enum UpstreamError {
 /// What the links of an upstream share.
 pub(super) struct Shared {
     pub(super) name: String,
+    /// On the legacy path, the monitor whose links these are.
+    pub(super) of: Option<Arc<str>>,
+    pub(super) counts: Arc<PathCounts>,
     pub(super) pool: PoolSettings,
     pub(super) limits: Limits,
     pub(super) buffer_bytes_max: usize,
@@ -145,6 +151,11 @@ impl Shared {
         let journal = self.journal.id().0;
         let mut digest = crc32c::crc32c(journal.as_bytes());
         digest = crc32c::crc32c_append(digest, self.name.as_bytes());
+        if let Some(monitor) = &self.of {
+            // No name of an upstream has a byte of 0.
+            digest = crc32c::crc32c_append(digest, b"\0");
+            digest = crc32c::crc32c_append(digest, monitor.as_bytes());
+        }
         format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
     }
 
@@ -244,7 +255,12 @@ impl Upstream {
         let mut limits = dialect.limits().overridden_by(&settings.limits);
         limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
-        let credentials = Arc::new(Credentials::new(&name, settings, &pool, &wiring.circuits)?);
+        // What is wrong with the smart path must not keep the legacy one from connecting.
+        let circuits = match roster.path {
+            Path::Smart => Arc::clone(&wiring.circuits),
+            Path::Legacy => Arc::new(Circuits::new(false, Vec::new())),
+        };
+        let credentials = Arc::new(Credentials::new(&name, settings, &pool, &circuits)?);
         check_named(&name, settings, &*dialect, &credentials)?;
         let connector = connector(&name, settings, &pool, &*dialect, Arc::clone(&credentials))?;
         // Without timeouts, which the connector has itself.
@@ -261,10 +277,14 @@ impl Upstream {
         );
         let status = UpstreamStatus::new(slots, roster.topics.len());
         status.set_wanted(links);
+        let dedicated = (roster.path == Path::Legacy).then(|| roster.monitors.first()).flatten();
+        let of = dedicated.map(|monitor| Arc::clone(&monitor.identity.name));
         let shared = Shared {
-            metrics: UpstreamMetrics::new(&name),
+            metrics: UpstreamMetrics::new(&name, roster.path, of.as_deref()),
+            counts: wiring.counts.of(&name, roster.path),
+            of,
             began: Began::now(wiring.clock.last()),
-            breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
+            breaker: circuits.register(CircuitKind::Upstream, &name),
             pace: wiring.paces.of(&connections.manager().address(), limits.connects),
             meetings: Meetings::default(),
             status: Arc::new(status),
