@@ -17,6 +17,7 @@ mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
+mod comparing;
 mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
