@@ -263,6 +263,7 @@ impl Daemon {
             paces: Arc::default(),
             ledger: Arc::clone(&ledger),
             sequences: Arc::clone(&sequences),
+            prepared: None,
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);

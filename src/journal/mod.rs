@@ -29,6 +29,7 @@
 //!
 //! The files are described byte by byte in `docs/journal-format.md`.
 
+use std::fs::File;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -92,7 +93,7 @@ pub use identity::{
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::{LockFailure, LockGuard, is_locked, lock_folder};
+pub use lock::{LockFailure, LockGuard, inherit_folder, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use payload_text::{payload_of_text, payload_text};
 pub use progress::{Awaited, Mark, ProgressBook, Tracked};
@@ -164,7 +165,7 @@ pub struct Journal {
     thread: Mutex<Option<WriterThread>>,
     held_at_start: Mutex<Option<Hold>>,
     /// Released last.
-    _lock: LockGuard,
+    lock: LockGuard,
 }
 
 /// A journal's folder that is locked for this process, and not opened yet: what others remember of the journal can be
@@ -182,6 +183,15 @@ impl LockedJournal {
     /// [`JournalError::Locked`], or what the system refused.
     pub fn take(dir: &FilePath) -> Result<Self, JournalError> {
         Self::take_on(Arc::new(DiskStorage::create(dir)?))
+    }
+
+    /// As [`LockedJournal::take`], with the lock that another process has handed over.
+    ///
+    /// # Errors
+    /// As there; also where it is not the lock of this folder.
+    pub fn inherit(dir: &FilePath, lock: File) -> Result<Self, JournalError> {
+        let storage = Arc::new(DiskStorage::create(dir)?);
+        Ok(Self { storage, lock: lock::inherit(dir, lock)? })
     }
 
     /// As [`LockedJournal::take`], on any storage.
@@ -220,7 +230,7 @@ impl LockedJournal {
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
         Ok((
-            Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock },
+            Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, lock },
             summary,
         ))
     }
@@ -272,6 +282,14 @@ impl Journal {
     /// Whose offsets these are.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Its lock, to be handed to another process once this one has closed it. None where no other process can reach it.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn lock_file(&self) -> std::io::Result<Option<File>> {
+        self.lock.another()
     }
 
     /// Journals that this one was restored from, whose cursors are good here up to their ends.

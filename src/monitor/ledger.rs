@@ -114,6 +114,8 @@ struct State {
     closed: BTreeMap<(Arc<str>, GapCause), Duration>,
     outbox: Vec<LedgerRecord>,
     stopping: bool,
+    /// Another process goes on with what is in force.
+    handing_over: bool,
 }
 
 /// What redundant upstreams bring the same of.
@@ -283,6 +285,12 @@ impl GapLedger {
         self.lock().stopping = true;
     }
 
+    /// The daemon hands over to another process: what its links let go from now on that one goes on with, or misses on its own
+    /// account.
+    pub fn handing_over(&self) {
+        self.lock().handing_over = true;
+    }
+
     /// An upstream's roster has another generation: monitors that pause in it are lost at this moment, those that do no longer are
     /// awake. Their gaps end with [`GapLedger::covered`] of what is in force for them.
     #[must_use = "it must get into the journal"]
@@ -310,6 +318,16 @@ impl GapLedger {
     /// Nothing is read any more: whatever is in force is lost to downtime, since what `start` says of an upstream's topic.
     #[must_use = "it must get into the journal"]
     pub fn down(&self, start: impl Fn(&str, &str) -> UnixNanos) -> Vec<LedgerRecord> {
+        self.down_but(GapCause::Downtime, |upstream, topic| Some(start(upstream, topic)))
+    }
+
+    /// As [`GapLedger::down`], by this cause, and but for topics of which nothing was missed: those for which `start` says none.
+    #[must_use = "it must get into the journal"]
+    pub fn down_but(
+        &self,
+        cause: GapCause,
+        start: impl Fn(&str, &str) -> Option<UnixNanos>,
+    ) -> Vec<LedgerRecord> {
         let mut state = self.lock();
         let mut in_force: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
         for (subject, entries) in &state.subjects {
@@ -318,8 +336,10 @@ impl GapLedger {
             }
         }
         let lost = in_force.into_iter().map(|(upstream, subjects)| {
-            let start = |topic: &str| start(&upstream, topic);
-            state.lose(&upstream, subjects.into_iter(), start, GapCause::Downtime)
+            let missed = subjects.into_iter().filter(|subject| start(&upstream, &subject.topic).is_some());
+            // Asked for those alone of which it is known.
+            let start = |topic: &str| start(&upstream, topic).unwrap_or_default();
+            state.lose(&upstream, missed, start, cause)
         });
         lost.collect::<Vec<_>>().concat()
     }
@@ -540,6 +560,9 @@ impl State {
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
         let upstream = self.upstream(upstream);
+        if self.handing_over && cause == GapCause::Handover {
+            return Vec::new();
+        }
         let cause = if self.stopping && !cause.is_chosen() { GapCause::Downtime } else { cause };
         let mut records = Vec::new();
         let mut lost: BTreeMap<(Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();

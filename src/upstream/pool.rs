@@ -11,17 +11,18 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connector;
+use super::connect::{Connection, Connector};
 use super::keeper::Keeper;
 use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
 use super::placement::SlotNumber;
 use super::placement::links_wanted;
+use super::prepare::{Held, Prepared, Taken};
 use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
 use crate::circuits::Circuits;
-use crate::clock::ReceivedClock;
+use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
@@ -57,6 +58,8 @@ pub struct Wiring {
     pub ledger: Arc<GapLedger>,
     /// What the feeds' own numbers tell of that.
     pub sequences: Arc<SequenceBook>,
+    /// Links that were opened beside another process's.
+    pub prepared: Option<Arc<Prepared>>,
 }
 
 /// Why an upstream cannot be set up.
@@ -146,6 +149,28 @@ impl Shared {
         let mut digest = crc32c::crc32c(journal.as_bytes());
         digest = crc32c::crc32c_append(digest, self.name.as_bytes());
         format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
+    }
+
+    /// Whether a link was opened beside for this place.
+    pub(super) fn has_prepared(&self, slot: SlotNumber) -> bool {
+        self.wiring.prepared.as_ref().is_some_and(|prepared| prepared.has(&self.name, slot))
+    }
+
+    /// The link that was opened beside for this place, if there is one.
+    pub(super) async fn take_prepared(&self, slot: SlotNumber) -> Option<(Connection, Held)> {
+        self.wiring.prepared.as_ref()?.take(&self.name, slot).await
+    }
+
+    /// What was read of such a link is in the link's hands.
+    pub(super) fn note_taken(&self, taken: Taken) {
+        if let Some(prepared) = &self.wiring.prepared {
+            prepared.note_taken(&self.name, taken);
+        }
+    }
+
+    /// Until when the process before us has read, where one let go for us.
+    pub(super) fn let_go_at(&self) -> Option<UnixNanos> {
+        self.wiring.prepared.as_ref()?.let_go_at()
     }
 
     pub(super) fn window(&self) -> &DedupeWindow {

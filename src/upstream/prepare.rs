@@ -1,0 +1,297 @@
+//! Links that are opened beside those of another process, which goes on meanwhile: connected, logged in, subscribed, and read into
+//! a bounded buffer until a journal is there to take it.
+//!
+//! They are the links that the upstream's keeper would open: as many, with the same topics in the same places. The keeper's tasks
+//! begin with them ([`Prepared::take`]). A topic whose events have no ids is not asked for before the other process has let it go
+//! ([`Prepared::let_go`]), so that none of them comes twice.
+
+mod holding;
+mod recorder;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::holding::{Held, HeldEnd};
+use self::holding::{Holder, Standing};
+use super::connect::Connection;
+use super::pace::Paces;
+use super::placement::{Placement, SlotNumber, links_wanted};
+use super::pool::{UpstreamError, check_named, connector, credentials_named};
+use crate::circuits::Circuits;
+use crate::clock::UnixNanos;
+use crate::config::{PoolSettings, UpstreamSettings};
+use crate::credentials::Credentials;
+use crate::dialect::{Dialect, TopicId};
+use crate::monitor::roster::Roster;
+
+/// An upstream whose links are to be opened beside.
+pub struct Preparation<'a> {
+    /// Its settings.
+    pub settings: &'a UpstreamSettings,
+    /// What it overrides.
+    pub pool: &'a PoolSettings,
+    /// How it speaks.
+    pub dialect: Arc<dyn Dialect>,
+    /// Who watches it.
+    pub roster: Arc<Roster>,
+    /// Topics whose events all had ids so far, which not every rule promises.
+    pub told_apart: &'a BTreeSet<String>,
+}
+
+/// How the links of an upstream stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreparedStanding {
+    /// Links that are opened beside.
+    pub links: usize,
+    /// Of these, how many are there, with everything that they asked for answered or waited for.
+    pub up: usize,
+    /// Why one cannot be had, after several attempts.
+    pub failed: Option<String>,
+    /// Topics that were refused, and why.
+    pub refused: BTreeMap<String, String>,
+    /// Topics that wait for the other process to let them go.
+    pub later: usize,
+}
+
+/// What became of what was read before there was a journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Links that were taken over into the pool.
+    pub links: usize,
+    /// Frames that had been read.
+    pub frames: u64,
+    /// Events that were journaled of them.
+    pub events: u64,
+    /// Repeats of what the other process had brought.
+    pub repeats: u64,
+}
+
+struct Link {
+    standing: Arc<Standing>,
+    topics: Vec<TopicId>,
+    /// Topics to be asked for when the other process has let go.
+    later: Vec<TopicId>,
+    orders: mpsc::Sender<Vec<TopicId>>,
+    stop: CancellationToken,
+    task: JoinHandle<Option<(Connection, Held)>>,
+}
+
+struct PreparedUpstream {
+    settings: UpstreamSettings,
+    dialect: Arc<dyn Dialect>,
+    roster: Arc<Roster>,
+    links: BTreeMap<SlotNumber, Link>,
+    taken: Taken,
+}
+
+/// Links of all upstreams that were opened beside, until the keepers take them.
+pub struct Prepared {
+    upstreams: Mutex<BTreeMap<String, PreparedUpstream>>,
+    paces: Arc<Paces>,
+    changes: watch::Sender<()>,
+    /// Until when the other process has read everything.
+    let_go: OnceLock<UnixNanos>,
+}
+
+impl Default for Prepared {
+    fn default() -> Self {
+        Self {
+            upstreams: Mutex::default(),
+            paces: Arc::default(),
+            changes: watch::Sender::new(()),
+            let_go: OnceLock::new(),
+        }
+    }
+}
+
+impl Prepared {
+    /// How often hosts were connected to.
+    pub fn paces(&self) -> Arc<Paces> {
+        Arc::clone(&self.paces)
+    }
+
+    /// Begins to open the links of an upstream, by tasks on `handle`. Those that must not be open twice are left to its keeper.
+    ///
+    /// # Errors
+    /// When its certificates or credentials cannot be read.
+    pub fn begin(&self, preparation: &Preparation<'_>, handle: &Handle) -> Result<(), UpstreamError> {
+        let Preparation { settings, pool, dialect, roster, told_apart } = preparation;
+        let name = &roster.upstream;
+        let pool = pool.overridden_by(&settings.pool);
+        let mut limits = dialect.limits().overridden_by(&settings.limits);
+        limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
+        // Breakers belong to a daemon; how often each link is tried here is bounded.
+        let credentials = Arc::new(Credentials::new(name, settings, &pool, &Circuits::new(false, Vec::new()))?);
+        check_named(name, settings, &**dialect, &credentials)?;
+        let connector = Arc::new(connector(name, settings, &pool, &**dialect, credentials)?);
+        let named = Arc::new(credentials_named(&**dialect));
+        let pace = self.paces.of(&connector.address(), limits.connects);
+        let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
+        let wanted = roster.wanted().len();
+        let (min, max) = (pool.min_connections, pool.max_connections);
+        let count = links_wanted(wanted, limits.topics_per_link, min, max, limits.idle_links).min(slots);
+        // As the keeper places them.
+        let mut placement = Placement::new(slots, limits.topics_per_link);
+        (0..count).for_each(|slot| placement.set_usable(slot, true));
+        placement.want(roster);
+        let overlaps =
+            |topic: &TopicId| roster.overlaps(*topic) || told_apart.contains(&**roster.topic_name(*topic));
+        let mut links = BTreeMap::new();
+        for slot in (0..count).filter(|_| wanted > 0) {
+            let (topics, _) = placement.topics_of(slot);
+            if topics.is_empty() && !limits.idle_links {
+                continue;
+            }
+            let (topics, later): (Vec<TopicId>, Vec<TopicId>) = topics.into_iter().partition(overlaps);
+            if !later.is_empty() && dialect.asks_by_opening() {
+                // Its opening would ask for what must not come twice.
+                continue;
+            }
+            let standing = Arc::new(Standing::new(self.changes.clone()));
+            let (orders, inbox) = mpsc::channel(1);
+            let stop = CancellationToken::new();
+            let holder = Holder {
+                slot,
+                connector: Arc::clone(&connector),
+                dialect: Arc::clone(dialect),
+                roster: Arc::clone(roster),
+                limits,
+                pool: pool.clone(),
+                credentials_named: Arc::clone(&named),
+                pace: pace.clone(),
+                buffer_bytes_max: settings.buffer.as_usize(),
+                topics: topics.clone(),
+                standing: Arc::clone(&standing),
+            };
+            let task = handle.spawn(holder.run(inbox, stop.clone()));
+            links.insert(slot, Link { standing, topics, later, orders, stop, task });
+        }
+        let prepared = PreparedUpstream {
+            settings: (*settings).clone(),
+            dialect: Arc::clone(dialect),
+            roster: Arc::clone(roster),
+            links,
+            taken: Taken::default(),
+        };
+        self.lock().insert(name.clone(), prepared);
+        Ok(())
+    }
+
+    /// How each upstream's links stand.
+    pub fn standing(&self) -> BTreeMap<String, PreparedStanding> {
+        let of = |upstream: &PreparedUpstream| {
+            let mut whole = PreparedStanding { links: upstream.links.len(), ..PreparedStanding::default() };
+            for link in upstream.links.values() {
+                let standing = link.standing.now();
+                whole.up += usize::from(standing.up);
+                whole.later += link.later.len();
+                whole.failed = whole.failed.or(standing.failed);
+                let named = |topic: &TopicId| upstream.roster.topic_name(*topic).to_string();
+                whole.refused.extend(standing.refused.iter().map(|(topic, why)| (named(topic), why.clone())));
+            }
+            whole
+        };
+        self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
+    }
+
+    /// Hears when that has changed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The other process has read everything until `at`, and reads nothing any more: what must not come twice is asked for now.
+    /// Since when topics are in force here, by upstream and topic; of these, whatever becomes of their links, nothing is thrown
+    /// away any more.
+    pub fn let_go(&self, at: UnixNanos) -> BTreeMap<(String, String), UnixNanos> {
+        self.let_go.get_or_init(|| at);
+        let mut in_force = BTreeMap::new();
+        for (name, upstream) in &mut *self.lock() {
+            for link in upstream.links.values_mut() {
+                for (topic, since) in link.standing.commit() {
+                    in_force.insert((name.clone(), upstream.roster.topic_name(topic).to_string()), since);
+                }
+                if !link.later.is_empty() {
+                    let later = std::mem::take(&mut link.later);
+                    link.topics.extend(&later);
+                    // It is heard once, and there is room for one.
+                    link.orders.try_send(later).ok();
+                }
+            }
+        }
+        in_force
+    }
+
+    /// Leaves those out that are of other settings than these: the keeper opens its own.
+    pub fn keep_only(&self, settings: &BTreeMap<String, UpstreamSettings>) {
+        self.lock().retain(|name, upstream| {
+            let stays = settings.get(name) == Some(&upstream.settings);
+            if !stays {
+                upstream.links.values().for_each(|link| link.task.abort());
+            }
+            stays
+        });
+    }
+
+    /// By what an upstream's links were opened, so that its topics keep their numbers.
+    pub fn made_with(&self, upstream: &str) -> Option<(Arc<dyn Dialect>, Arc<Roster>)> {
+        let upstreams = self.lock();
+        let upstream = upstreams.get(upstream)?;
+        Some((Arc::clone(&upstream.dialect), Arc::clone(&upstream.roster)))
+    }
+
+    /// What was read over links of an upstream that were taken.
+    pub fn taken(&self, upstream: &str) -> Taken {
+        self.lock().get(upstream).map(|upstream| upstream.taken).unwrap_or_default()
+    }
+
+    /// Links that nobody has taken.
+    pub fn left(&self) -> usize {
+        self.lock().values().map(|upstream| upstream.links.len()).sum()
+    }
+
+    /// Whether a link is there for this place.
+    pub(super) fn has(&self, upstream: &str, slot: SlotNumber) -> bool {
+        self.lock().get(upstream).is_some_and(|upstream| upstream.links.contains_key(&slot))
+    }
+
+    /// The link of a place, with everything that was read. It is read on until this very moment.
+    pub(super) async fn take(&self, upstream: &str, slot: SlotNumber) -> Option<(Connection, Held)> {
+        let link = self.lock().get_mut(upstream)?.links.remove(&slot)?;
+        link.stop.cancel();
+        // None, too, where its task broke: it is connected anew.
+        link.task.await.ok().flatten()
+    }
+
+    /// A link that was taken has read what was buffered.
+    pub(super) fn note_taken(&self, upstream: &str, more: Taken) {
+        if let Some(PreparedUpstream { taken, .. }) = self.lock().get_mut(upstream) {
+            taken.links += more.links;
+            taken.frames += more.frames;
+            taken.events += more.events;
+            taken.repeats += more.repeats;
+        }
+    }
+
+    /// Until when the other process has read everything.
+    pub(super) fn let_go_at(&self) -> Option<UnixNanos> {
+        self.let_go.get().copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, PreparedUpstream>> {
+        // Whole after every step: a panic elsewhere leaves nothing half done.
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        for upstream in self.lock().values() {
+            upstream.links.values().for_each(|link| link.task.abort());
+        }
+    }
+}
