@@ -129,8 +129,13 @@ impl Upstreams {
             let known = running.get(name)?;
             (Some(&known.ground) == Ground::of(name, settings).as_ref()).then(|| self.list.control(name))?
         };
-        let before =
-            |name: &str| stays(name).map(|control| Before { dialect: control.dialect(), roster: control.roster() });
+        // At the start what was opened beside another process keeps the numbers of its topics.
+        let prepared = self.wiring.prepared.as_ref().filter(|_| held.is_some());
+        let before = |name: &str| {
+            let running = stays(name).map(|control| (control.dialect(), control.roster()));
+            let made = running.or_else(|| prepared?.made_with(name));
+            made.map(|(dialect, roster)| Before { dialect, roster })
+        };
         let assembled = assemble(settings, pauses, &self.hasher, identities, &before)?;
         let mut applied = Applied::default();
         let mut fresh = Vec::new();

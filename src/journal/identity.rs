@@ -42,8 +42,11 @@ pub const JOURNAL_MONITOR: &str = "journal";
 /// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
 pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
+pub const TAKE_OVERS_MONITOR: &str = "take_overs";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 12] = [
+pub const OWN_MONITORS: [&str; 13] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -56,6 +59,7 @@ pub const OWN_MONITORS: [&str; 12] = [
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
+    TAKE_OVERS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

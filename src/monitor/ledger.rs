@@ -16,6 +16,7 @@
 //! | the daemon stops, or finds that it had      | [`GapLedger::down`]                              |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -116,6 +117,17 @@ struct State {
     stopping: bool,
     /// Another process goes on with what is in force.
     handing_over: bool,
+    /// What this process missed when it took over: numbers of the gaps, and the longest of those that ended, by upstream.
+    taken_over: Option<(Range<u64>, BTreeMap<Arc<str>, Duration>)>,
+}
+
+/// What of an upstream was missed when this process took over from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandOverSpan {
+    /// Topics that are not in force again.
+    pub open: usize,
+    /// The longest that one was not, of those that are.
+    pub longest: Duration,
 }
 
 /// What redundant upstreams bring the same of.
@@ -329,6 +341,7 @@ impl GapLedger {
         start: impl Fn(&str, &str) -> Option<UnixNanos>,
     ) -> Vec<LedgerRecord> {
         let mut state = self.lock();
+        let first = state.next_id;
         let mut in_force: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
         for (subject, entries) in &state.subjects {
             for entry in entries.iter().filter(|entry| entry.open.is_empty()) {
@@ -341,7 +354,26 @@ impl GapLedger {
             let start = |topic: &str| start(&upstream, topic).unwrap_or_default();
             state.lose(&upstream, missed, start, cause)
         });
-        lost.collect::<Vec<_>>().concat()
+        let lost = lost.collect::<Vec<_>>().concat();
+        state.taken_over = Some((first..state.next_id, BTreeMap::new()));
+        lost
+    }
+
+    /// What was missed of each upstream since [`GapLedger::down_but`] was called last.
+    pub fn hand_over_spans(&self) -> BTreeMap<Arc<str>, HandOverSpan> {
+        let state = self.lock();
+        let Some((numbers, ended)) = &state.taken_over else { return BTreeMap::new() };
+        let mut spans: BTreeMap<Arc<str>, HandOverSpan> = BTreeMap::new();
+        for (upstream, longest) in ended {
+            spans.entry(Arc::clone(upstream)).or_default().longest = *longest;
+        }
+        for entry in state.subjects.values().flatten() {
+            let open = entry.open.iter().filter(|gap| numbers.contains(&gap.id)).count();
+            if open > 0 {
+                spans.entry(Arc::clone(&entry.upstream)).or_default().open += open;
+            }
+        }
+        spans
     }
 
     /// Leaves records with whoever journals the daemon's own events, for a caller that has no batcher. What waits there is not
@@ -504,6 +536,12 @@ impl State {
                 });
                 let total = self.closed.entry((Arc::clone(&upstream), gap.cause)).or_default();
                 *total = total.saturating_add(end.since(gap.start));
+                if let Some((numbers, longest)) = &mut self.taken_over
+                    && numbers.contains(&gap.id)
+                {
+                    let longest = longest.entry(Arc::clone(&upstream)).or_default();
+                    *longest = end.since(gap.start).max(*longest);
+                }
                 records.push(LedgerRecord::Gap(GapRecord {
                     monitor: subject.monitor.to_string(),
                     upstream: upstream.to_string(),

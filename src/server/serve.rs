@@ -160,8 +160,13 @@ pub(super) struct Shown {
 ///
 /// # Errors
 /// When it cannot be had.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| ServerError::Listen { address, source })
 }
 
 /// Serves until `stop` is given.
