@@ -63,6 +63,13 @@ use crate::views::{CounterBoard, Probe, Views};
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a process that hands over reads on, until it has what came first to the other one. Source: as long as answers may pass
+/// what waits to be sent.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
+
 /// The longest a stop waits for answers under way: a client may never finish its request.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -122,6 +129,7 @@ pub struct Daemon {
     /// What was found and decided at the start.
     pub summary: Summary,
     journal: Arc<Journal>,
+    window: Arc<DedupeWindow>,
     view: Arc<DaemonView>,
     history: Arc<History>,
     gap_log: Arc<GapLog>,
@@ -173,7 +181,7 @@ impl Daemon {
         metrics: MetricsHandle,
         inheritance: Inheritance,
     ) -> Result<Self, StartError> {
-        let Inheritance { journal_lock, checkpoint_lock, listener, read_until, beside } = inheritance;
+        let Inheritance { journal_lock, checkpoint_lock, listener, read_until, behind, beside } = inheritance;
         // Dropping a runtime waits, also where the start fails.
         let (ingest, beside) = match beside {
             Some(Beside { prepared, ingest, in_force, predecessor }) => {
@@ -325,7 +333,7 @@ impl Daemon {
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
             let in_force = beside.as_ref().map(|(_, in_force, _)| in_force);
-            settle(&ledger, settings, &journal, &Left { last_received, read_until, in_force });
+            settle(&ledger, settings, &journal, &Left { last_received, read_until, behind: &behind, in_force });
         }
         for Watched { roster, .. } in watched.now() {
             for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
@@ -432,7 +440,7 @@ impl Daemon {
             watched,
             journal: Arc::clone(&journal),
             commits,
-            window,
+            window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
             counters: Arc::clone(&counters),
@@ -493,6 +501,7 @@ impl Daemon {
         Ok(Self {
             summary,
             journal,
+            window,
             view,
             history,
             gap_log,
@@ -545,11 +554,41 @@ impl Daemon {
     }
 
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
-    pub(super) async fn let_go(&mut self) -> LetGo {
+    /// Before that it reads on until it has what came first of topics to that process, by upstream and topic: behind that nothing is
+    /// missed. What it cannot be shown for is in the answer.
+    pub(super) async fn let_go(&mut self, first: &BTreeMap<String, BTreeMap<String, String>>) -> LetGo {
+        let behind = self.catch_up(first).await;
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
         // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
-        LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0 }
+        LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0, behind }
+    }
+
+    async fn catch_up(
+        &self,
+        first: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> BTreeMap<String, BTreeMap<String, i64>> {
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        let mut waiting: Vec<(&String, &String, u128)> = Vec::new();
+        for (upstream, topics) in first {
+            let hashes = topics.iter().filter_map(|(topic, hash)| Some((topic, u128::from_str_radix(hash, 16).ok()?)));
+            waiting.extend(hashes.map(|(topic, hash)| (upstream, topic, hash)));
+        }
+        loop {
+            waiting.retain(|(.., hash)| !self.window.knows(*hash));
+            if waiting.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(CATCH_UP_LOOK).await;
+        }
+        let mut behind: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+        for (upstream, topic, _) in waiting {
+            // As much earlier as was waited for, at least: so far behind it is.
+            let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
+            tracing::warn!(upstream, topic, "links have not read as far as the process that takes over: on record as a gap");
+            behind.entry(upstream.clone()).or_default().insert(topic.clone(), from.0);
+        }
+        behind
     }
 
     /// Stops what is behind the links, but for the server, which answers still.
@@ -571,6 +610,7 @@ impl Daemon {
             checkpoint_lock: self.works.keeper.lock_file()?,
             listener: Some(self.listener.try_clone()?),
             read_until: let_go.read_until(),
+            behind: BTreeMap::new(),
             beside: None,
         })
     }
@@ -771,7 +811,7 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
 
 /// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
 fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, left: &Left<'_>) {
-    let Left { last_received, read_until, in_force } = *left;
+    let Left { last_received, read_until, in_force, .. } = *left;
     if in_force.is_some() || read_until.is_some() {
         return settle_taken_over(ledger, settings, journal, left);
     }
@@ -795,16 +835,21 @@ struct Left<'a> {
     last_received: UnixNanos,
     /// Until when everything that was read is durable, where the process before has said so.
     read_until: Option<UnixNanos>,
+    /// But for these topics, by upstream: until this moment.
+    behind: &'a BTreeMap<String, BTreeMap<String, i64>>,
     /// Since when topics are in force here, by upstream and topic, where we have opened links beside it.
     in_force: Option<&'a BTreeMap<(String, String), UnixNanos>>,
 }
 
 /// What was in force in the process before goes on where it was in force here by then; else it is missed until it is.
 fn settle_taken_over(ledger: &GapLedger, settings: &Settings, journal: &Journal, left: &Left<'_>) {
-    let Left { last_received, read_until, in_force } = *left;
+    let Left { last_received, read_until, behind, in_force } = *left;
     let crashed = crashed(settings, journal, last_received);
     let cause = if read_until.is_some() { GapCause::Handover } else { GapCause::Downtime };
     let records = ledger.down_but(cause, |upstream, topic| {
+        if let Some(from) = behind.get(upstream).and_then(|topics| topics.get(topic)) {
+            return Some(UnixNanos(*from));
+        }
         let lost = read_until.unwrap_or_else(|| crashed(upstream, topic));
         let since = in_force.and_then(|in_force| in_force.get(&(upstream.to_owned(), topic.to_owned())));
         since.is_none_or(|since| *since > lost).then_some(lost)

@@ -86,6 +86,8 @@ struct PreparedUpstream {
     dialect: Arc<dyn Dialect>,
     roster: Arc<Roster>,
     links: BTreeMap<SlotNumber, Link>,
+    /// Links whose buffer nobody has read yet.
+    unread: usize,
     taken: Taken,
 }
 
@@ -175,6 +177,7 @@ impl Prepared {
             settings: (*settings).clone(),
             dialect: Arc::clone(dialect),
             roster: Arc::clone(roster),
+            unread: links.len(),
             links,
             taken: Taken::default(),
         };
@@ -195,6 +198,16 @@ impl Prepared {
                 whole.refused.extend(standing.refused.iter().map(|(topic, why)| (named(topic), why.clone())));
             }
             whole
+        };
+        self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
+    }
+
+    /// The first event that came of each topic, by the hash of its id, by upstream and topic: once the other process has taken it,
+    /// it has taken everything before.
+    pub fn first_events(&self) -> BTreeMap<String, BTreeMap<String, u128>> {
+        let of = |upstream: &PreparedUpstream| {
+            let first = upstream.links.values().flat_map(|link| link.standing.now().first);
+            first.map(|(topic, hash)| (upstream.roster.topic_name(topic).to_string(), hash)).collect()
         };
         self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
     }
@@ -249,9 +262,18 @@ impl Prepared {
         self.lock().get(upstream).map(|upstream| upstream.taken).unwrap_or_default()
     }
 
-    /// Links that nobody has taken.
+    /// Links whose buffer nobody has read yet.
     pub fn left(&self) -> usize {
-        self.lock().values().map(|upstream| upstream.links.len()).sum()
+        self.lock().values().map(|upstream| upstream.unread).sum()
+    }
+
+    /// Closes links that nobody has taken.
+    pub fn close(&self) {
+        for upstream in self.lock().values_mut() {
+            for link in std::mem::take(&mut upstream.links).into_values() {
+                link.task.abort();
+            }
+        }
     }
 
     /// Whether a link is there for this place.
@@ -264,12 +286,17 @@ impl Prepared {
         let link = self.lock().get_mut(upstream)?.links.remove(&slot)?;
         link.stop.cancel();
         // None, too, where its task broke: it is connected anew.
-        link.task.await.ok().flatten()
+        let held = link.task.await.ok().flatten();
+        if let (None, Some(upstream)) = (&held, self.lock().get_mut(upstream)) {
+            upstream.unread -= 1;
+        }
+        held
     }
 
     /// A link that was taken has read what was buffered.
     pub(super) fn note_taken(&self, upstream: &str, more: Taken) {
-        if let Some(PreparedUpstream { taken, .. }) = self.lock().get_mut(upstream) {
+        if let Some(PreparedUpstream { taken, unread, .. }) = self.lock().get_mut(upstream) {
+            *unread = unread.saturating_sub(more.links);
             taken.links += more.links;
             taken.frames += more.frames;
             taken.events += more.events;
@@ -290,8 +317,6 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        for upstream in self.lock().values() {
-            upstream.links.values().for_each(|link| link.task.abort());
-        }
+        self.close();
     }
 }

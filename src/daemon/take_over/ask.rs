@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::offer::at_address;
-use super::protocol::{Channel, Handed, LetGo, UpstreamNow, VERSION, Word};
+use super::protocol::{Channel, Handed, UpstreamNow, VERSION, Word};
 use super::{Beside, Inheritance, Predecessor, socket_path};
 use crate::clock::UnixNanos;
 use crate::config::{Settings, TakeOver};
@@ -286,7 +286,10 @@ impl Taking {
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ready to take over");
         crash_point!("take_over.ready");
         // That it has died is heard next.
-        self.channel.say(&Word::Ready).await.ok();
+        let first = self.preparing.prepared.first_events().into_iter().map(|(upstream, topics)| {
+            (upstream, topics.into_iter().map(|(topic, hash)| (topic, format!("{hash:x}"))).collect())
+        });
+        self.channel.say(&Word::Ready { first: first.collect() }).await.ok();
         Ok(true)
     }
 
@@ -294,14 +297,15 @@ impl Taking {
     async fn take(mut self, alive: bool, journal_dir: &std::path::Path) -> Result<Box<Succession>, TakeOverError> {
         let mut in_force = None;
         let mut read_until = None;
+        let mut behind = BTreeMap::new();
         let mut handed = BTreeMap::new();
         while alive {
             match self.channel.hear().await {
                 Ok(Some(Word::LetGo(let_go))) => {
                     crash_point!("take_over.let_go");
-                    let LetGo { stopped, .. } = let_go;
                     read_until = let_go.read_until();
-                    in_force = Some(self.preparing.prepared.let_go(UnixNanos(stopped)));
+                    in_force = Some(self.preparing.prepared.let_go(UnixNanos(let_go.stopped)));
+                    behind = let_go.behind;
                 }
                 Ok(Some(Word::Handed { durable, files })) => {
                     crash_point!("take_over.handed");
@@ -330,6 +334,7 @@ impl Taking {
         } else {
             // What it had read and was not durable is lost with it.
             read_until = None;
+            behind = BTreeMap::new();
             if let Err(error) = wait_for_the_lock(journal_dir).await {
                 preparing.end();
                 return Err(error);
@@ -343,6 +348,7 @@ impl Taking {
             checkpoint_lock: file(Handed::CheckpointLock),
             listener: handed.remove(&Handed::Listener).map(TcpListener::from),
             read_until,
+            behind,
             beside: Some(Beside { prepared: preparing.prepared, ingest: preparing.ingest, in_force, predecessor }),
         };
         Ok(Box::new(Succession { inheritance, channel }))

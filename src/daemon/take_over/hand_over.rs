@@ -57,7 +57,8 @@ pub(in crate::daemon) async fn hand_over(
     tracing::info!(pid, "another process is ready to take over: letting go");
     let mut heeded = Heeded { stop: false };
     let hurried = HandedOver::Ended(Ending::Hurried);
-    let Some(let_go) = heeded.meanwhile(signals, daemon.let_go()).await else { return hurried };
+    let first = std::mem::take(&mut candidate.first);
+    let Some(let_go) = heeded.meanwhile(signals, daemon.let_go(&first)).await else { return hurried };
     crash_point!("take_over.stopped");
     candidate.let_go(&let_go).await;
     let Some(closed) = heeded.meanwhile(signals, daemon.close(&let_go)).await else { return hurried };

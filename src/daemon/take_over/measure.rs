@@ -111,6 +111,8 @@ impl Measuring {
             return;
         }
         *told = true;
+        // There may be fewer topics by now, and so fewer links.
+        self.prepared.close();
         for (upstream, measured) in &record.upstreams {
             tracing::info!(
                 upstream, gap_seconds = measured.gap_seconds, open = measured.open, links_beside = measured.links_beside,

@@ -6,7 +6,7 @@
 //! | `hello`: who it is, of which journal    | ──►        |                                                                   |
 //! |                                         | ◄──        | `welcome`: its upstreams; or `refused`, with the reason           |
 //! | opens its links, buffers what comes     |            | goes on as ever                                                   |
-//! | `ready`                                 | ──►        | stops its links; what they read is with the journal               |
+//! | `ready`, with what came first of topics | ──►        | reads as far, stops its links; what they read is with the journal |
 //! | asks for topics that must not come twice| ◄──        | `let_go`: until when it has read                                  |
 //! |                                         |            | closes the journal, sinks, last checkpoint                        |
 //! |                                         | ◄──        | `handed`, with the descriptors of its locks and listening socket  |
@@ -60,6 +60,8 @@ pub(super) struct Inheritance {
     pub(super) listener: Option<TcpListener>,
     /// Until when everything was read and is durable. None: as after a crash.
     pub(super) read_until: Option<UnixNanos>,
+    /// But for these topics, by upstream: until this moment.
+    pub(super) behind: BTreeMap<String, BTreeMap<String, i64>>,
     /// Links that were opened meanwhile.
     pub(super) beside: Option<Beside>,
 }

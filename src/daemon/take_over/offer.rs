@@ -193,9 +193,9 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, candidates: mpsc::Sende
         }
     };
     let reason = match heard {
-        Ok(Ok(Some(Word::Ready))) => {
+        Ok(Ok(Some(Word::Ready { first }))) => {
             // There is room: one takes its turn at a time.
-            candidates.send(Candidate { channel, pid, _turn: turn }).await.ok();
+            candidates.send(Candidate { channel, pid, first, _turn: turn }).await.ok();
             return;
         }
         Ok(Ok(Some(Word::GivenUp { reason }))) => reason,
@@ -253,6 +253,8 @@ pub(in crate::daemon) struct Candidate {
     channel: Channel,
     /// Which.
     pub(in crate::daemon) pid: u32,
+    /// What came first over its links, by upstream and topic.
+    pub(in crate::daemon) first: BTreeMap<String, BTreeMap<String, String>>,
     _turn: Turn,
 }
 

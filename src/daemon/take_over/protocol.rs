@@ -35,8 +35,8 @@ pub(super) enum Word {
     Welcome { version: u32, program: String, upstreams: BTreeMap<String, UpstreamNow> },
     /// The old one does not, or not any more.
     Refused { reason: String },
-    /// The new one has its links.
-    Ready,
+    /// The new one has its links. What came first over them, by upstream and topic: hashes of ids in hexadecimal.
+    Ready { first: BTreeMap<String, BTreeMap<String, String>> },
     /// The old one has let go of its own.
     LetGo(LetGo),
     /// The descriptors that go with it, in order.
@@ -65,6 +65,10 @@ pub(in crate::daemon) struct LetGo {
     pub(in crate::daemon) read_until: Option<i64>,
     /// Since when it reads nothing.
     pub(in crate::daemon) stopped: i64,
+    /// Topics, by upstream, of which it had not read as far as what came first to the new process, and from when on something of
+    /// them may be missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::daemon) behind: BTreeMap<String, BTreeMap<String, i64>>,
 }
 
 impl LetGo {
@@ -187,10 +191,11 @@ mod tests {
         file.write_all(b"the same file").unwrap();
         // Longer than any buffer on the way.
         let long = Word::Refused { reason: "x".repeat(1 << 20) };
+        let ready = Word::Ready { first: BTreeMap::from([("u".to_owned(), BTreeMap::from([("t".to_owned(), "ff".to_owned())]))]) };
         let handed = Word::Handed { durable: 7, files: vec![Handed::JournalLock] };
         let (said, heard) = tokio::join!(
             async {
-                one.say(&Word::Ready).await.unwrap();
+                one.say(&ready).await.unwrap();
                 one.say(&long).await.unwrap();
                 one.say_with(&handed, &[&file]).await.unwrap();
                 drop(one);
@@ -204,7 +209,7 @@ mod tests {
             }
         );
         let () = said;
-        assert_eq!(heard, [Word::Ready, long, handed]);
+        assert_eq!(heard, [ready, long, handed]);
         let mut received: Vec<File> = other.take_files().into_iter().map(File::from).collect();
         let mut text = String::new();
         received[0].rewind().unwrap();

@@ -37,6 +37,8 @@ pub(super) struct Now {
     pub(super) up: bool,
     /// Since when topics are in force.
     pub(super) in_force: BTreeMap<TopicId, UnixNanos>,
+    /// The first event of each topic since then, by the hash of its id.
+    pub(super) first: BTreeMap<TopicId, u128>,
     pub(super) refused: BTreeMap<TopicId, String>,
     /// Why it is not to be had.
     pub(super) failed: Option<String>,
@@ -225,7 +227,7 @@ impl<'a> Holding<'a> {
             connection,
             held,
             topics,
-            recorder: Recorder::default(),
+            recorder: Recorder::new(Arc::clone(&holder.roster)),
             outbox: Outbox::new(),
             subscriptions: Subscriptions::new(holder.pool.confirm_timeout),
             bytes: 0,
@@ -296,7 +298,7 @@ impl<'a> Holding<'a> {
 
     /// Ends a burst: what was said is put behind what came before, and what is new of topics is told.
     fn close_burst(&mut self) {
-        let News { live, refused, broken } = std::mem::take(&mut self.recorder.news);
+        let News { live, refused, first, broken } = std::mem::take(&mut self.recorder.news);
         let mut burst = self.recorder.take();
         if !burst.is_empty() {
             burst.tokens = self.held.session.take_tokens();
@@ -304,7 +306,7 @@ impl<'a> Holding<'a> {
             self.bytes += burst.bytes();
             self.held.bursts.push_back(burst);
         }
-        let is_news = !live.is_empty() || !refused.is_empty();
+        let is_news = first || !live.is_empty() || !refused.is_empty();
         for topic in live {
             self.subscriptions.live(topic, UnixNanos::now());
         }
@@ -335,8 +337,10 @@ impl<'a> Holding<'a> {
         let up = self.is_up();
         self.told_up = up;
         let in_force = self.recorder.in_force.clone();
+        let first = self.recorder.first.iter().filter_map(|(topic, hash)| Some((*topic, (*hash)?))).collect();
         self.holder.standing.update(|now| {
             now.up = up;
+            now.first = first;
             now.in_force = in_force;
             if up {
                 now.failed = None;

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixNanos;
 use crate::dialect::{Intake, Message, Receipt, SessionToken, TopicId};
+use crate::monitor::reading::Reading;
+use crate::monitor::roster::Roster;
 
 /// What a call takes beside the texts it has. Source: a guess, above the size of [`Call`].
 const CALL_BYTES: usize = 96;
@@ -81,20 +84,50 @@ pub(super) struct News {
     pub(super) live: Vec<TopicId>,
     /// Refused, and why; none named: the upstream did not say which.
     pub(super) refused: Vec<(Vec<TopicId>, String)>,
+    /// The first event of a topic came.
+    pub(super) first: bool,
     /// The link is of no use any more.
     pub(super) broken: Option<String>,
 }
 
 /// Writes down what a session says.
-#[derive(Debug, Default)]
 pub(super) struct Recorder {
     burst: RecordedBurst,
+    reading: Reading,
     /// Since when topics are in force, by the host's clock.
     pub(super) in_force: BTreeMap<TopicId, UnixNanos>,
+    /// By what the first event of a topic is told that came: hashes of ids; of topics that have none, nothing.
+    pub(super) first: BTreeMap<TopicId, Option<u128>>,
     pub(super) news: News,
 }
 
 impl Recorder {
+    /// Nothing yet, of a link of this roster's upstream.
+    pub(super) fn new(roster: Arc<Roster>) -> Self {
+        Self {
+            burst: RecordedBurst::default(),
+            reading: Reading::new(roster),
+            in_force: BTreeMap::new(),
+            first: BTreeMap::new(),
+            news: News::default(),
+        }
+    }
+
+    /// Notes the first event of a topic. Messages that turn out to be none are passed over.
+    fn note_first(&mut self, topic: TopicId, read: impl FnOnce(&mut Reading)) {
+        if self.first.contains_key(&topic) {
+            return;
+        }
+        self.reading.begin(self.burst.received);
+        read(&mut self.reading);
+        let burst = self.reading.burst();
+        if !burst.candidates.is_empty() {
+            let hash = burst.keys.first().map(|key| key.hash);
+            self.first.insert(topic, hash);
+            self.news.first = true;
+        }
+    }
+
     /// Begins a burst that is received `now`.
     pub(super) fn begin(&mut self, now: UnixNanos) {
         self.burst.received = now;
@@ -122,7 +155,7 @@ impl Recorder {
     }
 
     fn live(&mut self, topic: TopicId) {
-        let Self { in_force, burst, news } = self;
+        let Self { in_force, burst, news, .. } = self;
         in_force.entry(topic).or_insert_with(|| {
             news.live.push(topic);
             burst.received
@@ -137,12 +170,14 @@ impl Recorder {
 impl Intake for Recorder {
     fn message(&mut self, topic: TopicId, message: Message<'_>) {
         self.live(topic);
+        self.note_first(topic, |reading| reading.message(topic, Message { fields: None, ..message }));
         let span = self.keep(message.bytes);
         self.note(Call::Message(topic, span));
     }
 
     fn converted(&mut self, topic: TopicId, raw: &[u8], view: Message<'_>) {
         self.live(topic);
+        self.note_first(topic, |reading| reading.converted(topic, raw, Message { fields: None, ..view }));
         let (raw, view) = (self.keep(raw), self.keep(view.bytes));
         self.note(Call::Converted(topic, raw, view));
     }
@@ -190,10 +225,25 @@ impl Intake for Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{MonitorSettings, QuarantineSettings};
+    use crate::monitor::event_id::IdHasher;
+    use crate::monitor::roster::{Identities, RosterParts};
+
+    /// Of an upstream that three topics are watched of.
+    fn recorder() -> Recorder {
+        let monitor: MonitorSettings = toml::from_str(
+            "domain = \"d\"\nupstream = \"u\"\ntopics = [\"a\", \"b\", \"c\", \"d\"]\nevent = { id = \"/id\" }",
+        )
+        .unwrap();
+        let (monitors, quarantine) = (BTreeMap::from([("m".to_owned(), monitor)]), QuarantineSettings::default());
+        let hasher = IdHasher::new(1);
+        let parts = RosterParts::new("u", &monitors, &quarantine, &hasher);
+        Recorder::new(Arc::new(Roster::new(&parts, &mut Identities::default()).unwrap()))
+    }
 
     #[test]
     fn what_was_said_is_said_again_word_for_word_and_in_order() {
-        let mut first = Recorder::default();
+        let mut first = recorder();
         first.begin(UnixNanos(7));
         let say = |to: &mut dyn Intake| {
             to.control(None);
@@ -211,10 +261,24 @@ mod tests {
         assert_eq!(first.in_force, BTreeMap::from([(TopicId(1), UnixNanos(7)), (TopicId(2), UnixNanos(7))]));
         assert_eq!(first.news.live, [TopicId(1), TopicId(2)], "each once");
         let said = first.take();
-        let mut again = Recorder::default();
+        let mut again = recorder();
         said.say_to(&mut again);
         let again = again.take();
         assert_eq!((said.calls, said.texts), (again.calls, again.texts));
         assert!(first.take().is_empty());
+    }
+
+    #[test]
+    fn the_first_event_of_a_topic_is_known_by_its_id() {
+        let mut recorder = recorder();
+        let mut say = |topic, text: &str| {
+            recorder.message(topic, Message { bytes: text.as_bytes(), fields: None });
+            recorder.first.clone()
+        };
+        assert!(say(TopicId(0), "no event").is_empty());
+        let first = say(TopicId(0), r#"{"id": 1}"#);
+        assert!(matches!(first.get(&TopicId(0)), Some(Some(_))), "{first:?}");
+        assert_eq!(say(TopicId(0), r#"{"id": 2}"#), first, "the second is not the first");
+        assert_eq!(say(TopicId(1), r#"{"id": 1}"#).len(), 2);
     }
 }

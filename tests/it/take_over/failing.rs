@@ -156,13 +156,16 @@ fn a_new_process_that_dies_after_the_old_one_has_let_go_has_that_one_start_again
     let provider = Provider::start();
     let place = Workplace::new();
     let old = running(&provider, &place);
-    let poller = Poller::start(&old);
+    let mut poller = Some(Poller::start(&old));
     for (times, point) in (1..).zip(["take_over.let_go", "take_over.handed", "take_over.started"]) {
+        if point == "take_over.started" {
+            // From then on it answers as well, and what it has accepted dies with it.
+            poller.take().map(Poller::stop);
+        }
         let mut new = Process::of(failing_at(&place, point, "return"));
         assert!(!new.end().success(), "{point}: {}", new.stderr());
         started_again(&place, &old, times);
     }
-    poller.stop();
     assert!(!old.log().contains("panicked"), "{}", old.log());
     let (new, _) = take_over(&place, old);
     goes_on(&place);
@@ -237,4 +240,30 @@ fn where_the_old_process_dies_on_the_way_the_new_one_goes_on_as_after_a_crash() 
         adds_up(&place);
         provider.stop();
     }
+}
+
+/// The old process had stopped reading for a while, so that what waits for it in its sockets is older than what came first to the new
+/// one. It was lost without a word.
+#[cfg(feature = "failpoints")]
+#[test]
+fn what_waits_in_the_sockets_of_the_old_process_is_read_before_it_lets_go() {
+    let provider = Provider::start();
+    let place = Workplace::new();
+    let mut old = running(&provider, &place);
+    // It is subscribed only a second after the old one has stood still.
+    let new = Process::of(failing_at(&place, "take_over.connected", "sleep(1000)"));
+    until("it has asked", || old.log().contains("prepares to take over").then_some(()));
+    old.signal(Signal::STOP);
+    until("it has its links", || new.stderr().contains("ready to take over").then_some(()));
+    old.signal(Signal::CONT);
+    assert!(old.end().success(), "{}", old.log());
+    goes_on(&place);
+    assert!(gaps(&place).is_empty());
+    new.signal(Signal::TERM);
+    until("it ends", || new.stderr().contains("events are durable").then_some(()));
+    let absent = missing(&place, &provider.made());
+    assert!(absent.is_empty(), "{absent:?}");
+    no_trade_twice(&place);
+    adds_up(&place);
+    provider.stop();
 }
