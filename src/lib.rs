@@ -48,6 +48,7 @@ pub mod proxy;
 pub mod recording;
 pub mod recovery;
 mod retry_after;
+pub mod rollout;
 pub mod scanner;
 pub mod server;
 pub mod simulator;

@@ -2,7 +2,7 @@
 
 use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
-use crate::config::{KeyPath, Loaded, require_smart_path};
+use crate::config::{KeyPath, Loaded};
 use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError, TakeOverError, TakeOvers};
 use crate::enrich::EnrichError;
 use crate::journal::JournalError;
@@ -21,7 +21,6 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let source = SettingsSource::read(context.options()?)?;
         let loaded = source.loaded.clone();
-        require_smart_path(&loaded)?;
         telemetry::init_logging(&loaded.settings.log)
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;

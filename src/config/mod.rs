@@ -40,7 +40,7 @@ pub use event_rule_settings::*;
 pub use hole_template::{Hole, HoleTemplate};
 pub use key::KeyPath;
 pub use limits::{LimitOverrides, Rate};
-pub use load::{Base, LoadOptions, Loaded, Origins, load, require_smart_path};
+pub use load::{Base, LoadOptions, Loaded, Origins, load};
 pub use monitor_settings::*;
 pub use plan::{Change, Effect, Links, MonitorPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
 pub use problem::{ConfigError, Problem};

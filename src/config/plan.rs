@@ -26,7 +26,7 @@ impl Effect {
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
             (Some("log"), Some("level")) | (Some("shedding" | "reload"), _) => Self::AtOnce,
-            (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
+            (Some("pool" | "upstreams" | "monitors" | "dialects" | "smart_streaming"), _) => Self::Links,
             _ => Self::Restart,
         }
     }
@@ -322,6 +322,7 @@ impl Settings {
         live.dialects = other.dialects.clone();
         live.upstreams = other.upstreams.clone();
         live.monitors = other.monitors.clone();
+        live.smart_streaming = other.smart_streaming.clone();
         live
     }
 }

@@ -19,6 +19,7 @@ use crate::config::{
 use crate::dialect::registry;
 use crate::enrich::Enrichment;
 use crate::monitor::roster::Pause;
+use crate::rollout::Paths;
 use crate::server::{ChangeRefusal, Changed, Control, Kind, MonitorState, ProposedFile, StateAnswer, StateRequest};
 use crate::telemetry;
 use crate::upstream;
@@ -29,19 +30,29 @@ const SETTINGS: &str = "settings";
 
 /// What runs by the settings.
 pub(super) trait Pools: Send + Sync {
-    /// Makes it into what settings say, but for monitors that take nothing for now.
+    /// Makes it into what settings say, each monitor on its path, but for monitors that take nothing for now.
     ///
     /// # Errors
     /// When settings cannot be used; nothing has changed then.
-    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError>;
+    fn apply(
+        &self,
+        settings: &Settings,
+        pauses: &BTreeMap<String, Pause>,
+        paths: &Paths,
+    ) -> Result<Applied, ApplyError>;
 
     /// How many links each upstream has, or is to have.
     fn links(&self) -> BTreeMap<String, usize>;
 }
 
 impl Pools for Upstreams {
-    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError> {
-        Self::apply(self, settings, pauses)
+    fn apply(
+        &self,
+        settings: &Settings,
+        pauses: &BTreeMap<String, Pause>,
+        paths: &Paths,
+    ) -> Result<Applied, ApplyError> {
+        Self::apply(self, settings, pauses, paths)
     }
 
     fn links(&self) -> BTreeMap<String, usize> {
@@ -201,7 +212,7 @@ impl LiveSettings {
     fn apply(&self, state: &mut State, candidate: Candidate) -> Result<(), ChangeRefusal> {
         let Candidate { base, loaded, run_time, notes: _ } = candidate;
         let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
-        let applied = self.pools.apply(&in_force, &self.log.switches.pauses());
+        let applied = self.set_in_motion(&in_force);
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
         self.counters.want(&in_force);
         // Checked before; what can still be refused is a thread.
@@ -214,6 +225,12 @@ impl LiveSettings {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force.clone());
         *state = State { base, loaded: Loaded { settings: in_force, ..loaded }, run_time };
         Ok(())
+    }
+
+    /// Has what runs follow settings, and what was decided beside them.
+    fn set_in_motion(&self, settings: &Settings) -> Result<Applied, ApplyError> {
+        let switches = &self.log.switches;
+        self.pools.apply(settings, &switches.pauses(), &switches.paths(settings))
     }
 
     /// What all layers say now, the run-time layer as far as it fits.
@@ -300,7 +317,7 @@ impl LiveSettings {
             return Err(not_recorded());
         }
         // What is in force was checked, and a monitor that takes nothing needs nothing.
-        let applied = self.pools.apply(&state.loaded.settings, &self.log.switches.pauses());
+        let applied = self.set_in_motion(&state.loaded.settings);
         applied.map_err(|error| ChangeRefusal::new(500, error.to_string()))?;
         tracing::info!(monitors = %monitors.join(", "), by = ?by, "now {}", to.as_str());
         Ok(())

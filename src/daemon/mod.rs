@@ -25,6 +25,7 @@ mod supervise;
 mod switches;
 mod take_over;
 mod troubles;
+mod units;
 mod upstreams;
 mod usable;
 mod verdict;

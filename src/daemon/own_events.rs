@@ -49,6 +49,8 @@ impl CountsRecord {
             let place =
                 *places.entry((Arc::clone(&record.domain), Arc::clone(&record.monitor))).or_insert(records.len());
             match records.get_mut(place) {
+                // A unit more of the same upstream.
+                Some(known) if known.upstream.split(", ").any(|name| name == record.upstream) => {}
                 Some(known) => known.upstream = format!("{}, {}", known.upstream, record.upstream),
                 None => records.push(record),
             }

@@ -28,8 +28,9 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::take_over::{Beside, Inheritance, LetGo, Measuring, TakeOverError, UpstreamNow};
-use super::upstreams::{ApplyError, Faults, Upstreams, wanted_topics};
+use super::take_over::{Beside, Inheritance, LetGo, Measuring, Subject, TakeOverError, UpstreamNow};
+use super::units::{Places, wanted_topics};
+use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
@@ -41,8 +42,9 @@ use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
     self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
-    JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
+    JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
+    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::gap::GapCause;
@@ -57,7 +59,7 @@ use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
-use crate::upstream::{TopicState, UpstreamError, Wiring};
+use crate::upstream::{TopicState, UpstreamError, Wiring, unit_name};
 use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
@@ -298,6 +300,7 @@ impl Daemon {
             ledger: Arc::clone(&ledger),
             sequences: Arc::clone(&sequences),
             prepared: beside.as_ref().map(|(prepared, ..)| Arc::clone(prepared)),
+            counts: Arc::default(),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -325,15 +328,13 @@ impl Daemon {
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle()?);
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        if let Some((prepared, ..)) = &beside {
-            prepared.keep_only(&settings.upstreams);
-        }
-        upstreams.apply(settings, &switches.pauses())?;
+        upstreams.apply(settings, &switches.pauses(), &switches.paths(settings))?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
             let in_force = beside.as_ref().map(|(_, in_force, _)| in_force);
-            settle(&ledger, settings, &journal, &Left { last_received, read_until, behind: &behind, in_force });
+            let left = Left { last_received, read_until, behind: &behind, in_force };
+            settle(&ledger, settings, &upstreams.places(), &journal, &left);
         }
         for Watched { roster, .. } in watched.now() {
             for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
@@ -400,8 +401,14 @@ impl Daemon {
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
         };
-        let history =
-            Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), Arc::clone(&clock), started, Instant::now()));
+        let history = Arc::new(History::new(
+            metrics_identity,
+            sources,
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            started,
+            Instant::now(),
+        ));
         let own_clock = clock;
         let views = Views::start(
             &settings.daemon.data_dir,
@@ -454,6 +461,7 @@ impl Daemon {
             sequences,
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
+            upstreams: Arc::clone(&upstreams),
         }));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
@@ -554,7 +562,7 @@ impl Daemon {
     }
 
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
-    /// Before that it reads on until it has what came first of topics to that process, by upstream and topic: behind that nothing is
+    /// Before that it reads on until it has what came first of topics to that process, by unit and topic: behind that nothing is
     /// missed. What it cannot be shown for is in the answer.
     pub(super) async fn let_go(&mut self, first: &BTreeMap<String, BTreeMap<String, String>>) -> LetGo {
         let behind = self.catch_up(first).await;
@@ -585,7 +593,11 @@ impl Daemon {
         for (upstream, topic, _) in waiting {
             // As much earlier as was waited for, at least: so far behind it is.
             let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
-            tracing::warn!(upstream, topic, "links have not read as far as the process that takes over: on record as a gap");
+            tracing::warn!(
+                upstream,
+                topic,
+                "links have not read as far as the process that takes over: on record as a gap"
+            );
             behind.entry(upstream.clone()).or_default().insert(topic.clone(), from.0);
         }
         behind
@@ -624,7 +636,7 @@ impl Daemon {
     pub(super) fn describe(&self) -> Box<dyn Fn() -> (JournalId, BTreeMap<String, UpstreamNow>) + Send + Sync> {
         let (id, watched) = (self.journal.id(), self.upstreams.list());
         Box::new(move || {
-            let of = |Watched { roster, status, .. }: Watched| {
+            let of = |Watched { of, roster, status, .. }: Watched| {
                 let mut now = UpstreamNow { connected: status.is_connected(), ..UpstreamNow::default() };
                 for (topic, details) in roster.topics.iter().zip(status.topic_details()) {
                     if details.ids.all() {
@@ -634,7 +646,7 @@ impl Daemon {
                         now.refused.push(topic.name.to_string());
                     }
                 }
-                (roster.upstream.clone(), now)
+                (unit_name(&roster.upstream, of.as_deref()), now)
             };
             (id, watched.now().into_iter().map(of).collect())
         })
@@ -810,22 +822,25 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
 }
 
 /// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
-fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, left: &Left<'_>) {
-    let Left { last_received, read_until, in_force, .. } = *left;
-    if in_force.is_some() || read_until.is_some() {
-        return settle_taken_over(ledger, settings, journal, left);
-    }
+fn settle(ledger: &GapLedger, settings: &Settings, places: &Places, journal: &Journal, left: &Left<'_>) {
+    let Left { last_received, read_until, behind, in_force } = *left;
     // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
     // because a link hands its blocks over in order.
-    let crashed = crashed(settings, journal, last_received);
-    ledger.later(ledger.down(crashed));
-    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
-}
-
-/// From when on something of an upstream's topic may have been lost with the process.
-fn crashed(settings: &Settings, journal: &Journal, last_received: UnixNanos) -> impl Fn(&str, &str) -> UnixNanos {
     let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
-    move |upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))
+    let crashed =
+        |upstream: &str, topic: &str| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed));
+    let cause = if read_until.is_some() { GapCause::Handover } else { GapCause::Downtime };
+    ledger.later(ledger.down_but(cause, |upstream, monitor, topic| {
+        let subject = (upstream.to_owned(), monitor.to_owned(), topic.to_owned());
+        if let Some(from) = behind.get(&subject) {
+            return Some(*from);
+        }
+        let lost = read_until.unwrap_or_else(|| crashed(upstream, topic));
+        // What was in force here by then goes on.
+        let since = in_force.and_then(|in_force| in_force.get(&subject));
+        since.is_none_or(|since| *since > lost).then_some(lost)
+    }));
+    ledger.later(ledger.unwatch(wanted_topics(settings, places), last_received));
 }
 
 /// How the journal was left.
@@ -835,27 +850,10 @@ struct Left<'a> {
     last_received: UnixNanos,
     /// Until when everything that was read is durable, where the process before has said so.
     read_until: Option<UnixNanos>,
-    /// But for these topics, by upstream: until this moment.
-    behind: &'a BTreeMap<String, BTreeMap<String, i64>>,
-    /// Since when topics are in force here, by upstream and topic, where we have opened links beside it.
-    in_force: Option<&'a BTreeMap<(String, String), UnixNanos>>,
-}
-
-/// What was in force in the process before goes on where it was in force here by then; else it is missed until it is.
-fn settle_taken_over(ledger: &GapLedger, settings: &Settings, journal: &Journal, left: &Left<'_>) {
-    let Left { last_received, read_until, behind, in_force } = *left;
-    let crashed = crashed(settings, journal, last_received);
-    let cause = if read_until.is_some() { GapCause::Handover } else { GapCause::Downtime };
-    let records = ledger.down_but(cause, |upstream, topic| {
-        if let Some(from) = behind.get(upstream).and_then(|topics| topics.get(topic)) {
-            return Some(UnixNanos(*from));
-        }
-        let lost = read_until.unwrap_or_else(|| crashed(upstream, topic));
-        let since = in_force.and_then(|in_force| in_force.get(&(upstream.to_owned(), topic.to_owned())));
-        since.is_none_or(|since| *since > lost).then_some(lost)
-    });
-    ledger.later(records);
-    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
+    /// But for these: until this moment.
+    behind: &'a BTreeMap<Subject, UnixNanos>,
+    /// Since when topics are in force here, where we have opened links beside it.
+    in_force: Option<&'a BTreeMap<Subject, UnixNanos>>,
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.

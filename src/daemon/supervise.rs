@@ -271,7 +271,10 @@ pub(super) struct StopSignals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
-            stop: StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? },
+            stop: StopSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
             hangup: signal(SignalKind::hangup())?,
             succeed: signal(SignalKind::user_defined2())?,
         })

@@ -14,12 +14,13 @@ use super::own_events::event_block;
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
-use crate::config::{KeyPath, RunTimeLayer, RunTimeValue};
+use crate::config::{KeyPath, RunTimeLayer, RunTimeValue, Settings};
 use crate::journal::{
     self, BlockFilter, Journal, JournalError, JournalReader, MonitorIdentity, OWN_DOMAIN, SETTINGS_MONITOR,
     STATE_MONITOR,
 };
 use crate::monitor::roster::Pause;
+use crate::rollout::{self, Paths};
 use crate::server::{MonitorState, PollAction};
 use crate::sink::SinkSwitch;
 
@@ -372,6 +373,12 @@ impl Switches {
             MonitorState::Running => None,
         };
         self.lock().held.iter().filter_map(|(name, held)| Some((name.clone(), pause(held)?))).collect()
+    }
+
+    /// Who is on which path, by settings and what was decided at run time.
+    #[expect(clippy::unused_self, reason = "what is decided at run time is about to be kept here")]
+    pub(super) fn paths(&self, settings: &Settings) -> Paths {
+        rollout::choice::choose(settings, None)
     }
 
     /// For a snapshot.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// The domain of the daemon's own events: gaps, quarantined frames, snapshots of its state, the history of its figures.
 pub const OWN_DOMAIN: &str = "_sluice";
 
+/// Begins the domain of a monitor's events that came over the other path, to be compared.
+pub const SHADOW_DOMAINS: &str = "_shadow.";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
 pub const GAPS_MONITOR: &str = "gaps";
 
@@ -45,8 +48,11 @@ pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 /// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
 pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
+pub const PATHS_MONITOR: &str = "paths";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 13] = [
+pub const OWN_MONITORS: [&str; 14] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -60,6 +66,7 @@ pub const OWN_MONITORS: [&str; 13] = [
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
     TAKE_OVERS_MONITOR,
+    PATHS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.
@@ -75,9 +82,11 @@ pub struct MonitorIdentity {
 }
 
 /// Which way an event came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Path {
     /// Pool, dedupe, batches.
+    #[default]
     Smart,
     /// One connection a monitor, one write a message.
     Legacy,

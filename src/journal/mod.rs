@@ -88,8 +88,8 @@ pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
     COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR,
-    MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, POLLING_MONITOR, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
+    MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, PATHS_MONITOR, POLLING_MONITOR, Path, QUARANTINE_MONITOR,
+    RETRIES_MONITOR, SETTINGS_MONITOR, SHADOW_DOMAINS, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
@@ -229,10 +229,7 @@ impl LockedJournal {
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((
-            Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, lock },
-            summary,
-        ))
+        Ok((Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, lock }, summary))
     }
 }
 

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::latency::LatencyHistogram;
 use crate::breaker::BreakerState;
-use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
+use crate::journal::{CommitReport, OWN_DOMAIN, Path, RetentionStatus};
 use crate::monitor::ledger::GapFigures;
 use crate::monitor::races::RaceNow;
 use crate::monitor::sequence::book::SequenceCounts;
@@ -340,18 +340,33 @@ impl SequenceMetrics {
 /// Figures of one upstream.
 pub struct UpstreamMetrics {
     upstream: String,
+    path: Path,
+    /// What the links of a unit are told from each other by, beside their numbers: the monitor of a dedicated one.
+    of: Option<String>,
     frames: Counter,
     bytes: Counter,
     ping: Histogram,
     refused: Counter,
 }
 
+/// A dedicated link is called by its monitor.
+fn link_labels(upstream: &str, path: Path, of: Option<&str>, number: usize) -> [(&'static str, String); 3] {
+    let link = match (of, number) {
+        (None, number) => number.to_string(),
+        (Some(monitor), 0) => monitor.to_owned(),
+        (Some(monitor), number) => format!("{monitor}/{number}"),
+    };
+    [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned()), ("link", link)]
+}
+
 impl UpstreamMetrics {
-    /// The handles of `upstream`.
-    pub fn new(upstream: &str) -> Self {
-        let labels = [("upstream", upstream.to_owned())];
+    /// The handles of a path of `upstream`; on the legacy path, of a monitor.
+    pub fn new(upstream: &str, path: Path, of: Option<&str>) -> Self {
+        let labels = [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned())];
         Self {
             upstream: upstream.to_owned(),
+            path,
+            of: of.map(str::to_owned),
             frames: counter!(FRAMES, &labels),
             bytes: counter!(FRAME_BYTES, &labels),
             ping: metrics::histogram!(LINK_PING, &labels),
@@ -367,27 +382,34 @@ impl UpstreamMetrics {
 
     /// A connection was opened.
     pub fn connected(&self, link: usize) {
-        counter!(LINK_CONNECTS, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(1);
+        counter!(LINK_CONNECTS, &self.link_labels(link)).increment(1);
+    }
+
+    fn link_labels(&self, link: usize) -> [(&'static str, String); 3] {
+        link_labels(&self.upstream, self.path, self.of.as_deref(), link)
     }
 
     /// Data frames came over a link. Once a second.
     pub fn link_messages(&self, link: usize, messages: u64) {
-        counter!(LINK_MESSAGES, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(messages);
+        counter!(LINK_MESSAGES, &self.link_labels(link)).increment(messages);
     }
 
     /// A connection was lost, or did not come about.
     pub fn failed(&self, cause: &'static str) {
-        counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+        counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "path" => self.path.as_str(), "cause" => cause)
+            .increment(1);
     }
 
     /// Topics were found silent.
     pub fn silent(&self, topics: usize) {
-        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone()).increment(topics as u64);
+        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone(), "path" => self.path.as_str())
+            .increment(topics as u64);
     }
 
     /// A link is replaced before it fails.
     pub fn replaced(&self, cause: &'static str) {
-        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "path" => self.path.as_str(), "cause" => cause)
+            .increment(1);
     }
 
     /// A ping was answered.
@@ -401,18 +423,18 @@ impl UpstreamMetrics {
     }
 
     /// How many links are in a state.
-    pub fn set_links(upstream: &str, state: &'static str, links: usize) {
+    pub fn set_links(upstream: &str, path: Path, state: &'static str, links: usize) {
         #[expect(clippy::cast_precision_loss, reason = "links are few")]
-        gauge!(LINKS, "upstream" => upstream.to_owned(), "state" => state).set(links as f64);
+        gauge!(LINKS, "upstream" => upstream.to_owned(), "path" => path.as_str(), "state" => state).set(links as f64);
     }
 
     /// How a link is. What is not known is not a number.
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-    pub fn set_link(upstream: &str, number: usize, link: &LinkStatus) {
-        let labels = [("upstream", upstream.to_owned()), ("link", number.to_string())];
+    pub fn set_link(upstream: &str, path: Path, of: Option<&str>, number: usize, link: &LinkStatus) {
+        let labels = link_labels(upstream, path, of, number);
         for state in LinkState::ALL {
-            let [of_upstream, of_link] = labels.clone();
-            let labels = [of_upstream, of_link, ("state", state.name().to_owned())];
+            let [of_upstream, of_path, of_link] = labels.clone();
+            let labels = [of_upstream, of_path, of_link, ("state", state.name().to_owned())];
             gauge!(LINK_STATE, &labels).set(if state == link.state { 1.0 } else { 0.0 });
         }
         gauge!(LINK_TOPICS, &labels).set(link.topics as f64);

@@ -459,6 +459,7 @@ impl Keeper {
         let wait = slot.not_before - now;
         slot.doing = Doing::Waiting { until: slot.not_before };
         self.shared.metrics.failed(cause);
+        self.shared.counts.failed();
         self.shared.status.set_link(number, LinkState::Waiting);
         self.shared.status.update_link(number, |link| link.last_error = Some(reason.clone()));
         tracing::warn!(

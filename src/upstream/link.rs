@@ -6,6 +6,7 @@
 //! Which topics it carries the pool's keeper says, by [`Order`]s between two bursts; what becomes of them it is told by
 //! [`Report`]s.
 
+mod careful;
 mod ending;
 mod held;
 mod proof;
@@ -41,7 +42,7 @@ use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
 use crate::dialect::{Frame, Intake as _, Outbox, Receipt, Session, SessionToken, TopicId};
-use crate::journal::{EncodedBlock, Journal, JournalState};
+use crate::journal::{Awaited, EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::monitor::roster::Roster;
@@ -174,6 +175,8 @@ pub(super) struct Link<'a> {
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
     receipts: Receipts,
+    /// On the legacy path, what the next message waits for.
+    unsafe_yet: Option<Awaited>,
     /// When the last event came that was new, or a token, which keeps the order of what is sent. Answers and heartbeats may pass what
     /// waits to be sent, and repeats of what another link has brought may be old.
     last_data: Option<UnixNanos>,
@@ -208,6 +211,9 @@ impl<'a> Link<'a> {
         for topic in &overlapping {
             batcher.mark_handover(*topic, true);
         }
+        if resume.is_some() {
+            batcher.drop_repeats();
+        }
         Self {
             session,
             reading: Reading::new(Arc::clone(&roster)),
@@ -235,6 +241,7 @@ impl<'a> Link<'a> {
             closed_by: None,
             last_seen: None,
             receipts: Receipts::default(),
+            unsafe_yet: None,
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
@@ -289,6 +296,7 @@ impl<'a> Link<'a> {
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
             let receipt = self.receipts.next();
+            let unsafe_yet = self.unsafe_yet.clone();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -312,6 +320,10 @@ impl<'a> Link<'a> {
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
                 () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
+                () = async { if let Some(awaited) = &unsafe_yet { awaited.durable().await } }, if unsafe_yet.is_some() => {
+                    self.unsafe_yet = None;
+                    None
+                }
             };
             let now = Instant::now();
             match io {
@@ -349,8 +361,9 @@ impl<'a> Link<'a> {
             Err(error) => return Poll::Ready(Io::Gone(Some(error))),
         };
         let mut messages = 0;
-        if !self.is_held() {
-            let messages_max = BURST_MESSAGES_MAX.min(self.batcher.burst_messages_max());
+        if !self.is_held() && self.unsafe_yet.is_none() {
+            let messages_max = if self.is_careful() { 1 } else { BURST_MESSAGES_MAX };
+            let messages_max = messages_max.min(self.batcher.burst_messages_max());
             let bytes_max = BURST_BYTES_MAX.min(self.batcher.burst_bytes_max());
             loop {
                 match wire.poll_incoming(cx) {
@@ -447,7 +460,11 @@ impl<'a> Link<'a> {
             self.report(Report::Away { slot: self.number, wait });
         }
         self.let_go_drained(now);
-        self.close_if_due(now);
+        if self.is_careful() {
+            self.make_safe();
+        } else {
+            self.close_if_due(now);
+        }
         absorbed
     }
 
@@ -474,10 +491,15 @@ impl<'a> Link<'a> {
         self.take_news(Instant::now(), self.received);
     }
 
-    /// Says what came of topics that change links.
+    /// Says what came of topics that change links, and of monitors that change paths.
     fn note_moving(&mut self) {
         if self.shared.meetings.any() {
             self.shared.meetings.brought(self.number, self.received, self.reading.told_apart());
+        }
+        if self.roster.crosses {
+            for (crossing, topic, hash) in self.reading.crossing() {
+                crossing.brought(self.roster.path, topic, self.received, hash);
+            }
         }
     }
 

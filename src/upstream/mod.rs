@@ -1,6 +1,7 @@
 //! Upstreams: a bounded pool of links to each, kept open, verified, and given their share of the topics.
 
 mod connect;
+mod counts;
 mod health;
 mod keeper;
 mod link;
@@ -18,10 +19,11 @@ mod tap;
 mod wire;
 
 pub use connect::ConnectError;
+pub use counts::{PathCounts, PathCountsBook};
 pub use health::{LinkHealth, Sick};
 pub use pace::{ConnectPace, Paces, SendPace, Sending};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust, links_for};
-pub use prepare::{Preparation, Prepared, PreparedStanding, Taken};
+pub use prepare::{Made, Preparation, Prepared, PreparedStanding, Taken, unit_name};
 pub use quietness::{QuietBounds, Quietness, Second, Silence};
 pub use status::{LinkState, LinkStatus, TopicState, TopicStatus, UpstreamStatus};
 pub use tap::{Heard, HeardTopic, Tap, TapEnd, Watcher};

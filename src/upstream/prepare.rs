@@ -29,8 +29,32 @@ use crate::credentials::Credentials;
 use crate::dialect::{Dialect, TopicId};
 use crate::monitor::roster::Roster;
 
+/// What a unit of an upstream is called: the pool of those that share it, or the links that a monitor has for itself.
+pub fn unit_name(upstream: &str, of: Option<&str>) -> String {
+    of.map_or_else(|| upstream.to_owned(), |monitor| format!("{upstream} for {monitor}"))
+}
+
+/// A subject of the gap ledger: upstream, monitor and topic.
+type Subject = (String, String, String);
+
+/// What the links of a unit were opened with.
+pub struct Made<'a> {
+    /// The monitor that has them for itself.
+    pub of: Option<String>,
+    /// The upstream's settings.
+    pub settings: &'a UpstreamSettings,
+    /// Those of its pool.
+    pub pool: &'a PoolSettings,
+    /// How it speaks.
+    pub dialect: &'a dyn Dialect,
+    /// Who watches it.
+    pub roster: &'a Roster,
+}
+
 /// An upstream whose links are to be opened beside.
 pub struct Preparation<'a> {
+    /// The monitor that has them for itself, on the legacy path.
+    pub of: Option<String>,
     /// Its settings.
     pub settings: &'a UpstreamSettings,
     /// What it overrides.
@@ -46,6 +70,8 @@ pub struct Preparation<'a> {
 /// How the links of an upstream stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PreparedStanding {
+    /// The upstream.
+    pub upstream: String,
     /// Links that are opened beside.
     pub links: usize,
     /// Of these, how many are there, with everything that they asked for answered or waited for.
@@ -71,6 +97,22 @@ pub struct Taken {
     pub repeats: u64,
 }
 
+impl Taken {
+    fn add(&mut self, more: Self) {
+        self.links += more.links;
+        self.frames += more.frames;
+        self.events += more.events;
+        self.repeats += more.repeats;
+    }
+}
+
+/// Who watches a topic, but for those who only compare.
+fn subjects_of(roster: &Roster, topic: TopicId) -> impl Iterator<Item = Subject> {
+    let monitors = roster.monitors_of(topic).filter(|monitor| !monitor.shadow);
+    let topic = roster.topic_name(topic);
+    monitors.map(move |monitor| (roster.upstream.clone(), monitor.identity.name.to_string(), topic.to_string()))
+}
+
 struct Link {
     standing: Arc<Standing>,
     topics: Vec<TopicId>,
@@ -82,7 +124,9 @@ struct Link {
 }
 
 struct PreparedUpstream {
+    of: Option<String>,
     settings: UpstreamSettings,
+    pool: PoolSettings,
     dialect: Arc<dyn Dialect>,
     roster: Arc<Roster>,
     links: BTreeMap<SlotNumber, Link>,
@@ -93,6 +137,7 @@ struct PreparedUpstream {
 
 /// Links of all upstreams that were opened beside, until the keepers take them.
 pub struct Prepared {
+    /// By unit.
     upstreams: Mutex<BTreeMap<String, PreparedUpstream>>,
     paces: Arc<Paces>,
     changes: watch::Sender<()>,
@@ -122,7 +167,7 @@ impl Prepared {
     /// # Errors
     /// When its certificates or credentials cannot be read.
     pub fn begin(&self, preparation: &Preparation<'_>, handle: &Handle) -> Result<(), UpstreamError> {
-        let Preparation { settings, pool, dialect, roster, told_apart } = preparation;
+        let Preparation { of, settings, pool, dialect, roster, told_apart } = preparation;
         let name = &roster.upstream;
         let pool = pool.overridden_by(&settings.pool);
         let mut limits = dialect.limits().overridden_by(&settings.limits);
@@ -141,8 +186,7 @@ impl Prepared {
         let mut placement = Placement::new(slots, limits.topics_per_link);
         (0..count).for_each(|slot| placement.set_usable(slot, true));
         placement.want(roster);
-        let overlaps =
-            |topic: &TopicId| roster.overlaps(*topic) || told_apart.contains(&**roster.topic_name(*topic));
+        let overlaps = |topic: &TopicId| roster.overlaps(*topic) || told_apart.contains(&**roster.topic_name(*topic));
         let mut links = BTreeMap::new();
         for slot in (0..count).filter(|_| wanted > 0) {
             let (topics, _) = placement.topics_of(slot);
@@ -174,21 +218,27 @@ impl Prepared {
             links.insert(slot, Link { standing, topics, later, orders, stop, task });
         }
         let prepared = PreparedUpstream {
+            of: of.clone(),
             settings: (*settings).clone(),
+            pool,
             dialect: Arc::clone(dialect),
             roster: Arc::clone(roster),
             unread: links.len(),
             links,
             taken: Taken::default(),
         };
-        self.lock().insert(name.clone(), prepared);
+        self.lock().insert(unit_name(name, of.as_deref()), prepared);
         Ok(())
     }
 
-    /// How each upstream's links stand.
+    /// How each unit's links stand.
     pub fn standing(&self) -> BTreeMap<String, PreparedStanding> {
         let of = |upstream: &PreparedUpstream| {
-            let mut whole = PreparedStanding { links: upstream.links.len(), ..PreparedStanding::default() };
+            let mut whole = PreparedStanding {
+                upstream: upstream.roster.upstream.clone(),
+                links: upstream.links.len(),
+                ..PreparedStanding::default()
+            };
             for link in upstream.links.values() {
                 let standing = link.standing.now();
                 whole.up += usize::from(standing.up);
@@ -202,7 +252,15 @@ impl Prepared {
         self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
     }
 
-    /// The first event that came of each topic, by the hash of its id, by upstream and topic: once the other process has taken it,
+    /// Topics of a unit as the gap ledger has them.
+    pub fn subjects(&self, unit: &str, topic: &str) -> Vec<Subject> {
+        let upstreams = self.lock();
+        let Some(upstream) = upstreams.get(unit) else { return Vec::new() };
+        let topic = upstream.roster.topic_named(topic);
+        topic.map(|topic| subjects_of(&upstream.roster, topic).collect()).unwrap_or_default()
+    }
+
+    /// The first event that came of each topic, by the hash of its id, by unit and topic: once the other process has taken it,
     /// it has taken everything before.
     pub fn first_events(&self) -> BTreeMap<String, BTreeMap<String, u128>> {
         let of = |upstream: &PreparedUpstream| {
@@ -218,15 +276,16 @@ impl Prepared {
     }
 
     /// The other process has read everything until `at`, and reads nothing any more: what must not come twice is asked for now.
-    /// Since when topics are in force here, by upstream and topic; of these, whatever becomes of their links, nothing is thrown
+    /// Since when topics are in force here, by upstream, monitor and topic; of these, whatever becomes of their links, nothing is thrown
     /// away any more.
-    pub fn let_go(&self, at: UnixNanos) -> BTreeMap<(String, String), UnixNanos> {
+    pub fn let_go(&self, at: UnixNanos) -> BTreeMap<Subject, UnixNanos> {
         self.let_go.get_or_init(|| at);
         let mut in_force = BTreeMap::new();
-        for (name, upstream) in &mut *self.lock() {
+        for upstream in self.lock().values_mut() {
             for link in upstream.links.values_mut() {
                 for (topic, since) in link.standing.commit() {
-                    in_force.insert((name.clone(), upstream.roster.topic_name(topic).to_string()), since);
+                    let subjects = subjects_of(&upstream.roster, topic);
+                    in_force.extend(subjects.map(|subject| (subject, since)));
                 }
                 if !link.later.is_empty() {
                     let later = std::mem::take(&mut link.later);
@@ -239,10 +298,11 @@ impl Prepared {
         in_force
     }
 
-    /// Leaves those out that are of other settings than these: the keeper opens its own.
-    pub fn keep_only(&self, settings: &BTreeMap<String, UpstreamSettings>) {
-        self.lock().retain(|name, upstream| {
-            let stays = settings.get(name) == Some(&upstream.settings);
+    /// Leaves those out that were opened with other settings than are in force by now: the keeper opens its own.
+    pub fn retain(&self, fits: impl Fn(&Made<'_>) -> bool) {
+        self.lock().retain(|_, upstream| {
+            let PreparedUpstream { of, settings, pool, dialect, roster, .. } = &*upstream;
+            let stays = fits(&Made { of: of.clone(), settings, pool, dialect: &**dialect, roster });
             if !stays {
                 upstream.links.values().for_each(|link| link.task.abort());
             }
@@ -250,16 +310,18 @@ impl Prepared {
         });
     }
 
-    /// By what an upstream's links were opened, so that its topics keep their numbers.
-    pub fn made_with(&self, upstream: &str) -> Option<(Arc<dyn Dialect>, Arc<Roster>)> {
+    /// By what a unit's links were opened, so that its topics keep their numbers.
+    pub fn made_with(&self, unit: &str) -> Option<(Arc<dyn Dialect>, Arc<Roster>)> {
         let upstreams = self.lock();
-        let upstream = upstreams.get(upstream)?;
+        let upstream = upstreams.get(unit)?;
         Some((Arc::clone(&upstream.dialect), Arc::clone(&upstream.roster)))
     }
 
     /// What was read over links of an upstream that were taken.
     pub fn taken(&self, upstream: &str) -> Taken {
-        self.lock().get(upstream).map(|upstream| upstream.taken).unwrap_or_default()
+        let mut whole = Taken::default();
+        self.lock().values().filter(|unit| unit.roster.upstream == upstream).for_each(|unit| whole.add(unit.taken));
+        whole
     }
 
     /// Links whose buffer nobody has read yet.
@@ -277,30 +339,27 @@ impl Prepared {
     }
 
     /// Whether a link is there for this place.
-    pub(super) fn has(&self, upstream: &str, slot: SlotNumber) -> bool {
-        self.lock().get(upstream).is_some_and(|upstream| upstream.links.contains_key(&slot))
+    pub(super) fn has(&self, unit: &str, slot: SlotNumber) -> bool {
+        self.lock().get(unit).is_some_and(|upstream| upstream.links.contains_key(&slot))
     }
 
     /// The link of a place, with everything that was read. It is read on until this very moment.
-    pub(super) async fn take(&self, upstream: &str, slot: SlotNumber) -> Option<(Connection, Held)> {
-        let link = self.lock().get_mut(upstream)?.links.remove(&slot)?;
+    pub(super) async fn take(&self, unit: &str, slot: SlotNumber) -> Option<(Connection, Held)> {
+        let link = self.lock().get_mut(unit)?.links.remove(&slot)?;
         link.stop.cancel();
         // None, too, where its task broke: it is connected anew.
         let held = link.task.await.ok().flatten();
-        if let (None, Some(upstream)) = (&held, self.lock().get_mut(upstream)) {
+        if let (None, Some(upstream)) = (&held, self.lock().get_mut(unit)) {
             upstream.unread -= 1;
         }
         held
     }
 
     /// A link that was taken has read what was buffered.
-    pub(super) fn note_taken(&self, upstream: &str, more: Taken) {
-        if let Some(PreparedUpstream { taken, unread, .. }) = self.lock().get_mut(upstream) {
+    pub(super) fn note_taken(&self, unit: &str, more: Taken) {
+        if let Some(PreparedUpstream { taken, unread, .. }) = self.lock().get_mut(unit) {
             *unread = unread.saturating_sub(more.links);
-            taken.links += more.links;
-            taken.frames += more.frames;
-            taken.events += more.events;
-            taken.repeats += more.repeats;
+            taken.add(more);
         }
     }
 

@@ -45,6 +45,7 @@ mod node_under_load;
 mod nostr_relay;
 mod older_files;
 mod over_http;
+mod paths;
 mod placement;
 mod pool;
 mod postgres;

@@ -18,13 +18,15 @@ use super::{Beside, Inheritance, Predecessor, socket_path};
 use crate::clock::UnixNanos;
 use crate::config::{Settings, TakeOver};
 use crate::crash_point::crash_point;
-use crate::daemon::assembly::{AssemblyError, assemble};
+use crate::daemon::assembly::{Assembled, AssemblyError, AssemblyParts, assemble};
 use crate::daemon::live_settings::SettingsSource;
 use crate::daemon::switches::Switches;
+use crate::daemon::units::{Place, Places, dedicated};
 use crate::journal::{self, JournalError, JournalReader, is_locked};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause};
-use crate::upstream::{Preparation, Prepared, UpstreamError};
+use crate::rollout::Paths;
+use crate::upstream::{Preparation, Prepared, UpstreamError, unit_name};
 
 /// How long the running daemon may take to answer. Source: a guess.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,7 +182,8 @@ impl Preparing {
         let origin = source.clone().with_run_time(&switches.config());
         let ingest = crate::daemon::start::ingest_runtime().map_err(TakeOverError::Runtime)?;
         let preparing = Self { prepared: Arc::default(), ingest, theirs };
-        match preparing.open(&origin.loaded.settings, &switches.pauses(), hasher) {
+        let settings = &origin.loaded.settings;
+        match preparing.open(settings, &switches.pauses(), switches.paths(settings), hasher) {
             Ok(()) => Ok(preparing),
             Err(error) => {
                 preparing.end();
@@ -193,30 +196,39 @@ impl Preparing {
         &self,
         settings: &Settings,
         pauses: &BTreeMap<String, Pause>,
+        paths: Paths,
         hasher: &IdHasher,
     ) -> Result<(), TakeOverError> {
-        let assembled = assemble(settings, pauses, hasher, &mut Identities::default(), &|_| None)?;
-        for (name, assembled) in assembled {
+        // At a start each monitor is where it is wanted.
+        let places: Places =
+            settings.monitors.keys().map(|name| (name.clone(), Place::On(paths.of(name).path))).collect();
+        let parts = AssemblyParts { pauses, places: &places, paths: &paths, hasher, before: &|_| None };
+        let assembled = assemble(settings, &parts, &mut Identities::default())?;
+        for (key, Assembled { dialect, roster }) in assembled {
             // Assembled from the settings' own upstreams.
-            let Some(upstream) = settings.upstreams.get(&name) else { continue };
+            let Some(upstream) = settings.upstreams.get(&key.upstream) else { continue };
+            let unit = unit_name(&key.upstream, key.of.as_deref());
             let after = match upstream.take_over {
                 TakeOver::After => Some("`take_over = \"after\"`"),
-                TakeOver::Beside if !assembled.dialect.connects_beside() => {
+                TakeOver::Beside if !dialect.connects_beside() => {
                     Some("its links have names, and another of the same name would end the first")
                 }
                 TakeOver::Beside => None,
             };
             if let Some(why) = after {
-                tracing::info!(upstream = name, "connected to once the running daemon has let go: {why}");
+                tracing::info!(upstream = unit, "connected to once the running daemon has let go: {why}");
                 continue;
             }
             let told_apart: BTreeSet<String> =
-                self.theirs.get(&name).map(|theirs| theirs.told_apart.iter().cloned().collect()).unwrap_or_default();
+                self.theirs.get(&unit).map(|theirs| theirs.told_apart.iter().cloned().collect()).unwrap_or_default();
+            let of_its_own = key.of.as_ref().and_then(|monitor| settings.monitors.get(monitor));
+            let of_its_own = of_its_own.map(|monitor| dedicated(upstream, dialect.limits(), monitor.topics.len()));
             let preparation = Preparation {
-                settings: upstream,
+                of: key.of,
+                settings: of_its_own.as_ref().unwrap_or(upstream),
                 pool: &settings.pool,
-                dialect: assembled.dialect,
-                roster: assembled.roster,
+                dialect,
+                roster,
                 told_apart: &told_apart,
             };
             self.prepared.begin(&preparation, self.ingest.handle())?;
@@ -228,8 +240,9 @@ impl Preparing {
     fn is_ready(&self) -> Result<bool, TakeOverError> {
         let none = UpstreamNow::default();
         let mut ready = true;
-        for (upstream, standing) in self.prepared.standing() {
-            let theirs = self.theirs.get(&upstream).unwrap_or(&none);
+        for (unit, standing) in self.prepared.standing() {
+            let theirs = self.theirs.get(&unit).unwrap_or(&none);
+            let upstream = standing.upstream;
             if let (Some(reason), true) = (&standing.failed, theirs.connected) {
                 return Err(TakeOverError::Upstream { upstream, reason: reason.clone() });
             }
@@ -279,7 +292,10 @@ impl Taking {
         }
         for (upstream, standing) in self.preparing.prepared.standing() {
             tracing::info!(
-                upstream, links = standing.links, up = standing.up, later = standing.later,
+                upstream,
+                links = standing.links,
+                up = standing.up,
+                later = standing.later,
                 "links are open beside those of the running daemon"
             );
         }
@@ -305,7 +321,12 @@ impl Taking {
                     crash_point!("take_over.let_go");
                     read_until = let_go.read_until();
                     in_force = Some(self.preparing.prepared.let_go(UnixNanos(let_go.stopped)));
-                    behind = let_go.behind;
+                    for (unit, topics) in let_go.behind {
+                        for (topic, from) in topics {
+                            let subjects = self.preparing.prepared.subjects(&unit, &topic);
+                            behind.extend(subjects.into_iter().map(|subject| (subject, UnixNanos(from))));
+                        }
+                    }
                 }
                 Ok(Some(Word::Handed { durable, files })) => {
                     crash_point!("take_over.handed");

@@ -115,9 +115,14 @@ impl Measuring {
         self.prepared.close();
         for (upstream, measured) in &record.upstreams {
             tracing::info!(
-                upstream, gap_seconds = measured.gap_seconds, open = measured.open, links_beside = measured.links_beside,
-                buffered_frames = measured.buffered_frames, buffered_events = measured.buffered_events,
-                repeats_dropped = measured.repeats_dropped, "taken over from process {pid}"
+                upstream,
+                gap_seconds = measured.gap_seconds,
+                open = measured.open,
+                links_beside = measured.links_beside,
+                buffered_frames = measured.buffered_frames,
+                buffered_events = measured.buffered_events,
+                repeats_dropped = measured.repeats_dropped,
+                "taken over from process {pid}"
             );
         }
     }

@@ -32,8 +32,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-pub(super) use self::ask::{Asked, ask};
 pub use self::ask::TakeOverError;
+pub(super) use self::ask::{Asked, ask};
 pub(super) use self::hand_over::{HandedOver, hand_over};
 pub(super) use self::measure::Measuring;
 pub(super) use self::offer::{Candidate, Heard, Offer};
@@ -50,6 +50,9 @@ pub(super) fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join(SOCKET)
 }
 
+/// A subject of the gap ledger: upstream, monitor and topic.
+pub(super) type Subject = (String, String, String);
+
 /// What a daemon starts with that another process, or this one before, had.
 #[derive(Default)]
 pub(super) struct Inheritance {
@@ -60,8 +63,8 @@ pub(super) struct Inheritance {
     pub(super) listener: Option<TcpListener>,
     /// Until when everything was read and is durable. None: as after a crash.
     pub(super) read_until: Option<UnixNanos>,
-    /// But for these topics, by upstream: until this moment.
-    pub(super) behind: BTreeMap<String, BTreeMap<String, i64>>,
+    /// But for these: until this moment.
+    pub(super) behind: BTreeMap<Subject, UnixNanos>,
     /// Links that were opened meanwhile.
     pub(super) beside: Option<Beside>,
 }
@@ -71,8 +74,8 @@ pub(super) struct Beside {
     pub(super) prepared: Arc<Prepared>,
     /// What they run on.
     pub(super) ingest: Runtime,
-    /// Since when topics are in force, by upstream and topic.
-    pub(super) in_force: BTreeMap<(String, String), UnixNanos>,
+    /// Since when topics are in force.
+    pub(super) in_force: BTreeMap<Subject, UnixNanos>,
     /// Whom we take over from.
     pub(super) predecessor: Predecessor,
 }

@@ -191,7 +191,9 @@ mod tests {
         file.write_all(b"the same file").unwrap();
         // Longer than any buffer on the way.
         let long = Word::Refused { reason: "x".repeat(1 << 20) };
-        let ready = Word::Ready { first: BTreeMap::from([("u".to_owned(), BTreeMap::from([("t".to_owned(), "ff".to_owned())]))]) };
+        let ready = Word::Ready {
+            first: BTreeMap::from([("u".to_owned(), BTreeMap::from([("t".to_owned(), "ff".to_owned())]))]),
+        };
         let handed = Word::Handed { durable: 7, files: vec![Handed::JournalLock] };
         let (said, heard) = tokio::join!(
             async {

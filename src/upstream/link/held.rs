@@ -30,6 +30,8 @@ impl Link<'_> {
         let let_go = self.shared.let_go_at();
         let mut taken = Taken { links: 1, ..Taken::default() };
         let mut beside = true;
+        // On the legacy path too: the other process has brought some of it.
+        self.batcher.drop_repeats();
         self.mark(&carried, true);
         for burst in bursts {
             if beside && let_go.is_some_and(|let_go| burst.received > let_go) {

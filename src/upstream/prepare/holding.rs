@@ -16,6 +16,7 @@ use crate::config::PoolSettings;
 use crate::crash_point::crash_point;
 use crate::credentials::Pass;
 use crate::dialect::{Dialect, Frame, Limits, Outbox, Session, TopicId};
+use crate::journal::Path;
 use crate::monitor::roster::Roster;
 use crate::upstream::connect::{Connection, Connector, OPENING};
 use crate::upstream::pace::{ConnectPace, SendPace, Sending};
@@ -416,7 +417,9 @@ impl<'a> Holding<'a> {
             }
         };
         self.recorder.begin(UnixNanos::now());
-        for _ in 0..BURST_MESSAGES_MAX {
+        // On the legacy path each message is a block of its own.
+        let messages_max = if self.holder.roster.path == Path::Smart { BURST_MESSAGES_MAX } else { 1 };
+        for _ in 0..messages_max {
             if self.is_full() {
                 // What is asked then stays unanswered, which says nothing of the other side.
                 self.ping = None;
@@ -447,8 +450,7 @@ impl<'a> Holding<'a> {
                 Poll::Ready(ready) => ready.map_err(|error| error.to_string())?,
                 Poll::Pending => break,
             }
-            let queue =
-                if sending == Sending::Other { &mut self.held.outgoing } else { &mut self.held.requests };
+            let queue = if sending == Sending::Other { &mut self.held.outgoing } else { &mut self.held.requests };
             let Some(message) = queue.pop_front() else { break };
             let message = self.with_credentials(message);
             self.wire().start_send(message).map_err(|error| error.to_string())?;
@@ -490,4 +492,3 @@ impl<'a> Holding<'a> {
         self.held.session.receive(frame, &mut self.recorder, &mut self.outbox);
     }
 }
-

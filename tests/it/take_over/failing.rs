@@ -4,7 +4,9 @@ use rustix::process::Signal;
 #[cfg(feature = "failpoints")]
 use serde_json::Value;
 
-use super::{Poller, Provider, WITH_IDS, adds_up, gaps, goes_on, missing, no_trade_twice, take_over, take_over_command};
+use super::{
+    Poller, Provider, WITH_IDS, adds_up, gaps, goes_on, missing, no_trade_twice, take_over, take_over_command,
+};
 use crate::processes::{Daemon, Process, until};
 use crate::support::Workplace;
 
@@ -216,8 +218,7 @@ fn a_signal_while_the_new_process_starts_ends_both() {
 #[cfg(feature = "failpoints")]
 #[test]
 fn where_the_old_process_dies_on_the_way_the_new_one_goes_on_as_after_a_crash() {
-    for (point, handed) in
-        [("take_over.stopped", false), ("take_over.closed", false), ("take_over.handed_over", true)]
+    for (point, handed) in [("take_over.stopped", false), ("take_over.closed", false), ("take_over.handed_over", true)]
     {
         let provider = Provider::start();
         let place = Workplace::new();

@@ -94,7 +94,9 @@ fn a_signal_with_settings_that_cannot_be_used_changes_nothing() {
     place.write("sluice.toml.good", std::fs::read(place.path("sluice.toml")).unwrap());
     place.write("sluice.toml", "[batch]\nmin_size = 0\n");
     old.signal(Signal::USR2);
-    until("it is told", || old.log().contains("the process that was to take over has ended: exit status: 78").then_some(()));
+    until("it is told", || {
+        old.log().contains("the process that was to take over has ended: exit status: 78").then_some(())
+    });
     std::fs::rename(place.path("sluice.toml.good"), place.path("sluice.toml")).unwrap();
     goes_on(&place);
     assert!(gaps(&place).is_empty());

@@ -130,6 +130,28 @@ fn an_upstream_that_may_not_be_connected_to_twice_is_connected_to_once_the_old_p
 }
 
 #[test]
+fn monitors_on_the_legacy_path_are_taken_over_as_well() {
+    let provider = Provider::start();
+    let place = Workplace::new();
+    let legacy = ["run", "--config", "sluice.toml", "--set", "smart_streaming.enabled=false"];
+    provider.settings(WITH_IDS).monitor("other", "trading", "feed", &TOPICS[..1], WITH_IDS).write(&place);
+    let mut old = Daemon::of(place.command(legacy));
+    goes_on(&place);
+    let new = Daemon::of(place.command(legacy.iter().copied().chain(["--take-over"])));
+    assert!(old.end().success(), "{}", old.log());
+    goes_on(&place);
+    let measured = until("it is on record", || on_record(&place).pop());
+    assert_eq!(measured["upstreams"]["feed"]["links_beside"], 2, "one each: {measured}");
+    assert_eq!(gaps(&place), Vec::<Value>::new(), "{measured}");
+    new.stop();
+    assert!(missing(&place, &provider.made()).is_empty());
+    no_trade_twice(&place);
+    adds_up(&place);
+    assert!(query(&place, &["--path", "smart", "--monitor", "m"]).is_empty());
+    provider.stop();
+}
+
+#[test]
 fn where_no_daemon_runs_it_just_starts_also_over_what_a_killed_one_left() {
     let provider = Provider::start();
     let place = Workplace::new();
