@@ -56,7 +56,7 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, ServerError};
+use crate::server::{self, Access, AccessError, Listening, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
 use crate::upstream::{TopicState, UpstreamError, Wiring, unit_name};
@@ -71,6 +71,10 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it has.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a client may take to say what it wants, of one that is connected when another process begins to answer. Source: a guess;
+/// clients say it with their first packet.
+const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
 /// The longest a stop waits for answers under way: a client may never finish its request.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -147,6 +151,8 @@ pub struct Daemon {
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
     stop_http: CancellationToken,
+    /// Given when another process answers.
+    leave_http: CancellationToken,
     stop_timeout: Duration,
 }
 
@@ -476,7 +482,7 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
-        let stop_http = CancellationToken::new();
+        let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         upstreams.begin();
         backfills.begin();
         polling.begin();
@@ -484,12 +490,13 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
-            let stop = stop_http.clone();
+            let (stop, leave) = (stop_http.clone(), leave_http.clone());
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
                         let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
+                        let listener = Listening { listener, leave };
                         let attending = Attending { history, gap_log, attendant, measuring };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
@@ -524,6 +531,7 @@ impl Daemon {
             works,
             http: Some(http),
             stop_http,
+            leave_http,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -562,17 +570,17 @@ impl Daemon {
     }
 
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
-    /// Before that it reads on until it has what came first of topics to that process, by unit and topic: behind that nothing is
-    /// missed. What it cannot be shown for is in the answer.
-    pub(super) async fn let_go(&mut self, first: &BTreeMap<String, BTreeMap<String, String>>) -> LetGo {
-        let behind = self.catch_up(first).await;
+    /// `behind` is what [`Daemon::catch_up`] has said.
+    pub(super) async fn let_go(&mut self, behind: BTreeMap<String, BTreeMap<String, i64>>) -> LetGo {
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
         // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
         LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0, behind }
     }
 
-    async fn catch_up(
+    /// Reads on until everything is read that came first of topics to a process that takes over, by unit and topic: behind that
+    /// nothing is missed. Topics of which that cannot be shown, and from when on something of them may be missing.
+    pub(super) async fn catch_up(
         &self,
         first: &BTreeMap<String, BTreeMap<String, String>>,
     ) -> BTreeMap<String, BTreeMap<String, i64>> {
@@ -703,6 +711,14 @@ impl Daemon {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
         Ok(Stopped { durable, drained })
+    }
+
+    /// Leaves answering to another process, or to this one when it has started again. Who is connected here already is answered first.
+    pub(super) async fn leave_server(&mut self) {
+        self.leave_http.cancel();
+        // A connection that has said nothing yet would be closed without an answer.
+        tokio::time::sleep(LAST_REQUESTS).await;
+        self.stop_server().await;
     }
 
     /// Stops answering.

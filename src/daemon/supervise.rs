@@ -129,7 +129,7 @@ where
     let mut meanwhile = Box::pin(started(&daemon));
     let _entered = runtime.enter();
     let mut signals = Signals::new().map_err(StartError::Runtime)?;
-    let mut offer = (take_overs != TakeOvers::Never).then(|| offer(&source)).flatten();
+    let mut offer = (take_overs != TakeOvers::Never).then(|| offer_in(&source)).flatten();
     let mut successors = Successors::of_this_process();
     crash_point!("take_over.started");
     service_manager::tell(service_manager::Word::Ready);
@@ -148,9 +148,19 @@ where
                 let timeout = source.loaded.settings.daemon.take_over_timeout;
                 match runtime.block_on(hand_over(daemon, candidate, &mut signals, timeout)) {
                     HandedOver::Ended(ending) => return Ok(ending),
+                    HandedOver::NotYet { daemon: still, stop: false } => {
+                        daemon = *still;
+                        continue;
+                    }
+                    HandedOver::NotYet { daemon: still, stop: true } => {
+                        daemon = *still;
+                        None
+                    }
                     HandedOver::Failed { reason, inheritance } => {
                         tracing::error!("not taken over, so we start again: {reason}");
                         daemon = Daemon::start_with(source.clone(), metrics.clone(), *inheritance)?;
+                        // The other process may have put its own in the place of ours.
+                        offer = offer_in(&source);
                         for line in daemon.summary.to_string().lines() {
                             tracing::info!("{line}");
                         }
@@ -170,7 +180,7 @@ where
 }
 
 /// Lets other processes take over, where that can be had.
-fn offer(source: &SettingsSource) -> Option<Offer> {
+fn offer_in(source: &SettingsSource) -> Option<Offer> {
     let data_dir = &source.loaded.settings.daemon.data_dir;
     let offered = Offer::new(data_dir);
     if let Err(error) = &offered {

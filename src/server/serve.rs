@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post, put};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::circuits;
@@ -169,12 +169,37 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError>
     listen().map_err(|source| ServerError::Listen { address, source })
 }
 
+/// A socket that is listened on until another process does: what comes then is left to that one.
+pub struct Listening {
+    /// The socket.
+    pub listener: TcpListener,
+    /// Given when no more connections are to be taken from it.
+    pub leave: CancellationToken,
+}
+
+impl axum::serve::Listener for Listening {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        tokio::select! {
+            biased;
+            () = self.leave.cancelled() => std::future::pending().await,
+            accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
 /// Serves until `stop` is given.
 ///
 /// # Errors
 /// When accepting connections fails for good.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listening,
     view: Arc<dyn View>,
     metrics: MetricsHandle,
     access: Access,

@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::offer::at_address;
 use super::protocol::{Channel, Handed, UpstreamNow, VERSION, Word};
 use super::{Beside, Inheritance, Predecessor, socket_path};
+use crate::breaker::{CircuitKind, Forced};
+use crate::circuits::CircuitHold;
 use crate::clock::UnixNanos;
 use crate::config::{Settings, TakeOver};
 use crate::crash_point::crash_point;
@@ -24,8 +26,7 @@ use crate::daemon::switches::Switches;
 use crate::daemon::units::{Place, Places, dedicated};
 use crate::journal::{self, JournalError, JournalReader, is_locked};
 use crate::monitor::event_id::IdHasher;
-use crate::monitor::roster::{Identities, Pause};
-use crate::rollout::Paths;
+use crate::monitor::roster::Identities;
 use crate::upstream::{Preparation, Prepared, UpstreamError, unit_name};
 
 /// How long the running daemon may take to answer. Source: a guess.
@@ -126,7 +127,11 @@ pub(in crate::daemon) async fn ask(source: &SettingsSource) -> Result<Asked, Tak
     let stream = match connected {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(Asked::Nobody(format!("no daemon runs on {}", data_dir.display())));
+            let why = match is_locked(&journal::folder(data_dir)) {
+                true => "the process that has the journal offers it to nobody".to_owned(),
+                false => format!("no daemon runs on {}", data_dir.display()),
+            };
+            return Ok(Asked::Nobody(why));
         }
         Err(source) => return Err(TakeOverError::Channel { path, source }),
     };
@@ -183,7 +188,7 @@ impl Preparing {
         let ingest = crate::daemon::start::ingest_runtime().map_err(TakeOverError::Runtime)?;
         let preparing = Self { prepared: Arc::default(), ingest, theirs };
         let settings = &origin.loaded.settings;
-        match preparing.open(settings, &switches.pauses(), switches.paths(settings), hasher) {
+        match preparing.open(settings, &switches, hasher) {
             Ok(()) => Ok(preparing),
             Err(error) => {
                 preparing.end();
@@ -192,23 +197,23 @@ impl Preparing {
         }
     }
 
-    fn open(
-        &self,
-        settings: &Settings,
-        pauses: &BTreeMap<String, Pause>,
-        paths: Paths,
-        hasher: &IdHasher,
-    ) -> Result<(), TakeOverError> {
+    fn open(&self, settings: &Settings, switches: &Switches, hasher: &IdHasher) -> Result<(), TakeOverError> {
+        let (pauses, paths, circuits) = (switches.pauses(), switches.paths(settings), switches.circuits());
         // At a start each monitor is where it is wanted.
         let places: Places =
             settings.monitors.keys().map(|name| (name.clone(), Place::On(paths.of(name).path))).collect();
-        let parts = AssemblyParts { pauses, places: &places, paths: &paths, hasher, before: &|_| None };
+        let parts = AssemblyParts { pauses: &pauses, places: &places, paths: &paths, hasher, before: &|_| None };
         let assembled = assemble(settings, &parts, &mut Identities::default())?;
         for (key, Assembled { dialect, roster }) in assembled {
             // Assembled from the settings' own upstreams.
             let Some(upstream) = settings.upstreams.get(&key.upstream) else { continue };
             let unit = unit_name(&key.upstream, key.of.as_deref());
+            let held_open = |hold: &CircuitHold| {
+                let of_it = hold.kind == CircuitKind::Upstream && hold.name == key.upstream;
+                of_it && key.of.is_none() && hold.forced == Some(Forced::Open)
+            };
             let after = match upstream.take_over {
+                _ if circuits.iter().any(held_open) => Some("an operator holds its circuit open"),
                 TakeOver::After => Some("`take_over = \"after\"`"),
                 TakeOver::Beside if !dialect.connects_beside() => {
                     Some("its links have names, and another of the same name would end the first")

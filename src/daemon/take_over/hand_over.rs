@@ -14,10 +14,17 @@ use crate::daemon::supervise::{Ending, Signals};
 /// How long a process that has said that it cannot go on may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// No deadline: what is waited for has one of its own.
+const FAR: Duration = Duration::from_hours(1);
+
+const TOLD_TO_STOP: &str = "the daemon was told to stop";
+
 /// How it went.
 pub(in crate::daemon) enum HandedOver {
     /// This process ends.
     Ended(Ending),
+    /// The other process is gone before anything was let go, or a signal asks for the end.
+    NotYet { daemon: Box<Daemon>, stop: bool },
     /// The other process is gone, and this one starts again.
     Failed { reason: String, inheritance: Box<Inheritance> },
 }
@@ -58,7 +65,20 @@ pub(in crate::daemon) async fn hand_over(
     let mut heeded = Heeded { stop: false };
     let hurried = HandedOver::Ended(Ending::Hurried);
     let first = std::mem::take(&mut candidate.first);
-    let Some(let_go) = heeded.meanwhile(signals, daemon.let_go(&first)).await else { return hurried };
+    let behind = tokio::select! {
+        behind = heeded.meanwhile(signals, daemon.catch_up(&first)) => behind,
+        heard = candidate.hear(Instant::now() + FAR) => {
+            // Nothing was let go yet.
+            tracing::warn!(pid, "the other process does not take over, so we go on: {heard:?}");
+            return HandedOver::NotYet { daemon: Box::new(daemon), stop: heeded.stop };
+        }
+    };
+    let Some(behind) = behind else { return hurried };
+    if heeded.stop {
+        candidate.refuse(TOLD_TO_STOP).await;
+        return HandedOver::NotYet { daemon: Box::new(daemon), stop: true };
+    }
+    let Some(let_go) = heeded.meanwhile(signals, daemon.let_go(behind)).await else { return hurried };
     crash_point!("take_over.stopped");
     candidate.let_go(&let_go).await;
     let Some(closed) = heeded.meanwhile(signals, daemon.close(&let_go)).await else { return hurried };
@@ -68,7 +88,7 @@ pub(in crate::daemon) async fn hand_over(
         Err(error) => return HandedOver::Ended(Ending::JournalFailed(error)),
     };
     if heeded.stop {
-        candidate.refuse("the daemon was told to stop").await;
+        candidate.refuse(TOLD_TO_STOP).await;
         daemon.stop_server().await;
         return HandedOver::Ended(Ending::Stopped(stopped));
     }
@@ -101,7 +121,7 @@ pub(in crate::daemon) async fn hand_over(
                 break match heard {
                     Heard::Taken => {
                         tracing::info!(pid, "handed over");
-                        daemon.stop_server().await;
+                        daemon.leave_server().await;
                         return HandedOver::Ended(Ending::HandedOver { to: pid, stopped });
                     }
                     Heard::Failed(reason) => reason,
@@ -116,7 +136,7 @@ pub(in crate::daemon) async fn hand_over(
     };
     tracing::warn!(pid, "the other process did not take over: {reason}");
     candidate.see_gone(patience).await;
-    daemon.stop_server().await;
+    daemon.leave_server().await;
     if heeded.stop {
         return HandedOver::Ended(Ending::Stopped(stopped));
     }

@@ -1,8 +1,11 @@
 //! Take-overs that fail, at every step: the old process goes on, or, where that one dies, the new one does.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+
 use rustix::process::Signal;
-#[cfg(feature = "failpoints")]
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Poller, Provider, WITH_IDS, adds_up, gaps, goes_on, missing, no_trade_twice, take_over, take_over_command,
@@ -48,26 +51,32 @@ fn settings_that_cannot_be_used_leave_the_old_process_as_it_is() {
     untouched(&place, old, provider);
 }
 
+/// What the running daemon answers to a process that says this.
+fn answer(place: &Workplace, hello: &Value) -> Value {
+    let mut socket = UnixStream::connect(place.path("data/take-over.sock")).unwrap();
+    writeln!(socket, "{hello}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
 #[test]
-fn a_daemon_of_another_journal_is_not_taken_over() {
+fn who_finds_another_journal_or_speaks_otherwise_is_refused() {
     let provider = Provider::start();
     let place = Workplace::new();
     let old = running(&provider, &place);
-    // Its journal is put away under it, as a restore would, and another takes its place.
-    std::fs::rename(place.path("data/journal"), place.path("away")).unwrap();
-    let other = Workplace::new();
-    let elsewhere = Daemon::start(&other, &provider.settings(WITH_IDS));
-    goes_on(&other);
-    elsewhere.stop();
-    let copied = std::process::Command::new("cp")
-        .args(["-r".as_ref(), other.path("data/journal").as_os_str(), place.path("data/journal").as_os_str()])
-        .status();
-    assert!(copied.unwrap().success());
-    let refused = place.run(["run", "--config", "sluice.toml", "--take-over"]);
-    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    assert!(refused.stderr.contains("that of the running daemon"), "{}", refused.stderr);
-    std::fs::remove_dir_all(place.path("data/journal")).unwrap();
-    std::fs::rename(place.path("away"), place.path("data/journal")).unwrap();
+    let socket = std::fs::metadata(place.path("data/take-over.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600, "nobody else may ask");
+    for (hello, why) in [
+        (json!({"say": "hello", "version": 1, "program": "x", "journal": "another"}), "that of the running daemon"),
+        (json!({"say": "hello", "version": 1, "program": "x", "journal": null}), "the journal there is none"),
+        (json!({"say": "hello", "version": 99, "program": "x", "journal": null}), "restart without one"),
+        (json!({"say": "taken"}), "did not say what it wants"),
+    ] {
+        let answer = answer(&place, &hello);
+        assert_eq!(answer["say"], "refused", "{answer}");
+        assert!(answer["reason"].as_str().unwrap().contains(why), "{answer}");
+    }
     untouched(&place, old, provider);
 }
 
