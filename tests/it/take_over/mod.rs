@@ -34,9 +34,14 @@ struct Provider {
 
 impl Provider {
     fn start() -> Self {
+        Self::at_rate(500)
+    }
+
+    /// With so many trades a second of each topic.
+    fn at_rate(rate: u32) -> Self {
         let runtime = Runtime::new().unwrap();
         let settings = SimulatorSettings {
-            rate: 500,
+            rate,
             made_max: 1_000_000,
             ..SimulatorSettings::synthetic(SimulatedDialect::Binance)
         };

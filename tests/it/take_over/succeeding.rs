@@ -131,7 +131,8 @@ fn an_upstream_that_may_not_be_connected_to_twice_is_connected_to_once_the_old_p
 
 #[test]
 fn monitors_on_the_legacy_path_are_taken_over_as_well() {
-    let provider = Provider::start();
+    // Each waits for the disk.
+    let provider = Provider::at_rate(20);
     let place = Workplace::new();
     let legacy = ["run", "--config", "sluice.toml", "--set", "smart_streaming.enabled=false"];
     provider.settings(WITH_IDS).monitor("other", "trading", "feed", &TOPICS[..1], WITH_IDS).write(&place);
