@@ -38,7 +38,7 @@ impl Provider {
     }
 
     /// With so many trades a second of each topic.
-    fn at_rate(rate: u32) -> Self {
+    fn at_rate(rate: u64) -> Self {
         let runtime = Runtime::new().unwrap();
         let settings = SimulatorSettings {
             rate,
