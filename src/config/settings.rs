@@ -70,6 +70,9 @@ pub struct DaemonSettings {
     /// The longest a stop waits for what was received to become durable.
     #[serde(with = "units::duration")]
     pub stop_timeout: Duration,
+    /// The longest a process that takes over may need to start once everything is handed to it.
+    #[serde(with = "units::duration")]
+    pub take_over_timeout: Duration,
 }
 
 /// `[smart_streaming]`
@@ -302,7 +305,11 @@ pub enum ApplyWatched {
 
 impl Default for DaemonSettings {
     fn default() -> Self {
-        Self { data_dir: "data".into(), stop_timeout: Duration::from_secs(20) }
+        Self {
+            data_dir: "data".into(),
+            stop_timeout: Duration::from_secs(20),
+            take_over_timeout: Duration::from_secs(30),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::monitor::roster::{Identities, Pause, Roster, RosterParts, upstream_ac
 use crate::monitor::totals::TotalsNow;
 use crate::rollout::Paths;
 use crate::rollout::figures::PathFigures;
-use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring};
+use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring, unit_name};
 
 /// Faults that wait to be heard; the first one ends the daemon.
 const FAULTS_MAX: usize = 4;
@@ -314,8 +314,20 @@ impl Upstreams {
             let ground = Ground::of(key, settings, control.dialect().limits());
             (Some(&known.ground) == ground.as_ref()).then_some(control)
         };
-        let before =
-            |key: &UnitKey| stays(key).map(|control| Before { dialect: control.dialect(), roster: control.roster() });
+        // At the start what was opened beside another process keeps the numbers of its topics.
+        let prepared = self.wiring.prepared.as_ref().filter(|_| held.is_some());
+        if let Some(prepared) = prepared {
+            prepared.retain(|made| {
+                let key = UnitKey { upstream: made.roster.upstream.clone(), of: made.of.clone() };
+                let ground = Ground::of(&key, settings, made.dialect.limits());
+                ground.is_some_and(|ground| ground.upstream == *made.settings && ground.pool == *made.pool)
+            });
+        }
+        let before = |key: &UnitKey| {
+            let running = stays(key).map(|control| (control.dialect(), control.roster()));
+            let made = running.or_else(|| prepared?.made_with(&unit_name(&key.upstream, key.of.as_deref())));
+            made.map(|(dialect, roster)| Before { dialect, roster })
+        };
         let parts = AssemblyParts { pauses, places: &places, paths, hasher: &self.hasher, before: &before };
         let assembled = assemble(settings, &parts, identities)?;
         let mut applied = Applied::default();

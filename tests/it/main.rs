@@ -78,6 +78,7 @@ mod simulated_dialects;
 mod simulator;
 mod sinks;
 mod support;
+mod take_over;
 mod torture;
 mod verify;
 mod views;
