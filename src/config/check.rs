@@ -102,6 +102,7 @@ impl Checker<'_> {
     fn sections(&mut self, settings: &Settings) {
         let key = |section: &str, name: &str| KeyPath::from([section, name]);
         self.duration(&key("daemon", "stop_timeout"), settings.daemon.stop_timeout);
+        self.duration(&key("daemon", "take_over_timeout"), settings.daemon.take_over_timeout);
         if settings.daemon.data_dir.as_os_str().is_empty() {
             self.refuse(&key("daemon", "data_dir"), "\"\"", "must name a folder");
         }

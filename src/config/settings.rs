@@ -70,6 +70,9 @@ pub struct DaemonSettings {
     /// The longest a stop waits for what was received to become durable.
     #[serde(with = "units::duration")]
     pub stop_timeout: Duration,
+    /// The longest a process that takes over may need to start once everything is handed to it.
+    #[serde(with = "units::duration")]
+    pub take_over_timeout: Duration,
 }
 
 /// `[smart_streaming]`
@@ -80,6 +83,8 @@ pub struct SmartStreamingSettings {
     pub enabled: bool,
     /// The fraction of monitors on the smart path, 0 to 1.
     pub canary: f64,
+    /// Whether the legacy path drops repeats too.
+    pub legacy_dedupe: bool,
     /// Whether the least important monitors are those that go first.
     pub low_priority_first: bool,
 }
@@ -300,13 +305,17 @@ pub enum ApplyWatched {
 
 impl Default for DaemonSettings {
     fn default() -> Self {
-        Self { data_dir: "data".into(), stop_timeout: Duration::from_secs(20) }
+        Self {
+            data_dir: "data".into(),
+            stop_timeout: Duration::from_secs(20),
+            take_over_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl Default for SmartStreamingSettings {
     fn default() -> Self {
-        Self { enabled: false, canary: 1.0, low_priority_first: false }
+        Self { enabled: false, canary: 1.0, legacy_dedupe: false, low_priority_first: false }
     }
 }
 

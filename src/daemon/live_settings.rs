@@ -106,6 +106,15 @@ impl SettingsSource {
         Ok(Self { options, base, loaded })
     }
 
+    /// Whether both have the same folders and address, which nothing changes but a restart.
+    pub(super) fn same_places(&self, other: &Self) -> bool {
+        let places = |source: &Self| {
+            let Settings { daemon, checkpoint, server, .. } = &source.loaded.settings;
+            (daemon.data_dir.clone(), checkpoint.dir.clone(), server.listen)
+        };
+        places(self) == places(other)
+    }
+
     /// These settings with what operators set at run time, as far as it fits.
     pub(super) fn with_run_time(self, run_time: &RunTimeLayer) -> Origin {
         let Self { options, base, loaded } = self;
@@ -206,6 +215,13 @@ impl LiveSettings {
     /// Files that settings are read from, whether they are there or not.
     pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
         self.lock().base.watched_files()
+    }
+
+    /// What a start would begin with now, but for what was set at run time, which is in the journal.
+    pub(super) fn source(&self) -> Option<SettingsSource> {
+        let base = self.lock().base.clone();
+        let loaded = base.with(&RunTimeLayer::default()).ok()?;
+        Some(SettingsSource { options: self.options.clone(), base, loaded })
     }
 
     /// Monitors that are not to run, by name.

@@ -51,11 +51,14 @@ pub const CANARY_MONITOR: &str = "canary";
 /// The monitor name, in [`OWN_DOMAIN`], under which alerts are journaled.
 pub const ALERTS_MONITOR: &str = "alerts";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
+pub const TAKE_OVERS_MONITOR: &str = "take_overs";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 15] = [
+pub const OWN_MONITORS: [&str; 16] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -70,6 +73,7 @@ pub const OWN_MONITORS: [&str; 15] = [
     ENRICHMENTS_MONITOR,
     CANARY_MONITOR,
     ALERTS_MONITOR,
+    TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
 ];
 

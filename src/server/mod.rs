@@ -32,7 +32,7 @@ pub use polls::{PollAction, PollChange, PollRow};
 pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use sequences::{CountedSequence, TopicSequence};
-pub use serve::{ServerError, View, listen, serve};
+pub use serve::{Listening, ServerError, View, listen, serve};
 pub use settings::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
     StateAnswer, StateRequest,

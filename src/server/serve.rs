@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post, put};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
@@ -174,8 +174,38 @@ pub(super) struct Shown {
 ///
 /// # Errors
 /// When it cannot be had.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| ServerError::Listen { address, source })
+}
+
+/// A socket that is listened on until another process does: what comes then is left to that one.
+pub struct Listening {
+    /// The socket.
+    pub listener: TcpListener,
+    /// Given when no more connections are to be taken from it.
+    pub leave: CancellationToken,
+}
+
+impl axum::serve::Listener for Listening {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        tokio::select! {
+            biased;
+            () = self.leave.cancelled() => std::future::pending().await,
+            accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 /// Serves until `stop` is given.
@@ -183,7 +213,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 /// # Errors
 /// When accepting connections fails for good.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listening,
     view: Arc<dyn View>,
     metrics: MetricsHandle,
     access: Access,

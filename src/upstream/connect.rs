@@ -6,6 +6,7 @@ mod login;
 mod stream;
 mod websocket;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ tokio::task_local! {
     /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
     /// for whom.
     pub(super) static OPENING: Opening;
+
+    /// A connection that is there already, in the place of a new one.
+    pub(super) static READY_MADE: RefCell<Option<Connection>>;
 }
 
 /// An object of the pool.
@@ -137,6 +141,9 @@ impl Manager for Connector {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, ConnectError> {
+        if let Ok(Some(connection)) = READY_MADE.try_with(RefCell::take) {
+            return Ok(connection);
+        }
         self.connect().await
     }
 

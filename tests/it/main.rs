@@ -17,6 +17,7 @@ mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
+mod comparing;
 mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -77,6 +78,7 @@ mod simulated_dialects;
 mod simulator;
 mod sinks;
 mod support;
+mod take_over;
 mod torture;
 mod verify;
 mod views;
