@@ -148,20 +148,23 @@ fn monitors_go_back_to_the_last_good_fraction_and_the_plan_waits() {
     let feed = simulator(&runtime, Faults::default());
     let place = Workplace::new();
     let stages =
-        "[rollout]\nstages = [{ fraction = 0.3, for = \"5s\" }, { fraction = 0.8, for = \"1h\" }, { fraction = 1.0 }]";
+        "[rollout]\nstages = [{ fraction = 0.4, for = \"10s\" }, { fraction = 0.8, for = \"1h\" }, { fraction = 1.0 }]";
     let daemon = Daemon::start(&place, &settings(&feed.url(), 0.0, "").with(stages));
     settled(&daemon, 0);
+    assert!(0 < chosen(0.4) && chosen(0.4) < chosen(0.8), "the names are of both kinds");
     canary(&place, &daemon, &["plan", "start"]);
     settled(&daemon, chosen(0.8));
-    assert_eq!(status(&daemon)["guard"]["good"], json!([0.3]));
+    until_within(PATIENCE, "the first stage is known to be good", || {
+        (status(&daemon)["guard"]["good"] == json!([0.4])).then_some(())
+    });
     feed.set_faults(only_smart(Faults { bad_frames: 1.0, ..Faults::default() })).unwrap();
     until_within(PATIENCE, "the guard takes monitors back", || {
         rows(&place).into_iter().any(|row| row["what"] == "rolled_back").then_some(())
     });
     feed.set_faults(Faults::default()).unwrap();
     let (decided, _) = rolled_back(&place, &daemon);
-    assert_eq!((&decided["from"], &decided["to"]), (&json!(0.8), &json!(0.3)), "{decided}");
-    settled(&daemon, chosen(0.3));
+    assert_eq!((&decided["from"], &decided["to"]), (&json!(0.8), &json!(0.4)), "{decided}");
+    settled(&daemon, chosen(0.4));
     let now = status(&daemon);
     assert_eq!((&now["plan"]["state"], &now["plan"]["stage"]), (&json!("entering"), &json!(2)), "{now}");
     let waits_for = now["plan"]["waits_for"].as_str().unwrap();

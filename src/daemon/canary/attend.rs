@@ -276,11 +276,12 @@ fn next(running: &Running, verdict: Option<Verdict>, is_back: bool, step: Option
     if is_back {
         return Some(Work::RollBackCompleted);
     }
-    if let Some(step) = step {
-        return Some(Work::Step(step));
-    }
+    // Before the next stage, so that there is something to go back to.
     if let Some(good) = running.good {
         return Some(Work::NoteGood(good));
+    }
+    if let Some(step) = step {
+        return Some(Work::Step(step));
     }
     let plan = running.plan.as_ref().filter(|plan| plan.record().state == PlanState::Running)?;
     let lasts = plan.stage()?.lasts?;
