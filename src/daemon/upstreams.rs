@@ -27,7 +27,7 @@ use crate::monitor::roster::{Identities, Pause, Roster, RosterParts, upstream_ac
 use crate::monitor::totals::TotalsNow;
 use crate::rollout::Paths;
 use crate::rollout::figures::PathFigures;
-use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring};
+use crate::upstream::{Upstream, UpstreamControl, UpstreamError, Wiring, unit_name};
 
 /// Faults that wait to be heard; the first one ends the daemon.
 const FAULTS_MAX: usize = 4;
@@ -247,6 +247,16 @@ impl Upstreams {
         figures
     }
 
+    /// Whether units that were told to stop have links still.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().leaving.values().any(|ended| !ended.is_cancelled())
+    }
+
+    /// Whether all that was taken in until now is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.wiring.window.progress().all().is_durable()
+    }
+
     /// Where monitors are now.
     pub(super) fn places(&self) -> Places {
         self.lock().places.clone()
@@ -297,15 +307,27 @@ impl Upstreams {
     /// Makes what runs into what is wanted, with monitors where `places` has them.
     fn run(&self, state: &mut State, wanted: &Wanted, places: Places) -> Result<Applied, ApplyError> {
         let Wanted { settings, pauses, paths } = wanted;
-        let State { identities, running, held, leaving, .. } = &mut *state;
+        let State { identities, running, held, leaving, settling, .. } = &mut *state;
         leaving.retain(|_, ended| !ended.is_cancelled());
         let stays = |key: &UnitKey| {
             let (known, control) = (running.get(key)?, self.list.unit(key)?);
             let ground = Ground::of(key, settings, control.dialect().limits());
             (Some(&known.ground) == ground.as_ref()).then_some(control)
         };
-        let before =
-            |key: &UnitKey| stays(key).map(|control| Before { dialect: control.dialect(), roster: control.roster() });
+        // At the start what was opened beside another process keeps the numbers of its topics.
+        let prepared = self.wiring.prepared.as_ref().filter(|_| held.is_some());
+        if let Some(prepared) = prepared {
+            prepared.retain(|made| {
+                let key = UnitKey { upstream: made.roster.upstream.clone(), of: made.of.clone() };
+                let ground = Ground::of(&key, settings, made.dialect.limits());
+                ground.is_some_and(|ground| ground.upstream == *made.settings && ground.pool == *made.pool)
+            });
+        }
+        let before = |key: &UnitKey| {
+            let running = stays(key).map(|control| (control.dialect(), control.roster()));
+            let made = running.or_else(|| prepared?.made_with(&unit_name(&key.upstream, key.of.as_deref())));
+            made.map(|(dialect, roster)| Before { dialect, roster })
+        };
         let parts = AssemblyParts { pauses, places: &places, paths, hasher: &self.hasher, before: &before };
         let assembled = assemble(settings, &parts, identities)?;
         let mut applied = Applied::default();
@@ -324,10 +346,9 @@ impl Upstreams {
             fresh.push((key, ground, upstream));
         }
         // From here on nothing can fail.
-        for (name, place) in &places {
-            if let (Place::Both(_), Some(monitor)) = (place, settings.monitors.get(name)) {
-                identities.take_by_both_paths(name, &monitor.domain, true);
-            }
+        for (name, monitor) in &settings.monitors {
+            let both = matches!(places.get(name), Some(Place::Both(_))) || settling.contains_key(name);
+            identities.drop_repeats(name, &monitor.domain, both || settings.smart_streaming.legacy_dedupe);
         }
         if held.is_none() {
             // At the start the ledger is not settled yet.

@@ -17,6 +17,7 @@
 //! | the daemon stops, or finds that it had      | [`GapLedger::down`]                              |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -116,6 +117,19 @@ struct State {
     closed: BTreeMap<(Arc<str>, GapCause), Duration>,
     outbox: Vec<LedgerRecord>,
     stopping: bool,
+    /// Another process goes on with what is in force.
+    handing_over: bool,
+    /// What this process missed when it took over: numbers of the gaps, and the longest of those that ended, by upstream.
+    taken_over: Option<(Range<u64>, BTreeMap<Arc<str>, Duration>)>,
+}
+
+/// What of an upstream was missed when this process took over from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandOverSpan {
+    /// Topics that are not in force again.
+    pub open: usize,
+    /// The longest that one was not, of those that are.
+    pub longest: Duration,
 }
 
 /// What redundant upstreams bring the same of.
@@ -303,6 +317,12 @@ impl GapLedger {
         self.lock().stopping = true;
     }
 
+    /// The daemon hands over to another process: what its links let go from now on that one goes on with, or misses on its own
+    /// account.
+    pub fn handing_over(&self) {
+        self.lock().handing_over = true;
+    }
+
     /// An upstream's roster has another generation: monitors that pause in it are lost at this moment, those that do no longer are
     /// awake. Their gaps end with [`GapLedger::covered`] of what is in force for them.
     #[must_use = "it must get into the journal"]
@@ -379,7 +399,19 @@ impl GapLedger {
     /// Nothing is read any more: whatever is in force is lost to downtime, since what `start` says of an upstream's topic.
     #[must_use = "it must get into the journal"]
     pub fn down(&self, start: impl Fn(&str, &str) -> UnixNanos) -> Vec<LedgerRecord> {
+        self.down_but(GapCause::Downtime, |upstream, _, topic| Some(start(upstream, topic)))
+    }
+
+    /// As [`GapLedger::down`], by this cause, and but for topics of which nothing was missed: those for which `start`, asked by
+    /// upstream, monitor and topic, says none.
+    #[must_use = "it must get into the journal"]
+    pub fn down_but(
+        &self,
+        cause: GapCause,
+        start: impl Fn(&str, &str, &str) -> Option<UnixNanos>,
+    ) -> Vec<LedgerRecord> {
         let mut state = self.lock();
+        let first = state.next_id;
         let mut in_force: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
         for (subject, entries) in &state.subjects {
             for entry in entries.iter().filter(|entry| entry.open.is_empty()) {
@@ -387,10 +419,38 @@ impl GapLedger {
             }
         }
         let lost = in_force.into_iter().map(|(upstream, subjects)| {
-            let start = |topic: &str| start(&upstream, topic);
-            state.lose(&upstream, None, subjects.into_iter(), start, GapCause::Downtime)
+            let missed = |subject: &Subject| start(&upstream, &subject.monitor, &subject.topic);
+            let mut by_start: BTreeMap<UnixNanos, Vec<Subject>> = BTreeMap::new();
+            for subject in subjects {
+                if let Some(start) = missed(&subject) {
+                    by_start.entry(start).or_default().push(subject);
+                }
+            }
+            let lose = |(start, subjects): (UnixNanos, Vec<Subject>)| {
+                state.lose(&upstream, None, subjects.into_iter(), |_| start, cause)
+            };
+            by_start.into_iter().map(lose).collect::<Vec<_>>().concat()
         });
-        lost.collect::<Vec<_>>().concat()
+        let lost = lost.collect::<Vec<_>>().concat();
+        state.taken_over = Some((first..state.next_id, BTreeMap::new()));
+        lost
+    }
+
+    /// What was missed of each upstream since [`GapLedger::down_but`] was called last.
+    pub fn hand_over_spans(&self) -> BTreeMap<Arc<str>, HandOverSpan> {
+        let state = self.lock();
+        let Some((numbers, ended)) = &state.taken_over else { return BTreeMap::new() };
+        let mut spans: BTreeMap<Arc<str>, HandOverSpan> = BTreeMap::new();
+        for (upstream, longest) in ended {
+            spans.entry(Arc::clone(upstream)).or_default().longest = *longest;
+        }
+        for entry in state.subjects.values().flatten() {
+            let open = entry.open.iter().filter(|gap| numbers.contains(&gap.id)).count();
+            if open > 0 {
+                spans.entry(Arc::clone(&entry.upstream)).or_default().open += open;
+            }
+        }
+        spans
     }
 
     /// Leaves records with whoever journals the daemon's own events, for a caller that has no batcher. What waits there is not
@@ -572,6 +632,12 @@ impl State {
                 });
                 let total = self.closed.entry((Arc::clone(&upstream), gap.cause)).or_default();
                 *total = total.saturating_add(end.since(gap.start));
+                if let Some((numbers, longest)) = &mut self.taken_over
+                    && numbers.contains(&gap.id)
+                {
+                    let longest = longest.entry(Arc::clone(&upstream)).or_default();
+                    *longest = end.since(gap.start).max(*longest);
+                }
                 records.push(LedgerRecord::Gap(GapRecord {
                     monitor: subject.monitor.to_string(),
                     upstream: upstream.to_string(),
@@ -630,6 +696,9 @@ impl State {
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
         let upstream = self.upstream(upstream);
+        if self.handing_over && cause == GapCause::Handover {
+            return Vec::new();
+        }
         let cause = if self.stopping && !cause.is_chosen() { GapCause::Downtime } else { cause };
         let mut records = Vec::new();
         let mut lost: BTreeMap<(Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();

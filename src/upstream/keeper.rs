@@ -322,7 +322,10 @@ impl Keeper {
                 return;
             }
         };
-        if let Err(until) = self.shared.pace.take(now) {
+        // One that was opened beside has been counted then.
+        if !self.shared.has_prepared(number)
+            && let Err(until) = self.shared.pace.take(now)
+        {
             self.tell_of_pace(number, now, until);
             self.wait_until(number, until);
             return;

@@ -8,6 +8,7 @@
 
 mod careful;
 mod ending;
+mod held;
 mod proof;
 mod receipts;
 mod sending;
@@ -34,17 +35,18 @@ use super::orders::{Keeping, Order, Report};
 use super::pace::{SendPace, Sending};
 use super::placement::SlotNumber;
 use super::pool::Shared;
+use super::prepare::Held;
 use super::resume::ResumePoint;
 use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
+use crate::dialect::{Frame, Intake as _, Outbox, Receipt, Session, SessionToken, TopicId};
 use crate::journal::{Awaited, EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::monitor::roster::Roster;
-use crate::pipeline::batcher::Batcher;
+use crate::pipeline::batcher::{Absorbed, Batcher};
 
 /// The most messages of a burst, so that timers and pings get their turn. Source: a guess; a read of 64 KiB holds 400
 /// short messages.
@@ -82,6 +84,8 @@ pub(super) struct Begin {
     pub(super) overlapping: Vec<TopicId>,
     /// Where the upstream was asked to go on from.
     pub(super) resume: Option<ResumePoint>,
+    /// What came over it before, if it was opened beside another process's.
+    pub(super) held: Option<Held>,
 }
 
 /// From where topics were asked for.
@@ -124,6 +128,7 @@ pub(super) struct Link<'a> {
     roster: Arc<Roster>,
     number: SlotNumber,
     begin: Vec<TopicId>,
+    held_before: Option<Box<Held>>,
     /// Reports that the keeper had no room for; the oldest first.
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
@@ -194,7 +199,7 @@ enum Io {
 
 impl<'a> Link<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, begin: Begin) -> Self {
-        let Begin { slot, topics, overlapping, resume } = begin;
+        let Begin { slot, topics, overlapping, resume, held } = begin;
         let now = Instant::now();
         let roster = shared.roster();
         let mut session = shared.dialect.session(&roster.topics, &roster.plan);
@@ -245,6 +250,7 @@ impl<'a> Link<'a> {
             roster,
             number: slot,
             begin: topics,
+            held_before: held.map(Box::new),
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
             overlapping: BTreeMap::new(),
@@ -266,14 +272,21 @@ impl<'a> Link<'a> {
         let Keeping { mut orders, reports } = keeping;
         let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
-        let greeting = self.greeting();
-        self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
-        let topics = std::mem::take(&mut self.begin);
-        self.ask(&topics);
-        if self.shared.dialect.asks_by_opening() {
-            self.in_force_by_opening(&topics);
+        if let Some(held) = self.held_before.take() {
+            if let Some(end) = self.go_on_with(*held) {
+                self.finish(wire, &end).await;
+                return end;
+            }
+        } else {
+            let greeting = self.greeting();
+            self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
+            let topics = std::mem::take(&mut self.begin);
+            self.ask(&topics);
+            if self.shared.dialect.asks_by_opening() {
+                self.in_force_by_opening(&topics);
+            }
+            self.take_early(&early);
         }
-        self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.give_receipts();
@@ -415,10 +428,21 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
+        let (tokens, receipts) = (self.session.take_tokens(), self.session.take_receipts());
+        self.absorb_with(now, self.received, tokens, receipts);
+    }
+
+    /// What was read: `in_force_at` is when it came, as far as topics are in force by it.
+    fn absorb_with(
+        &mut self,
+        now: Instant,
+        in_force_at: UnixNanos,
+        tokens: Vec<SessionToken>,
+        receipts: Vec<Receipt>,
+    ) -> Absorbed {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
-        self.note_receipts(absorbed);
-        let tokens = self.session.take_tokens();
+        self.note_receipts(absorbed, receipts);
         if absorbed.events > 0 || !tokens.is_empty() {
             self.last_data = Some(self.received);
         }
@@ -428,7 +452,7 @@ impl<'a> Link<'a> {
         }
         self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
-        self.take_news(now);
+        self.take_news(now, in_force_at);
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
         }
@@ -441,10 +465,11 @@ impl<'a> Link<'a> {
         } else {
             self.close_if_due(now);
         }
+        absorbed
     }
 
     /// Takes note of what frames said about subscriptions.
-    fn take_news(&mut self, now: Instant) {
+    fn take_news(&mut self, now: Instant, in_force_at: UnixNanos) {
         let mut live = Vec::new();
         for news in self.reading.take_news() {
             if let SubscriptionNews::Live(topic) = news {
@@ -453,7 +478,7 @@ impl<'a> Link<'a> {
             self.note(news);
         }
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
-        self.cover(carried, self.received, now);
+        self.cover(carried, in_force_at, now);
         self.joined(live.into_iter());
     }
 
@@ -463,7 +488,7 @@ impl<'a> Link<'a> {
         for topic in topics {
             self.reading.acknowledged(*topic);
         }
-        self.take_news(Instant::now());
+        self.take_news(Instant::now(), self.received);
     }
 
     /// Says what came of topics that change links, and of monitors that change paths.

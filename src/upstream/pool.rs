@@ -11,18 +11,19 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connector;
+use super::connect::{Connection, Connector};
 use super::counts::{PathCounts, PathCountsBook};
 use super::keeper::Keeper;
 use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
 use super::placement::SlotNumber;
 use super::placement::links_wanted;
+use super::prepare::{Held, Prepared, Taken, unit_name};
 use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
 use crate::circuits::Circuits;
-use crate::clock::ReceivedClock;
+use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
@@ -58,6 +59,8 @@ pub struct Wiring {
     pub ledger: Arc<GapLedger>,
     /// What the feeds' own numbers tell of that.
     pub sequences: Arc<SequenceBook>,
+    /// Links that were opened beside another process's.
+    pub prepared: Option<Arc<Prepared>>,
     /// What went wrong with connections.
     pub counts: Arc<PathCountsBook>,
 }
@@ -157,6 +160,32 @@ impl Shared {
             digest = crc32c::crc32c_append(digest, monitor.as_bytes());
         }
         format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
+    }
+
+    fn unit(&self) -> String {
+        unit_name(&self.name, self.of.as_deref())
+    }
+
+    /// Whether a link was opened beside for this place.
+    pub(super) fn has_prepared(&self, slot: SlotNumber) -> bool {
+        self.wiring.prepared.as_ref().is_some_and(|prepared| prepared.has(&self.unit(), slot))
+    }
+
+    /// The link that was opened beside for this place, if there is one.
+    pub(super) async fn take_prepared(&self, slot: SlotNumber) -> Option<(Connection, Held)> {
+        self.wiring.prepared.as_ref()?.take(&self.unit(), slot).await
+    }
+
+    /// What was read of such a link is in the link's hands.
+    pub(super) fn note_taken(&self, taken: Taken) {
+        if let Some(prepared) = &self.wiring.prepared {
+            prepared.note_taken(&self.unit(), taken);
+        }
+    }
+
+    /// Until when the process before us has read, where one let go for us.
+    pub(super) fn let_go_at(&self) -> Option<UnixNanos> {
+        self.wiring.prepared.as_ref()?.let_go_at()
     }
 
     pub(super) fn window(&self) -> &DedupeWindow {
