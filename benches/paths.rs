@@ -50,7 +50,11 @@ fn main() {
     for (costs, (mode, _, messages)) in costs.iter().zip(MODES) {
         let of = |figure: &dyn Fn(&Cost) -> f64| median(costs.iter().map(figure).collect());
         println!("{mode}: {} messages a run", messages / part);
-        println!("  messages a second: {:.0}; a second of CPU: {:.0}", of(&|cost| cost.per_second), of(&|cost| cost.per_cpu_second));
+        println!(
+            "  messages a second: {:.0}; a second of CPU: {:.0}",
+            of(&|cost| cost.per_second),
+            of(&|cost| cost.per_cpu_second)
+        );
         println!(
             "  for each message: {:.2} µs of CPU, {:.4} syncs, {:.4} blocks, {:.0} bytes written",
             of(&|cost| 1e6 / cost.per_cpu_second),

@@ -142,13 +142,7 @@ impl Daemon {
         Self::with(flood, connections, monitors, (settings, ""), folder)
     }
 
-    fn with(
-        flood: &Flood,
-        connections: usize,
-        monitors: usize,
-        (head, sinks): (&str, &str),
-        folder: &Path,
-    ) -> Self {
+    fn with(flood: &Flood, connections: usize, monitors: usize, (head, sinks): (&str, &str), folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut settings = format!(
             "{head}daemon.data_dir = \"{}\"\nserver.listen = \"127.0.0.1:0\"\nlog.level = \"info,sluice::upstream=warn\"\n\

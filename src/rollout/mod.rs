@@ -23,9 +23,9 @@ pub mod guard;
 pub mod history;
 mod paths;
 pub mod plan;
-pub mod way_back;
 pub mod report;
 pub mod shadow;
+pub mod way_back;
 
 pub use fraction::{Fraction, NoFraction};
 pub use paths::{MonitorPath, Paths};

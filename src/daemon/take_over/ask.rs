@@ -198,7 +198,7 @@ impl Preparing {
     }
 
     fn open(&self, settings: &Settings, switches: &Switches, hasher: &IdHasher) -> Result<(), TakeOverError> {
-        let (pauses, paths, circuits) = (switches.pauses(), switches.paths(settings), switches.circuits());
+        let (pauses, paths, circuits) = (switches.pauses(settings), switches.paths(settings), switches.circuits());
         // At a start each monitor is where it is wanted.
         let places: Places =
             settings.monitors.keys().map(|name| (name.clone(), Place::On(paths.of(name).path))).collect();
