@@ -14,6 +14,7 @@
 //! | `sink`      | durable blocks     | a cursor              | storage clients, retries, breakers               |
 //! | `checkpoint`| where all stand    | a small file          | its folder                                       |
 //! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
+//! | `report`    | what was found     | text, Markdown, a page | nothing                                         |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |

@@ -1,7 +1,6 @@
 //! `sluice monitors compare`: a monitor on both paths, out of the journal, with and without a running daemon.
 
-use super::reporting::{ComparingArgs, ReportArgs, compare_error};
-use super::run::journal_error;
+use super::reporting::{ComparingArgs, ReportArgs, compare_error, unreadable};
 use super::{CliError, Context, Exit};
 use crate::clock::UnixNanos;
 use crate::config::DedupeScope;
@@ -68,7 +67,7 @@ pub(super) fn compare_and_report(
     shown.end();
     let compared = compared.map_err(|error| match error {
         PathsError::Nothing(text) => CliError::plain(Exit::Usage, text),
-        PathsError::Journal(error) => journal_error(error),
+        PathsError::Journal(error) => unreadable(error),
         PathsError::Compare(error) => compare_error(error),
     })?;
     report.give(&compared.report(), &compared)?;

@@ -14,6 +14,7 @@ use super::run::journal_error;
 use super::{CliError, Context, Exit, Format, OutputArgs};
 use crate::config::ByteSize;
 use crate::config::units::parse_duration;
+use crate::journal::{self, JournalError, JournalReader};
 use crate::recovery::compare::{CompareError, Join, PayloadForm, Progress, SourceError, Workroom};
 use crate::report::{Report, ReportFormat};
 
@@ -54,15 +55,14 @@ impl ReportArgs {
     pub(super) fn give(&self, report: &Report, value: &impl Serialize) -> Result<(), CliError> {
         let text = report.render(self.format()?, value);
         let text = text.map_err(|error| CliError::new(Exit::No, "the report cannot be written", error))?;
-        match &self.report_to {
-            Some(path) => std::fs::write(path, text)
-                .map_err(|error| CliError::new(Exit::Usage, format!("cannot write {}", path.display()), error)),
-            None => {
-                let mut out = io::stdout().lock();
-                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                written.map_err(|error| PrintError::from(error).into())
-            }
+        if let Some(path) = &self.report_to {
+            let written = std::fs::write(path, text);
+            return written
+                .map_err(|error| CliError::new(Exit::Usage, format!("cannot write {}", path.display()), error));
         }
+        let mut out = io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| PrintError::from(error).into())
     }
 }
 
@@ -203,6 +203,20 @@ pub(super) fn source_error(error: SourceError) -> CliError {
     match error {
         SourceError::Mapping(text) => CliError::plain(Exit::Usage, text),
         SourceError::Unreachable(text) => CliError::plain(Exit::Unreachable, text),
-        SourceError::Journal(error) => journal_error(error),
+        SourceError::Journal(error) => unreadable(error),
+    }
+}
+
+/// The journal of the settings.
+pub(super) fn journal_of(context: &Context) -> Result<JournalReader, CliError> {
+    let data_dir = context.load()?.settings.daemon.data_dir;
+    JournalReader::open(&journal::folder(&data_dir)).map_err(unreadable)
+}
+
+/// The journal cannot be read. Its own codes stay; where it has none, never that of a difference.
+pub(super) fn unreadable(error: JournalError) -> CliError {
+    match journal_error(error) {
+        error if error.exit() == Exit::No => CliError::from_error(Exit::Unreachable, error),
+        error => error,
     }
 }

@@ -41,8 +41,11 @@ pub(super) fn render(report: &Report) -> String {
         table.columns.iter().for_each(|name| put(format!("<th>{}</th>", escaped(name))));
         put("</tr></thead>\n<tbody>".to_owned());
         for row in &table.rows {
-            let cells: String = row.iter().map(|cell| format!("<td>{}</td>", marked(cell))).collect();
-            put(format!("<tr>{cells}</tr>"));
+            put("<tr>".to_owned());
+            for cell in row {
+                put(format!("<td>{}</td>", marked(cell)));
+            }
+            put("</tr>".to_owned());
         }
         put("</tbody>\n</table></div>".to_owned());
     }

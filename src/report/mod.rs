@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn whatever_stands_in_it_is_text_in_a_page() {
         let page = hostile().render(ReportFormat::Html, &()).unwrap();
-        assert!(!page.contains("<script") && !page.contains("\u{1b}"), "{page}");
+        assert!(!page.contains("<script") && !page.contains('\u{1b}'), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;x&quot;"), "{page}");
         for needed in
             ["<!doctype html>", "color-scheme", "prefers-color-scheme: dark", "default-src 'none'", "class=\"bad\""]

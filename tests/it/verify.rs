@@ -74,6 +74,20 @@ fn a_row_deleted_altered_doubled_or_foreign_in_files_is_named() {
         is_equal(row, count);
     }
 
+    // What sinks write needs no mapping, where it is compared by key and id.
+    let of_days = std::fs::read_dir(place.path("days")).unwrap().map(|entry| entry.unwrap().path());
+    let day = of_days.filter(|path| path.extension().is_some_and(|kind| kind == "db")).max().unwrap();
+    let whole = std::fs::read_dir(place.path("lines")).unwrap().map(|entry| entry.unwrap().path());
+    let whole = whole.filter(|path| path.to_string_lossy().contains("jsonl")).max().unwrap();
+    for against in [format!("sqlite:{}", day.display()), format!("jsonl:{}", whole.display())] {
+        let outcome = place.run(["--config", "sluice.toml", "verify", "--output", "json", "--against", &against]);
+        let told: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+        assert_eq!((outcome.code, &told["in_both"]), (Some(0), &events.len().into()), "{told}");
+        assert_eq!(told["joined_by"], serde_json::json!(["monitor", "key", "id"]));
+    }
+    let page = place.run(["--config", "sluice.toml", "verify", "--format", "markdown"]);
+    assert!(page.code == Some(0) && page.stdout.contains("| lines | jsonl | equal |"), "{page:?}");
+
     let of_trades = |from: usize| events[from..].iter().find(|event| event.monitor == "trades").unwrap().offset;
     let (gone, altered, doubled) = (events[100].offset, of_trades(200), events[400].offset);
     let foreign = events.last().unwrap().offset + 1_000_000;
@@ -186,6 +200,15 @@ fn a_table_is_compared_to_the_byte_and_jsonb_as_values() {
     assert_eq!(code, Some(1), "{rows:?}");
     assert_eq!(named(&rows[0]), [(gone, "missing"), (altered, "different"), (spaced, "different")]);
     assert_eq!(named(&rows[1]), [(gone, "missing"), (altered, "different")], "a blank changes no value");
+    // By key and id, without a mapping: what the server writes anew it writes otherwise, and not with another value.
+    for (table, differing) in [("events", 2), ("values", 1)] {
+        let against = format!("postgres:{url}?table={table}");
+        let outcome = place.run(["--config", "sluice.toml", "verify", "--output", "json", "--against", &against]);
+        let told: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+        let found = (outcome.code, &told["missing"], &told["extra"], &told["differing"]);
+        assert_eq!(found, (Some(1), &1.into(), &0.into(), &differing.into()), "{told}");
+        assert_eq!((&told["first"][0]["what"], &told["first"][0]["offset"]), (&"missing".into(), &gone.into()));
+    }
     let against = format!("postgres:{url}");
     let (code, rows) = verify(&place, &["--against", &against]);
     assert_eq!((code, named(&rows[0]).len()), (Some(1), 3), "{rows:?}");

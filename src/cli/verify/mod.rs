@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// `jsonl:FILE`; or a sink's store: `sqlite:FOLDER`, `jsonl:FOLDER`, `postgres:URL`
     #[arg(long, value_name = "WHAT")]
     against: Option<String>,
-    /// Which column (or JSON Pointer) of a table is what: `id=trade_id`; parts are id, key, payload, time, time_unit, monitor,
+    /// Which column (or JSON Pointer) of a table is what: `id=trade_id`; parts are id, key, payload, time, `time_unit`, monitor,
     /// domain, topic and path, and `-` is no column (may be repeated)
     #[arg(long, value_name = "PART=COLUMN")]
     map: Vec<String>,
@@ -85,14 +85,14 @@ impl Args {
         match target {
             None if !self.map.is_empty() => Err(usage("`--map` is about a table; name it by `--against`")),
             None => self.sinks(context, None),
-            Some(Target::Store(store)) => self.sinks(context, Some(store)),
+            Some(Target::Store(store)) => self.sinks(context, Some(&store)),
             Some(Target::Legacy) => self.without_offsets("legacy")?.paths(context),
             Some(Target::Table(table)) => self.without_offsets("a table")?.table(context, table),
         }
     }
 
     /// A sink's store is compared by offset, with nothing but a span.
-    fn sinks(&self, context: &Context, store: Option<Box<crate::config::SinkSettings>>) -> Result<Exit, CliError> {
+    fn sinks(&self, context: &Context, store: Option<&crate::config::SinkSettings>) -> Result<Exit, CliError> {
         let named = [
             ("--monitor", !self.monitor.is_empty()),
             ("--domain", !self.domain.is_empty()),
@@ -108,7 +108,7 @@ impl Args {
                  sqlite:FILE?table=NAME"
             )));
         }
-        sinks::run(self, context, store.as_deref())
+        sinks::run(self, context, store)
     }
 
     fn without_offsets(self, what: &str) -> Result<Self, CliError> {

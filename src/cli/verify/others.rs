@@ -5,9 +5,7 @@ use tokio::runtime::{self, Runtime};
 use super::target::{Place, Table};
 use super::{Args, usage};
 use crate::cli::monitors_compare::compare_and_report;
-use crate::cli::query::open_journal;
-use crate::cli::reporting::{compare_error, source_error};
-use crate::cli::run::journal_error;
+use crate::cli::reporting::{compare_error, journal_of, source_error, unreadable};
 use crate::cli::{CliError, Context, Exit};
 use crate::recovery::compare::mapping::Part;
 use crate::recovery::compare::source::{
@@ -38,7 +36,7 @@ impl Args {
     /// A table of somebody else's.
     pub(super) fn table(self, context: &Context, table: Table) -> Result<Exit, CliError> {
         let room = self.comparing.room(context)?;
-        let reader = open_journal(context)?;
+        let reader = journal_of(context)?;
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -54,8 +52,7 @@ impl Args {
         let span = Span { since: self.since, until: self.until };
         let terms = self.terms(&*store, span)?;
         let read = if span.is_open() { span } else { span.widened(self.comparing.tolerance) };
-        let mut journal =
-            JournalSource::new(reader, "the journal", selection, read, Ids::All).map_err(journal_error)?;
+        let mut journal = JournalSource::new(reader, "the journal", selection, read, Ids::All).map_err(unreadable)?;
         let mut shown = self.comparing.shown();
         let compared = compare(&mut journal, &mut *store, &terms, &room, &mut |progress| shown.look(progress));
         shown.end();

@@ -131,21 +131,17 @@ impl Mapping {
     /// # Errors
     /// When a named one is not there, or an id is needed and there is none.
     pub fn resolve(&self, what: &str, known: &[String], needs_id: bool) -> Result<Columns, String> {
-        let names = || known.iter().map(String::as_str);
+        let all = || known.iter().map(String::as_str);
         let mut by_part = BTreeMap::new();
         for part in Part::ALL {
             let columns: Vec<usize> = match self.said(part) {
-                Some(named) => {
+                Some(said) => {
                     let find = |name: &String| {
                         known.iter().position(|column| column == name).ok_or_else(|| {
-                            format!(
-                                "{what} has no column `{name}` for `{}`{}",
-                                part.as_str(),
-                                suggestion(name, names())
-                            )
+                            format!("{what} has no column `{name}` for `{}`{}", part.as_str(), suggestion(name, all()))
                         })
                     };
-                    named.iter().map(find).collect::<Result<_, _>>()?
+                    said.iter().map(find).collect::<Result<_, _>>()?
                 }
                 None => known.iter().position(|column| column == part.column()).into_iter().collect(),
             };
@@ -156,7 +152,7 @@ impl Mapping {
         if needs_id && !by_part.contains_key(&Part::Id) {
             return Err(format!(
                 "{what} has no column `id`; name the one that has ids by `id=COLUMN`, or join by payloads{}",
-                suggestion("id", names())
+                suggestion("id", all())
             ));
         }
         Ok(Columns { by_part })
@@ -192,7 +188,9 @@ mod tests {
 
     fn mapping(parameters: &[(&str, &str)]) -> Mapping {
         let mut mapping = Mapping::default();
-        parameters.iter().for_each(|(name, value)| mapping.set(name, value).unwrap());
+        for (name, value) in parameters {
+            mapping.set(name, value).unwrap();
+        }
         mapping
     }
 

@@ -223,15 +223,12 @@ impl Groups {
         if self.names.len() >= MONITORS_MAX && !self.numbers.contains_key(&name) {
             name = None;
         }
-        let number = match self.numbers.get(&name) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-                self.names.push(name.clone());
-                self.numbers.insert(name.clone(), number);
-                number
-            }
-        };
+        let number = self.numbers.get(&name).copied().unwrap_or_else(|| {
+            let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+            self.names.push(name.clone());
+            self.numbers.insert(name.clone(), number);
+            number
+        });
         self.last = Some((name, number));
         number
     }

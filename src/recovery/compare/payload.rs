@@ -70,7 +70,7 @@ fn is_json(text: &str) -> bool {
 pub(super) fn views(left: &[u8], right: &[u8]) -> (String, String) {
     let (left, right) = (String::from_utf8_lossy(left), String::from_utf8_lossy(right));
     let same = left.chars().zip(right.chars()).take_while(|(left, right)| left == right).count();
-    let from = if same <= VIEW_BEFORE { 0 } else { same - VIEW_BEFORE };
+    let from = same.saturating_sub(VIEW_BEFORE);
     (view(&left, from), view(&right, from))
 }
 

@@ -40,7 +40,7 @@ struct Runs {
     file: Arc<File>,
     folder: PathBuf,
     len: u64,
-    runs: Vec<Run>,
+    all: Vec<Run>,
     bytes: Vec<u8>,
 }
 
@@ -50,16 +50,16 @@ impl Runs {
         let path = folder.join(format!(".sluice-compare-{}", uuid::Uuid::new_v4()));
         let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path).map_err(fail)?;
         fs::remove_file(&path).map_err(fail)?;
-        Ok(Self { file: Arc::new(file), folder: folder.to_owned(), len: 0, runs: Vec::new(), bytes: Vec::new() })
+        Ok(Self { file: Arc::new(file), folder: folder.to_owned(), len: 0, all: Vec::new(), bytes: Vec::new() })
     }
 
     fn begin(&mut self) {
-        self.runs.push(Run { start: self.len, entries: 0 });
+        self.all.push(Run { start: self.len, entries: 0 });
     }
 
     fn put(&mut self, entry: &Entry) -> Result<(), SpillError> {
         entry.put(&mut self.bytes);
-        if let Some(run) = self.runs.last_mut() {
+        if let Some(run) = self.all.last_mut() {
             run.entries += 1;
         }
         if self.bytes.len() >= CHUNK * ENTRY_BYTES { self.write() } else { Ok(()) }
@@ -113,6 +113,11 @@ impl Sorter {
         if self.buffer.len() >= self.most {
             self.spill()?;
         }
+        if self.buffer.len() == self.buffer.capacity() {
+            // Doubled, but never beyond what is allowed.
+            let room = (self.buffer.len() * 2).clamp(CHUNK, self.most);
+            self.buffer.reserve_exact(room - self.buffer.len());
+        }
         self.buffer.push(entry);
         Ok(())
     }
@@ -143,9 +148,9 @@ impl Sorter {
         }
         self.buffer = Vec::new();
         let mut runs = self.runs.take().expect("it was looked at above");
-        while runs.runs.len() > self.fan_in {
+        while runs.all.len() > self.fan_in {
             let mut longer = Runs::create(&self.folder)?;
-            for some in runs.runs.chunks(self.fan_in) {
+            for some in runs.all.chunks(self.fan_in) {
                 let mut merge = runs.merge(some)?;
                 longer.begin();
                 while let Some(entry) = merge.next()? {
@@ -155,7 +160,7 @@ impl Sorter {
             }
             runs = longer;
         }
-        Ok(Sorted::Merged(runs.merge(&runs.runs)?))
+        Ok(Sorted::Merged(runs.merge(&runs.all)?))
     }
 }
 
@@ -248,7 +253,7 @@ mod tests {
         let mut sorter = Sorter { fan_in, ..Sorter::new(folder, most) };
         for entry in entries {
             sorter.push(*entry).unwrap();
-            assert!(sorter.buffer.len() <= most);
+            assert!(sorter.buffer.capacity() <= most);
         }
         let mut all = sorter.finish().unwrap();
         std::iter::from_fn(|| all.next().unwrap()).collect()

@@ -77,15 +77,14 @@ fn compared(left: Vec<Row>, right: Vec<Row>, terms: &Terms, memory: ByteSize) ->
     compared
 }
 
-/// As (kind, id, left place, right place, repeated).
-fn examples(compared: &Compared) -> Vec<(Kind, &str, Option<u64>, Option<u64>, bool)> {
-    let example = |example: &'_ Example| {
-        (example.kind, example.id.clone(), example.left_place, example.right_place, example.repeated)
-    };
-    let all: Vec<_> = compared.examples.iter().map(example).collect();
-    all.into_iter()
-        .map(|(kind, id, left, right, repeated)| (kind, &*id.unwrap().leak(), left, right, repeated))
-        .collect()
+/// Kind, id, left place, right place, repeated.
+type Brief<'a> = (Kind, &'a str, Option<u64>, Option<u64>, bool);
+
+fn examples(compared: &Compared) -> Vec<Brief<'_>> {
+    fn brief(example: &Example) -> Brief<'_> {
+        (example.kind, example.id.as_deref().unwrap(), example.left_place, example.right_place, example.repeated)
+    }
+    compared.examples.iter().map(brief).collect()
 }
 
 #[test]
@@ -230,7 +229,7 @@ fn a_source_that_breaks_off_is_no_difference() {
             _: Option<&BTreeSet<u64>>,
             take: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
         ) -> Result<(), SourceError> {
-            let _ = take(&Record { id: Some("1"), ..Record::default() });
+            assert!(take(&Record { id: Some("1"), ..Record::default() }).is_continue());
             Err(SourceError::Unreachable("the server went away".into()))
         }
     }

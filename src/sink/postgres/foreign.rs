@@ -113,7 +113,7 @@ impl ForeignTable {
         let (pool, server) = address::pool(url, ca_file, &caller).map_err(|error| {
             ForeignError::Named(error.to_string().replace("the sink's `url`", "the address of the server"))
         })?;
-        let unreachable = |failure: Failure| lost(failure, &server, "connect");
+        let unreachable = |failure: Failure| lost(&failure, &server, "connect");
         let session = Session::of(&pool).await.map_err(unreachable)?;
         // The same rows each time, and in the same order: one snapshot, one process on the server, from the table's beginning.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
@@ -194,7 +194,7 @@ impl ForeignTable {
                 }
             }
         };
-        read.await.map_err(|failure| lost(failure, &self.server, &format!("read {}", self.quoted)))
+        read.await.map_err(|failure| lost(&failure, &self.server, &format!("read {}", self.quoted)))
     }
 
     fn expression(&self, field: ForeignField) -> (String, Type) {
@@ -258,15 +258,15 @@ async fn no_table(session: &Session, server: &ServerName, table: &str) -> Foreig
                 ORDER BY 1 LIMIT 1000";
     let names: Vec<String> = match session.client().query(list, &[]).await {
         Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
-        Err(error) => return lost(error.into(), server, "list its tables"),
+        Err(error) => return lost(&error.into(), server, "list its tables"),
     };
     let hint = suggestion(table, names.iter().map(String::as_str));
     ForeignError::Named(format!("{server} has no table `{table}`{hint}"))
 }
 
 /// Whatever the server or the connection says.
-fn lost(failure: Failure, server: &ServerName, doing: &str) -> ForeignError {
-    let words = match &failure {
+fn lost(failure: &Failure, server: &ServerName, doing: &str) -> ForeignError {
+    let words = match failure {
         Failure::Postgres(error) | Failure::Row { error, .. } => match error.as_db_error() {
             Some(said) => said.message().to_owned(),
             None => chain(error),

@@ -56,12 +56,11 @@ fn seeded_differences_in_a_million_rows_are_found_exactly_in_bounded_memory() {
         // Each 3 ms later than the journal has it.
         server.sql(&format!(
             "CREATE UNLOGGED TABLE trades AS SELECT n AS trade_id, format('{{\"t\":%s,\"p\":%s}}', n, n % 7919) AS raw, \
-             '2026-01-01T00:00:00Z'::timestamptz + (n + 3) * interval '1 ms' AS at FROM generate_series(0, {} - 1) AS n; \
+             '2026-01-01T00:00:00Z'::timestamptz + (n + 3) * interval '1 ms' AS at FROM generate_series(0, {ROWS} - 1) AS n; \
              DELETE FROM trades WHERE trade_id IN (17, 250017, 999999); \
              INSERT INTO trades SELECT trade_id + 5000000, raw, at FROM trades WHERE trade_id IN (1, 500000); \
              INSERT INTO trades SELECT * FROM trades WHERE trade_id = 77; \
-             UPDATE trades SET raw = raw || ' ' WHERE trade_id IN (5, 600000, 999998); ANALYZE trades",
-            ROWS
+             UPDATE trades SET raw = raw || ' ' WHERE trade_id IN (5, 600000, 999998); ANALYZE trades"
         ));
     });
     let against = format!("postgres:{}?table=trades&id=trade_id&payload=raw&time=at", server.url());

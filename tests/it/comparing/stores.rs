@@ -325,7 +325,9 @@ fn what_cannot_be_reached_or_read_is_no_difference_and_no_password_is_shown() {
     // No journal at all.
     let empty = place_without_journal();
     let outcome = run(&empty, &["verify", "--against", "jsonl:a.jsonl"]);
-    assert!(outcome.code == Some(1) && outcome.stderr.contains("journal"), "{outcome:?}");
+    assert!(outcome.code == Some(3) && outcome.stderr.contains("journal"), "{outcome:?}");
+    let outcome = run(&empty, &["monitors", "compare"]);
+    assert!(outcome.code == Some(3) && outcome.stderr.contains("journal"), "{outcome:?}");
 }
 
 fn place_without_journal() -> Workplace {

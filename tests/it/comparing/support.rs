@@ -110,7 +110,8 @@ fn put(builder: &mut BlockBuilder, monitors: &mut Vec<Arc<MonitorIdentity>>, eve
     let (id, hash) = match &event.id {
         Id::Token(token) => {
             parts = [Part::Literal(token.as_bytes())];
-            (EventId::Parts(&parts), Some(7))
+            // The legacy path drops no repeats, and needs nothing to tell them by.
+            (EventId::Parts(&parts), (event.way == Way::Smart).then_some(7))
         }
         // As two scopes have it: another one each.
         Id::Hash => (EventId::PayloadHash, Some(if event.way == Way::Smart { 8 } else { 9 })),

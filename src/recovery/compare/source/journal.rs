@@ -139,7 +139,7 @@ impl Source for JournalSource {
                     id: id.as_deref().filter(|_| has_parts || self.ids == Ids::All),
                     time: Some(event.received),
                     payload: Some(event.payload),
-                    repeats_dropped: event.hash().is_some(),
+                    repeats_dropped: id.is_some(),
                 };
                 if take(&record).is_break() {
                     return Ok(());

@@ -133,7 +133,8 @@ impl LinesSource {
             return Ok(met);
         }
         let needed = |part: Part| self.request.mapping.names(part) || part == Part::Id && self.request.needs_id;
-        for (part, slot) in self.parts.slots.iter().filter(|(part, slot)| needed(*part) && !met[*slot]) {
+        let lacking = self.parts.slots.iter().find(|(part, slot)| needed(*part) && !met[*slot]);
+        if let Some((part, slot)) = lacking {
             let hint = suggestion(&self.parts.pointers[*slot], members.iter().map(String::as_str));
             return Err(SourceError::Mapping(format!(
                 "none of the first {number} lines of {} has `{}` for `{}`{hint}",
@@ -175,7 +176,7 @@ fn members_of(above: &str, object: &serde_json::Map<String, serde_json::Value>, 
 }
 
 /// A payload as a line has it. Of a string, to the byte, it is what the string says.
-fn payload<'a>(token: Token<'a>, form: PayloadForm) -> Cow<'a, [u8]> {
+fn payload(token: Token<'_>, form: PayloadForm) -> Cow<'_, [u8]> {
     match (form, token.as_str()) {
         (PayloadForm::Bytes, Some(Cow::Borrowed(text))) => Cow::Borrowed(text.as_bytes()),
         (PayloadForm::Bytes, Some(Cow::Owned(text))) => Cow::Owned(text.into_bytes()),

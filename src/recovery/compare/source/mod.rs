@@ -6,7 +6,7 @@ mod postgres;
 mod sqlite;
 mod time;
 
-use crate::journal::{OWN_DOMAIN, Path};
+use crate::journal::{OWN_DOMAIN, Path, SHADOW_DOMAINS};
 
 pub use journal::{Ids, JournalSource};
 pub use lines::LinesSource;
@@ -16,9 +16,6 @@ pub use sqlite::SqliteSource;
 use super::mapping::{Columns, Part};
 use super::payload::PayloadForm;
 use super::record::Source;
-
-/// Domains of shadows begin with this.
-pub const SHADOW_DOMAINS: &str = "_shadow.";
 
 /// Which records are compared. Empty lists admit all; the daemon's own events, and those of shadows, only where they are named.
 #[derive(Debug, Clone, Default)]

@@ -118,7 +118,7 @@ impl Source for PostgresSource<'_> {
             payload: self.request.needs_payload && self.columns.has(Part::Payload),
         };
         let mut fields: Vec<ForeignField> = ids.iter().map(|column| ForeignField::Text(*column)).collect();
-        fields.extend(order.texts.iter().flat_map(|part| self.columns.one(*part)).map(ForeignField::Text));
+        fields.extend(order.texts.iter().filter_map(|part| self.columns.one(*part)).map(ForeignField::Text));
         fields.extend(self.columns.one(Part::Time).map(ForeignField::Time));
         fields.extend(self.columns.one(Part::Payload).filter(|_| order.payload).map(ForeignField::Payload));
 
