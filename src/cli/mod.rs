@@ -3,11 +3,15 @@
 
 mod api;
 mod backup;
+mod canary;
+mod canary_text;
+mod canary_watch;
 mod change;
 mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod emergency;
 mod event_line;
 mod exit;
 mod gaps;
@@ -57,12 +61,18 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are; stop and start them, put them to rest
     Monitors(monitors::Args),
+    /// Have the running daemon take nothing more, and make durable what was taken; it stays so until `start`, over restarts too
+    EmergencyStop(emergency::StopArgs),
+    /// Have a daemon that was stopped in an emergency take again
+    Start(emergency::StartArgs),
     /// Ask the running daemon how its links to each upstream are, and where topics are
     Pool(pool::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// The share of monitors on the smart path: set it, raise it by steps, watch it, see who decided what
+    Canary(canary::Args),
     /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
     Poll(poll::Args),
     /// Print events of the journal
@@ -113,9 +123,12 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::EmergencyStop(args) => args.run(context),
+            Self::Start(args) => args.run(context),
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Canary(args) => args.run(context),
             Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),

@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod rollout;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -109,6 +110,8 @@ impl Checker<'_> {
         if !(0.0..=1.0).contains(&canary) {
             self.refuse(&key("smart_streaming", "canary"), canary, "must be from 0 to 1, the fraction of monitors");
         }
+        self.rollout(&settings.rollout);
+        self.guard(&settings.guard);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);
 

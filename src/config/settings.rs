@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::sink_settings::SinkSettings;
 use super::units::{self, ByteSize};
 use super::upstream_settings::{PoolOverrides, UpstreamSettings};
@@ -22,6 +23,10 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// Which path monitors take.
     pub smart_streaming: SmartStreamingSettings,
+    /// How the smart path is taken into use by steps.
+    pub rollout: RolloutSettings,
+    /// What takes monitors back from the smart path.
+    pub guard: GuardSettings,
     /// The HTTP server.
     pub server: ServerSettings,
     /// Log output.
@@ -244,7 +249,7 @@ pub struct CheckpointSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FaultToleranceSettings {
-    /// False turns breakers and periodic checkpoints off; durability stays.
+    /// False turns breakers, `[guard]` and periodic checkpoints off; durability stays.
     pub enabled: bool,
 }
 

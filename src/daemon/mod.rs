@@ -3,7 +3,9 @@
 mod assembly;
 mod attend;
 mod backfills;
+mod canary;
 mod counter_log;
+mod fetch_gate;
 mod fetching;
 mod figures;
 mod gap_log;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
 use super::backfills::Backfills;
+use super::canary::{self, Canary};
 use super::counter_log::counters_on_record;
 use super::fetching::Fetching;
 use super::figures::Commits;
@@ -41,10 +42,10 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
-    JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
-    TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR,
+    Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
 use crate::monitor::gap::GapCause;
@@ -153,6 +154,8 @@ pub struct Daemon {
     stop_http: CancellationToken,
     /// Given when another process answers.
     leave_http: CancellationToken,
+    /// Given when nothing is decided here any more.
+    over: CancellationToken,
     stop_timeout: Duration,
 }
 
@@ -318,6 +321,10 @@ impl Daemon {
             circuits: Arc::clone(&circuits),
         });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
+        let canary_identities = canary::Identities {
+            canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
+            alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
+        };
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
@@ -334,7 +341,7 @@ impl Daemon {
         let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle()?);
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        upstreams.apply(settings, &switches.pauses(), &switches.paths(settings))?;
+        upstreams.apply(settings, &switches.pauses(settings), &switches.paths(settings))?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
@@ -449,6 +456,8 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
+        let canary =
+            Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
@@ -467,6 +476,7 @@ impl Daemon {
             sequences,
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
+            canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
         }));
 
@@ -483,6 +493,7 @@ impl Daemon {
             told: Mutex::new(false),
         });
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
+        let over = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
         polling.begin();
@@ -490,14 +501,15 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
-            let (stop, leave) = (stop_http.clone(), leave_http.clone());
+            let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
                         let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
                         let listener = Listening { listener, leave };
-                        let attending = Attending { history, gap_log, attendant, measuring };
+                        let attending =
+                            Attending { history, gap_log, attendant, canary, measuring, over: reading_over };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -532,6 +544,7 @@ impl Daemon {
             http: Some(http),
             stop_http,
             leave_http,
+            over,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -572,6 +585,7 @@ impl Daemon {
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
     /// `behind` is what [`Daemon::catch_up`] has said.
     pub(super) async fn let_go(&mut self, behind: BTreeMap<String, BTreeMap<String, i64>>) -> LetGo {
+        self.over.cancel();
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
         // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
@@ -928,7 +942,10 @@ struct Attending {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     attendant: Attendant,
+    /// Given when another process goes on: nothing is decided here any more.
+    over: CancellationToken,
     measuring: Option<Measuring>,
+    canary: Arc<Canary>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -937,12 +954,16 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
     loop {
         ticks.tick().await;
         view.tend();
+        metrics.tend();
+        if attending.over.is_cancelled() {
+            continue;
+        }
         attending.history.tend(Instant::now());
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
+        attending.canary.look(Instant::now());
         if let Some(measuring) = &attending.measuring {
             measuring.tend(Instant::now());
         }
-        metrics.tend();
     }
 }

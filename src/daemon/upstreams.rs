@@ -247,6 +247,16 @@ impl Upstreams {
         figures
     }
 
+    /// Whether units that were told to stop have links still.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().leaving.values().any(|ended| !ended.is_cancelled())
+    }
+
+    /// Whether all that was taken in until now is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.wiring.window.progress().all().is_durable()
+    }
+
     /// Where monitors are now.
     pub(super) fn places(&self) -> Places {
         self.lock().places.clone()

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backfills::Backfills;
+use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
-use super::switches::{SettingRecord, SwitchLog};
+use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
 use super::verdict::{Recency, verdict};
@@ -33,10 +34,11 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
+use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    Buffer, Control, FillRequest, FillRow, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict,
-    OperationRow, PollAction, PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport,
-    RetryRequest, Running, TopicSequence, View,
+    Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
+    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
+    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -75,6 +77,7 @@ pub(super) struct Shown {
     pub(super) sequences: Arc<SequenceBook>,
     pub(super) backfills: Arc<Backfills>,
     pub(super) polling: Arc<Polling>,
+    pub(super) canary: Arc<Canary>,
     pub(super) upstreams: Arc<Upstreams>,
 }
 
@@ -95,6 +98,7 @@ pub struct DaemonView {
     sequences: Arc<SequenceBook>,
     backfills: Arc<Backfills>,
     polling: Arc<Polling>,
+    canary: Arc<Canary>,
     upstreams: Arc<Upstreams>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
@@ -131,6 +135,7 @@ impl DaemonView {
             sequences,
             backfills,
             polling,
+            canary,
             upstreams,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
@@ -156,6 +161,7 @@ impl DaemonView {
             sequences,
             backfills,
             polling,
+            canary,
             upstreams,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
@@ -354,6 +360,10 @@ impl View for DaemonView {
 
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
+        if let Some(Emergency { since, reason }) = self.live.emergency_now() {
+            let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+            reasons.push(format!("stopped in an emergency at {since}{reason}: nothing is taken until `sluice start`"));
+        }
         let upstreams: BTreeMap<String, &'static str> = self
             .watched
             .now()
@@ -519,6 +529,20 @@ impl View for DaemonView {
         }
         tracing::info!(monitor, action = action.as_str(), "polling is switched by an operator");
         Ok(self.polling.rows().into_iter().filter(|row| row.monitor == monitor).collect())
+    }
+
+    fn canary(&self) -> CanaryStatus {
+        self.canary.status()
+    }
+
+    fn change_canary(&self, request: &CanaryRequest) -> Result<CanaryAnswer, Refusal> {
+        let changed = self.canary.change(request);
+        changed.map_err(|ChangeRefusal { status, error, .. }| Refusal { status, error })
+    }
+
+    fn canary_history(&self, limit: usize) -> Result<Vec<CanaryRow>, Refusal> {
+        let read = history::read(&mut self.journal.reader(), None, limit);
+        read.map(|(rows, _)| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
     }
 
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {

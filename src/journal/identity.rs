@@ -48,11 +48,17 @@ pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 /// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
 pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what was decided about the share of monitors on the smart path.
+pub const CANARY_MONITOR: &str = "canary";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which alerts are journaled.
+pub const ALERTS_MONITOR: &str = "alerts";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 14] = [
+pub const OWN_MONITORS: [&str; 16] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -66,6 +72,8 @@ pub const OWN_MONITORS: [&str; 14] = [
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
     TAKE_OVERS_MONITOR,
+    CANARY_MONITOR,
+    ALERTS_MONITOR,
     PATHS_MONITOR,
 ];
 

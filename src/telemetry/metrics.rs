@@ -16,6 +16,7 @@ use crate::monitor::races::RaceNow;
 use crate::monitor::sequence::book::SequenceCounts;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
+use crate::rollout::guard::Check;
 use crate::sink::{SinkRow, SinkState};
 use crate::upstream::{LinkState, LinkStatus};
 use crate::value_cache::CacheFigures;
@@ -99,6 +100,13 @@ const SINK_FILES: &str = "sluice_sink_files";
 const SINK_BYTES: &str = "sluice_sink_bytes";
 const CIRCUIT_STATE: &str = "sluice_circuit_state";
 const CIRCUIT_OPENINGS: &str = "sluice_circuit_openings_total";
+const CANARY_FRACTION: &str = "sluice_canary_fraction";
+const CANARY_STAGE: &str = "sluice_canary_stage";
+const CANARY_MONITORS: &str = "sluice_canary_monitors";
+const CANARY_CROSSINGS: &str = "sluice_canary_crossings";
+const CANARY_ROLLBACKS: &str = "sluice_canary_rollbacks_total";
+const CANARY_ROLLBACK: &str = "sluice_canary_last_rollback_seconds";
+const CANARY_COOLING: &str = "sluice_canary_cooling";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -258,6 +266,20 @@ fn describe() {
     describe_gauge!(SINK_BYTES, Unit::Bytes, "Bytes that hold a sink's events");
     describe_gauge!(CIRCUIT_STATE, "1 for the state that a circuit breaker is in, 0 for the others");
     describe_counter!(CIRCUIT_OPENINGS, "How often a circuit breaker opened by itself");
+    describe_gauge!(CANARY_FRACTION, "The share of monitors that is to be on the smart path");
+    describe_gauge!(CANARY_STAGE, "The stage that the plan is in, from 1; 0 without a plan under way");
+    describe_gauge!(CANARY_MONITORS, "Monitors on a path now; one that changes paths counts where it was");
+    describe_gauge!(CANARY_CROSSINGS, "Monitors that are changing paths");
+    describe_counter!(
+        CANARY_ROLLBACKS,
+        "How often the guard took monitors back from the smart path, by what was worse"
+    );
+    describe_gauge!(
+        CANARY_ROLLBACK,
+        Unit::Seconds,
+        "How long it took the last time until all were where they were to be"
+    );
+    describe_gauge!(CANARY_COOLING, "1 while the guard lets nothing be put on the smart path, else 0");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -830,6 +852,65 @@ impl SinkMetrics {
         self.lost.absolute(row.lost);
         self.files.set(known(row.files));
         self.bytes.set(known(row.bytes));
+    }
+}
+
+/// Figures of the roll-out.
+pub struct CanaryMetrics {
+    fraction: Gauge,
+    stage: Gauge,
+    monitors: [(Path, Gauge); 2],
+    crossings: Gauge,
+    rollbacks: Vec<(Check, Counter)>,
+    rollback: Gauge,
+    cooling: Gauge,
+}
+
+impl Default for CanaryMetrics {
+    fn default() -> Self {
+        let rollbacks = Check::ALL.map(|check| {
+            let counter = counter!(CANARY_ROLLBACKS, "reason" => check.as_str());
+            counter.absolute(0);
+            (check, counter)
+        });
+        let monitors = |path: Path, word: &'static str| (path, gauge!(CANARY_MONITORS, "path" => word));
+        Self {
+            fraction: gauge!(CANARY_FRACTION),
+            stage: gauge!(CANARY_STAGE),
+            monitors: [monitors(Path::Smart, "smart"), monitors(Path::Legacy, "legacy")],
+            crossings: gauge!(CANARY_CROSSINGS),
+            rollbacks: rollbacks.into(),
+            rollback: gauge!(CANARY_ROLLBACK),
+            cooling: gauge!(CANARY_COOLING),
+        }
+    }
+}
+
+impl CanaryMetrics {
+    /// Brings the gauges up to how things stand; `stage` is from 1, 0 without a plan under way.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, fraction: f64, stage: usize, monitors: impl Fn(Path) -> usize, crossings: usize, cooling: bool) {
+        self.fraction.set(fraction);
+        self.stage.set(stage as f64);
+        for (path, gauge) in &self.monitors {
+            gauge.set(monitors(*path) as f64);
+        }
+        self.crossings.set(crossings as f64);
+        self.cooling.set(if cooling { 1.0 } else { 0.0 });
+    }
+
+    /// The guard takes monitors back.
+    pub fn rolled_back(&self, reason: Check) {
+        for (check, counter) in &self.rollbacks {
+            if *check == reason {
+                counter.increment(1);
+            }
+        }
+    }
+
+    /// All of them are where they are to be.
+    pub fn rollback_took(&self, took: Duration) {
+        self.rollback.set(took.as_secs_f64());
     }
 }
 

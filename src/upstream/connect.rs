@@ -61,9 +61,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Host and port, for messages: never the path, which may hold a key.
     pub(super) fn address(&self) -> String {
-        let url = self.endpoint.reveal();
-        let host = url.host_str().unwrap_or_default();
-        format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+        self.endpoint.address()
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {

@@ -21,7 +21,7 @@ mod wire;
 pub use connect::ConnectError;
 pub use counts::{PathCounts, PathCountsBook};
 pub use health::{LinkHealth, Sick};
-pub use pace::{ConnectPace, Paces, SendPace, Sending};
+pub use pace::{ConnectPace, Paces, SendPace, Sending, connects_within};
 pub use pool::{Upstream, UpstreamControl, UpstreamError, Wiring, check_trust, links_for};
 pub use prepare::{Made, Preparation, Prepared, PreparedStanding, Taken, unit_name};
 pub use quietness::{QuietBounds, Quietness, Second, Silence};

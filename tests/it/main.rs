@@ -9,6 +9,7 @@ mod backfill;
 mod backpressure;
 mod bad_input;
 mod brokers;
+mod canary;
 mod changing;
 mod chaos;
 mod checkpoints;

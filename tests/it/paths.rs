@@ -138,7 +138,7 @@ fn where_nothing_is_said_each_monitor_has_a_connection_of_its_own_and_each_messa
     });
     let monitors = daemon.monitors();
     assert!(monitors.values().all(|row| row["path"] == "legacy"), "{monitors:?}");
-    let pool: Value = serde_json::from_str(&printed(&place, &["pool"])).unwrap();
+    let pool: Value = serde_json::from_str(&daemon.get("/api/v1/pool").1).unwrap();
     let links: Vec<(&str, &str, u64)> = pool
         .as_array()
         .unwrap()
@@ -195,7 +195,7 @@ fn monitors_go_to_the_smart_path_step_by_step_and_back_and_every_event_is_journa
     let daemon = Daemon::start(&place, &monitors(&feed.url(), 0.0, WITH_IDS));
     wait_for(&place, &daemon, 0.0);
     for fraction in [0.25, 0.5, 0.75, 1.0, 0.0] {
-        set_canary(&place, fraction);
+        set_canary(&place, &daemon, fraction);
         wait_for(&place, &daemon, fraction);
     }
     assert_eq!(printed(&place, &["gaps"]).trim(), "[]", "nothing was missed");
@@ -226,7 +226,7 @@ fn events_without_ids_never_come_twice_over_a_change_of_paths_and_what_is_missed
     let daemon = Daemon::start(&place, &monitors(&feed.url(), 0.0, WITHOUT_IDS));
     wait_for(&place, &daemon, 0.0);
     for fraction in [0.5, 1.0, 0.0] {
-        set_canary(&place, fraction);
+        set_canary(&place, &daemon, fraction);
         wait_for(&place, &daemon, fraction);
     }
     daemon.stop();
@@ -276,7 +276,7 @@ fn a_daemon_that_dies_while_monitors_change_paths_goes_on_where_they_are_wanted_
     let mut daemon = Daemon::start(&place, &monitors(&feed.url(), 0.0, WITH_IDS));
     wait_for(&place, &daemon, 0.0);
     for fraction in [1.0, 0.5, 0.0, 0.75] {
-        set_canary(&place, fraction);
+        set_canary(&place, &daemon, fraction);
         // Wherever they are on their way.
         daemon.kill();
         daemon = Daemon::again(&place);

@@ -40,11 +40,8 @@ impl Provider {
     /// With so many trades a second of each topic.
     fn at_rate(rate: u64) -> Self {
         let runtime = Runtime::new().unwrap();
-        let settings = SimulatorSettings {
-            rate,
-            made_max: 1_000_000,
-            ..SimulatorSettings::synthetic(SimulatedDialect::Binance)
-        };
+        let settings =
+            SimulatorSettings { rate, made_max: 1_000_000, ..SimulatorSettings::synthetic(SimulatedDialect::Binance) };
         let feed = runtime.block_on(Simulator::start(settings)).unwrap();
         Self { runtime, feed }
     }
