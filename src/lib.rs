@@ -47,6 +47,7 @@ pub mod pipeline;
 pub mod proxy;
 pub mod recording;
 pub mod recovery;
+pub mod report;
 mod retry_after;
 pub mod rollout;
 pub mod scanner;

@@ -21,6 +21,7 @@ mod infer;
 mod journal;
 mod latest;
 mod monitors;
+mod monitors_compare;
 mod poll;
 mod pool;
 mod print;
@@ -30,6 +31,7 @@ mod query;
 mod record;
 mod reload;
 mod replay;
+mod reporting;
 mod restore;
 mod run;
 mod selection;
@@ -98,7 +100,7 @@ enum Command {
     /// Ask the running daemon for the newest event of each monitor and key
     #[command(visible_alias = "last")]
     Latest(latest::Args),
-    /// Compare what sinks hold with the journal
+    /// Compare what sinks hold, or others wrote, with the journal
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),

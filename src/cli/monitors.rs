@@ -7,7 +7,9 @@ use clap::ValueEnum;
 
 use super::api::{self, CHANGE_PATIENCE, in_path};
 use super::selection::path;
-use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use super::{
+    CliError, Context, Exit, Format, OutputArgs, change, monitors_compare, print_json, print_line, print_table,
+};
 use crate::config::Priority;
 use crate::config::units::parse_duration;
 use crate::journal::Path;
@@ -39,6 +41,8 @@ enum Command {
     List(List),
     /// Say of each monitor whether it is well: settings, upstream, topics, data, parse rate
     Verify(Verify),
+    /// Hold what the smart path has of monitors against what the legacy path has; of a shadow, say
+    Compare(Box<monitors_compare::Args>),
     /// Stop monitors: they take nothing until they are started, over restarts too
     Stop(Named),
     /// Start monitors that were stopped or rest
@@ -138,6 +142,7 @@ impl Args {
             Some(Command::List(list)) => list.run(context),
             Some(Command::Shadow(shadow)) => shadow.run(context),
             Some(Command::Verify(verify)) => verify.run(context),
+            Some(Command::Compare(compare)) => compare.run(context),
             Some(Command::Stop(named)) => named.run(context, MonitorState::Stopped),
             Some(Command::Start(named)) => named.run(context, MonitorState::Running),
             Some(Command::Rest(Rest { names, priority, dry_run, output })) => {

@@ -127,6 +127,9 @@ struct FaultArgs {
     /// Send nothing of a topic, though its subscription is in force; may be repeated
     #[arg(long, value_name = "TOPIC")]
     mute: Vec<String>,
+    /// Make faults in messages, and break connections, only where so many topics or more are subscribed over the connection
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    faults_from_topics: usize,
     /// Do not answer pings
     #[arg(long)]
     no_pong: bool,
@@ -242,6 +245,7 @@ impl FaultArgs {
                 retry_after: self.retry_after,
                 accept_then_close: self.accept_then_close,
             },
+            from_topics: self.faults_from_topics,
         }
     }
 }

@@ -44,6 +44,7 @@ pub use limits::{LimitOverrides, Rate};
 pub use load::{Base, LoadOptions, Loaded, Origins, load};
 pub use monitor_settings::*;
 pub use plan::{Change, Effect, Links, MonitorPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
+pub(crate) use problem::suggestion;
 pub use problem::{ConfigError, Problem};
 pub use rollout_settings::{GuardSettings, RolloutSettings, StageSettings};
 pub use run_time::{Fitted, LeftOut, RunTimeLayer, RunTimeRefusal, RunTimeValue};

@@ -83,6 +83,8 @@ pub struct SmartStreamingSettings {
     pub enabled: bool,
     /// The fraction of monitors on the smart path, 0 to 1.
     pub canary: f64,
+    /// Whether the legacy path drops repeats too.
+    pub legacy_dedupe: bool,
     /// Whether the least important monitors are those that go first.
     pub low_priority_first: bool,
 }
@@ -313,7 +315,7 @@ impl Default for DaemonSettings {
 
 impl Default for SmartStreamingSettings {
     fn default() -> Self {
-        Self { enabled: false, canary: 1.0, low_priority_first: false }
+        Self { enabled: false, canary: 1.0, legacy_dedupe: false, low_priority_first: false }
     }
 }
 

@@ -307,7 +307,7 @@ impl Upstreams {
     /// Makes what runs into what is wanted, with monitors where `places` has them.
     fn run(&self, state: &mut State, wanted: &Wanted, places: Places) -> Result<Applied, ApplyError> {
         let Wanted { settings, pauses, paths } = wanted;
-        let State { identities, running, held, leaving, .. } = &mut *state;
+        let State { identities, running, held, leaving, settling, .. } = &mut *state;
         leaving.retain(|_, ended| !ended.is_cancelled());
         let stays = |key: &UnitKey| {
             let (known, control) = (running.get(key)?, self.list.unit(key)?);
@@ -346,10 +346,9 @@ impl Upstreams {
             fresh.push((key, ground, upstream));
         }
         // From here on nothing can fail.
-        for (name, place) in &places {
-            if let (Place::Both(_), Some(monitor)) = (place, settings.monitors.get(name)) {
-                identities.take_by_both_paths(name, &monitor.domain, true);
-            }
+        for (name, monitor) in &settings.monitors {
+            let both = matches!(places.get(name), Some(Place::Both(_))) || settling.contains_key(name);
+            identities.drop_repeats(name, &monitor.domain, both || settings.smart_streaming.legacy_dedupe);
         }
         if held.is_none() {
             // At the start the ledger is not settled yet.

@@ -45,14 +45,14 @@ pub const JOURNAL_MONITOR: &str = "journal";
 /// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
 pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 
-/// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
-pub const TAKE_OVERS_MONITOR: &str = "take_overs";
-
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled what was decided about the share of monitors on the smart path.
 pub const CANARY_MONITOR: &str = "canary";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which alerts are journaled.
 pub const ALERTS_MONITOR: &str = "alerts";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
+pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
@@ -71,9 +71,9 @@ pub const OWN_MONITORS: [&str; 16] = [
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
-    TAKE_OVERS_MONITOR,
     CANARY_MONITOR,
     ALERTS_MONITOR,
+    TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
 ];
 

@@ -43,7 +43,7 @@ pub struct Monitor {
     /// Where it is on its way to the other path, and both take it.
     pub crossing: Option<Arc<Crossing>>,
     /// Whether a path that journals whatever comes drops repeats, since the other one takes the monitor as well.
-    both_paths: Arc<AtomicBool>,
+    drops_repeats: Arc<AtomicBool>,
     pub(super) quarantine: Arc<QuarantineBudget>,
     /// Which of its upstreams this is, from 1; 0 where there is but one.
     pub(super) source: u8,
@@ -55,7 +55,7 @@ impl Monitor {
     /// Whether repeats are dropped that come by `path`. To be asked behind the window: what the other path has put there before, it
     /// has put there since this says so.
     pub fn drops_repeats(&self, path: Path) -> bool {
-        path == Path::Smart || self.both_paths.load(Ordering::Acquire)
+        path == Path::Smart || self.drops_repeats.load(Ordering::Acquire)
     }
 }
 
@@ -168,7 +168,7 @@ struct Account {
     totals: Arc<Totals>,
     smart: Arc<Totals>,
     legacy: Arc<Totals>,
-    both_paths: Arc<AtomicBool>,
+    drops_repeats: Arc<AtomicBool>,
     quarantine: Arc<QuarantineBudget>,
     races: Races,
 }
@@ -194,10 +194,11 @@ impl Identities {
         Arc::clone(&self.account(name, domain, &QuarantineSettings::default()).identity)
     }
 
-    /// Says whether both paths take a monitor.
-    pub fn take_by_both_paths(&mut self, name: &str, domain: &str, both: bool) {
-        let account = self.account(name, domain, &QuarantineSettings::default());
-        account.both_paths.store(both, Ordering::Release);
+    /// Says whether repeats of a monitor are dropped on the legacy path too: while the other path takes it as well, say.
+    pub fn drop_repeats(&mut self, name: &str, domain: &str, drop: bool) {
+        if let Some(account) = self.by_name.get(&(domain.to_owned(), name.to_owned())) {
+            account.drops_repeats.store(drop, Ordering::Release);
+        }
     }
 
     /// What was counted since the start of all that a name and domain brought over one path.
@@ -213,7 +214,7 @@ impl Identities {
             totals: Arc::default(),
             smart: Arc::default(),
             legacy: Arc::default(),
-            both_paths: Arc::default(),
+            drops_repeats: Arc::default(),
             quarantine: Arc::new(QuarantineBudget::new(quarantine)),
             races: Races::default(),
         })
@@ -344,7 +345,7 @@ impl Roster {
                 path_totals: Arc::clone(account.of(path)),
                 shadow,
                 crossing: crossing.map(Arc::clone),
-                both_paths: Arc::clone(&account.both_paths),
+                drops_repeats: Arc::clone(&account.drops_repeats),
                 rules,
                 quarantine: Arc::clone(&account.quarantine),
             });

@@ -17,6 +17,7 @@ mod circuits;
 #[cfg(feature = "failpoints")]
 mod clock_jumps;
 mod commands;
+mod comparing;
 mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
@@ -29,6 +30,7 @@ mod file_sinks;
 mod gap_causes;
 mod gaps;
 mod graphql_server;
+mod guard;
 mod half_open;
 mod hand_over;
 mod http_upstream;

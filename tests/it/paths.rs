@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::ledger::mark_of;
 use super::processes::{Account, Daemon, Settings, accounts, json as printed, query, until, until_within};
-use super::support::Workplace;
+use super::support::{Outcome, Workplace};
 
 /// Each event has an id, so that both paths may take a monitor while it changes.
 const WITH_IDS: &str = "event = { id = [\"/stream\", \"/data/t\"], time = \"/data/E\" }";
@@ -46,9 +46,14 @@ fn chosen(fraction: f64) -> BTreeSet<String> {
     SYMBOLS.iter().filter(|symbol| place_of(symbol) < fraction).map(|symbol| (*symbol).to_owned()).collect()
 }
 
-fn set_canary(place: &Workplace, fraction: f64) {
-    let outcome =
-        place.run(["config", "set", "--config", "sluice.toml", "smart_streaming.canary", &fraction.to_string()]);
+/// Runs a command that asks the daemon.
+fn ask(place: &Workplace, daemon: &Daemon, command: &[&str]) -> Outcome {
+    let listen = format!("server.listen={}", daemon.address());
+    place.run(command.iter().copied().chain(["--config", "sluice.toml", "--set", &listen]))
+}
+
+fn set_canary(place: &Workplace, daemon: &Daemon, fraction: f64) {
+    let outcome = ask(place, daemon, &["canary", "set", &fraction.to_string()]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
 }
 

@@ -249,7 +249,7 @@ impl Upstreams {
         now: (Instant, UnixNanos),
     ) {
         let mut places = state.places.clone();
-        let ledger = &self.wiring.ledger;
+        let (ledger, ttl) = (&self.wiring.ledger, dedupe_ttl(&wanted.settings));
         for (name, (place, unproven)) in arrived {
             let to = match place {
                 Place::On(_) => continue,
@@ -260,6 +260,7 @@ impl Upstreams {
                         (name.as_str().into(), unproven.iter().map(|topic| topic.as_str().into()).collect());
                     ledger.later(ledger.unproven(lane, &monitor, &topics, crossing.began));
                     ledger.handed_over(lane, name);
+                    state.settling.insert(name.clone(), now.0 + ttl);
                     crossing.to
                 }
             };
@@ -270,16 +271,12 @@ impl Upstreams {
             tracing::error!("monitors stay on both paths: {error}");
             return;
         }
-        let ttl = dedupe_ttl(&wanted.settings);
         for (name, (place, unproven)) in arrived {
             let (from, to, handover) = match place {
                 Place::On(_) => continue,
                 Place::Both(crossing) => (crossing.from, crossing.to, "overlap"),
                 Place::Between { from, to } => (*from, *to, "gap"),
             };
-            if handover == "overlap" {
-                state.settling.insert(name.clone(), now.0 + ttl);
-            }
             let Some(journey) = journeys.get(name) else { continue };
             let record = SwitchedRecord {
                 monitor: name,
@@ -318,7 +315,8 @@ fn settle(state: &mut State, wanted: &Wanted, now: Instant) {
             continue;
         }
         if let Some(monitor) = wanted.settings.monitors.get(&name) {
-            state.identities.take_by_both_paths(&name, &monitor.domain, false);
+            let always = wanted.settings.smart_streaming.legacy_dedupe;
+            state.identities.drop_repeats(&name, &monitor.domain, always);
         }
     }
 }

@@ -159,6 +159,11 @@ impl EncodedBlock {
         &self.0
     }
 
+    /// Whether its link reads nothing more until it is durable.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.path == Path::Legacy && self.0.count > 0
+    }
+
     /// How many events.
     pub fn events(&self) -> u32 {
         self.0.count
