@@ -104,16 +104,15 @@ fn journal_exit(error: &JournalError) -> Exit {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Journal(error) => journal_error(error),
+            StartError::Journal(error) | StartError::TakeOver(TakeOverError::Journal(error)) => journal_error(error),
             StartError::Checkpoint(error) => checkpoint_error(error),
             StartError::Assembly(_)
             | StartError::Upstream(_)
             | StartError::Access(_)
             | StartError::NothingToDo
+            | StartError::TakeOver(TakeOverError::Setup(_))
             | StartError::Enrich(EnrichError::Settings { .. })
             | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
-            StartError::TakeOver(TakeOverError::Journal(error)) => journal_error(error),
-            StartError::TakeOver(TakeOverError::Setup(_)) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
             | StartError::TakeOver(_)
             | StartError::Sink(SinkError::Runtime(_))

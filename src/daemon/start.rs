@@ -154,6 +154,8 @@ pub struct Daemon {
     stop_http: CancellationToken,
     /// Given when another process answers.
     leave_http: CancellationToken,
+    /// Given when nothing is decided here any more.
+    over: CancellationToken,
     stop_timeout: Duration,
 }
 
@@ -491,6 +493,7 @@ impl Daemon {
             told: Mutex::new(false),
         });
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
+        let over = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
         polling.begin();
@@ -498,14 +501,15 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
-            let (stop, leave) = (stop_http.clone(), leave_http.clone());
+            let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
                         let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
                         let listener = Listening { listener, leave };
-                        let attending = Attending { history, gap_log, attendant, canary, measuring };
+                        let attending =
+                            Attending { history, gap_log, attendant, canary, measuring, over: reading_over };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -540,6 +544,7 @@ impl Daemon {
             http: Some(http),
             stop_http,
             leave_http,
+            over,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -580,6 +585,7 @@ impl Daemon {
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
     /// `behind` is what [`Daemon::catch_up`] has said.
     pub(super) async fn let_go(&mut self, behind: BTreeMap<String, BTreeMap<String, i64>>) -> LetGo {
+        self.over.cancel();
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
         // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
@@ -936,8 +942,10 @@ struct Attending {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     attendant: Attendant,
-    canary: Arc<Canary>,
+    /// Given when another process goes on: nothing is decided here any more.
+    over: CancellationToken,
     measuring: Option<Measuring>,
+    canary: Arc<Canary>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -946,6 +954,10 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
     loop {
         ticks.tick().await;
         view.tend();
+        metrics.tend();
+        if attending.over.is_cancelled() {
+            continue;
+        }
         attending.history.tend(Instant::now());
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
@@ -953,6 +965,5 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
         if let Some(measuring) = &attending.measuring {
             measuring.tend(Instant::now());
         }
-        metrics.tend();
     }
 }

@@ -89,7 +89,7 @@ where
 {
     enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let ending = serve_on(&runtime, source, metrics, take_overs, started);
+    let ending = serve_on(&runtime, source, &metrics, take_overs, started);
     // Tasks of links may still be at work after a hurried stop; the process ends under them.
     runtime.shutdown_background();
     ending
@@ -98,7 +98,7 @@ where
 fn serve_on<F, W>(
     runtime: &Runtime,
     mut source: SettingsSource,
-    metrics: MetricsHandle,
+    metrics: &MetricsHandle,
     take_overs: TakeOvers,
     started: F,
 ) -> Result<Ending, StartError>
@@ -229,9 +229,12 @@ impl Wakes<'_> {
                         reloads.spawn_blocking(move || reload(&view));
                     }
                 }
-                _ = self.signals.succeed.recv() => match &self.offer {
-                    Some(_) => self.successors.start(),
-                    None => tracing::error!("SIGUSR2: no process can take over from this one"),
+                _ = self.signals.succeed.recv() => {
+                    if self.offer.is_some() {
+                        self.successors.start();
+                    } else {
+                        tracing::error!("SIGUSR2: no process can take over from this one");
+                    }
                 }
             }
         }

@@ -119,8 +119,16 @@ struct State {
     stopping: bool,
     /// Another process goes on with what is in force.
     handing_over: bool,
-    /// What this process missed when it took over: numbers of the gaps, and the longest of those that ended, by upstream.
-    taken_over: Option<(Range<u64>, BTreeMap<Arc<str>, Duration>)>,
+    taken_over: Option<TakenOver>,
+}
+
+/// What was missed when this process took over from another, or started.
+#[derive(Debug)]
+struct TakenOver {
+    /// Numbers of the gaps.
+    numbers: Range<u64>,
+    /// The longest of those that ended, by upstream.
+    longest: BTreeMap<Arc<str>, Duration>,
 }
 
 /// What of an upstream was missed when this process took over from another.
@@ -432,14 +440,14 @@ impl GapLedger {
             by_start.into_iter().map(lose).collect::<Vec<_>>().concat()
         });
         let lost = lost.collect::<Vec<_>>().concat();
-        state.taken_over = Some((first..state.next_id, BTreeMap::new()));
+        state.taken_over = Some(TakenOver { numbers: first..state.next_id, longest: BTreeMap::new() });
         lost
     }
 
     /// What was missed of each upstream since [`GapLedger::down_but`] was called last.
     pub fn hand_over_spans(&self) -> BTreeMap<Arc<str>, HandOverSpan> {
         let state = self.lock();
-        let Some((numbers, ended)) = &state.taken_over else { return BTreeMap::new() };
+        let Some(TakenOver { numbers, longest: ended }) = &state.taken_over else { return BTreeMap::new() };
         let mut spans: BTreeMap<Arc<str>, HandOverSpan> = BTreeMap::new();
         for (upstream, longest) in ended {
             spans.entry(Arc::clone(upstream)).or_default().longest = *longest;
@@ -632,7 +640,7 @@ impl State {
                 });
                 let total = self.closed.entry((Arc::clone(&upstream), gap.cause)).or_default();
                 *total = total.saturating_add(end.since(gap.start));
-                if let Some((numbers, longest)) = &mut self.taken_over
+                if let Some(TakenOver { numbers, longest }) = &mut self.taken_over
                     && numbers.contains(&gap.id)
                 {
                     let longest = longest.entry(Arc::clone(&upstream)).or_default();

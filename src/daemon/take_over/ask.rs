@@ -127,9 +127,10 @@ pub(in crate::daemon) async fn ask(source: &SettingsSource) -> Result<Asked, Tak
     let stream = match connected {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            let why = match is_locked(&journal::folder(data_dir)) {
-                true => "the process that has the journal offers it to nobody".to_owned(),
-                false => format!("no daemon runs on {}", data_dir.display()),
+            let why = if is_locked(&journal::folder(data_dir)) {
+                "the process that has the journal offers it to nobody".to_owned()
+            } else {
+                format!("no daemon runs on {}", data_dir.display())
             };
             return Ok(Asked::Nobody(why));
         }
@@ -320,8 +321,9 @@ impl Taking {
         let mut read_until = None;
         let mut behind = BTreeMap::new();
         let mut handed = BTreeMap::new();
-        while alive {
-            match self.channel.hear().await {
+        loop {
+            let heard = if alive { self.channel.hear().await } else { Ok(None) };
+            match heard {
                 Ok(Some(Word::LetGo(let_go))) => {
                     crash_point!("take_over.let_go");
                     read_until = let_go.read_until();

@@ -15,7 +15,7 @@ use crate::clock::UnixNanos;
 use crate::config::PoolSettings;
 use crate::crash_point::crash_point;
 use crate::credentials::Pass;
-use crate::dialect::{Dialect, Frame, Limits, Outbox, Session, TopicId};
+use crate::dialect::{Dialect, Frame, Intake as _, Limits, Outbox, Session, TopicId};
 use crate::journal::Path;
 use crate::monitor::roster::Roster;
 use crate::upstream::connect::{Connection, Connector, OPENING};
@@ -158,7 +158,9 @@ impl Holder {
             }
             let names: Vec<&str> = topics.iter().map(|topic| &**self.roster.topic_name(*topic)).collect();
             let opening = self.dialect.opening(&names, None);
-            let connected = stop.run_until_cancelled(OPENING.scope(opening, self.connector.connect())).await?;
+            // Its state is large, and would be part of the task as long as it holds the link.
+            let connecting = Box::pin(OPENING.scope(opening, self.connector.connect()));
+            let connected = stop.run_until_cancelled(connecting).await?;
             let reason = match connected {
                 Ok(connection) => {
                     crash_point!("take_over.connected");
@@ -248,7 +250,9 @@ impl<'a> Holding<'a> {
         self.ask(&topics);
         self.recorder.begin(UnixNanos::now());
         if self.holder.dialect.asks_by_opening() {
-            topics.iter().for_each(|topic| crate::dialect::Intake::acknowledged(&mut self.recorder, *topic));
+            for topic in &topics {
+                self.recorder.acknowledged(*topic);
+            }
         }
         early.unwrap_or_default().iter().for_each(|incoming| self.take(incoming));
         self.close_burst();
