@@ -23,7 +23,8 @@ const RATE: u64 = 100;
 #[group(id = "simulate")]
 pub(super) struct Args {
     /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana, deribit, nostr, jetstream,
-    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit or kraken-v1
+    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit, kraken-v1, sse (as the
+    /// preset wikimedia), poll, qsys (over TCP or WebSocket), mqtt or nats
     #[arg(long, value_name = "NAME", required_unless_present_any = ["recording", "flood"])]
     dialect: Option<SimulatedDialect>,
     /// Where to listen; port 0 takes a free one

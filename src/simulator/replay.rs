@@ -26,8 +26,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::connection::{Connection, End, at};
-use super::dialects::{Desk, Draft, Speaker};
+use super::connection::{Connection, End, Heard, at};
+use super::dialects::{Desk, Draft, Speaker, Words};
 use super::faults::{FaultMaker, Sending};
 use super::figures::Fault;
 use super::figures::{add, sub};
@@ -126,7 +126,7 @@ impl Replay<'_> {
                 () = at(break_at) => return Err(connection.way_of_breaking()),
                 () = at(wake) => continue,
             };
-            if let Some(text) = self.connection.answer(frame)? {
+            if let Some(Heard::Text(text)) = self.connection.answer(frame)? {
                 self.hear(&text);
             }
         }
@@ -280,7 +280,7 @@ impl Replay<'_> {
         let Some((dialect, speaker)) = &mut self.speaker else { return };
         let shared = Arc::clone(&self.connection.shared);
         let faults = &shared.settings.faults;
-        let mut desk = Desk::new(*dialect, &faults.refuse, faults.no_pong);
+        let mut desk = Desk::new(*dialect, &faults.refuse, faults.no_pong, &shared.standing);
         let handed_out = matches!(dialect, SimulatedDialect::Ethereum | SimulatedDialect::Solana);
         if handed_out && text.contains("ubscribe") && !id.is_empty() {
             desk.say_unknown(id);
@@ -292,9 +292,12 @@ impl Replay<'_> {
             if !id.is_empty() {
                 add(&shared.counters.replies_made, 1);
             }
-            match dialect.frame(reply.text.as_bytes()) {
-                Some(frame) => self.connection.push(Opcode::Binary, &frame),
-                None => self.connection.push(Opcode::Text, reply.text.as_bytes()),
+            match &reply.words {
+                Words::Bytes(bytes) => self.connection.push(Opcode::Binary, bytes),
+                Words::Text(text) => match dialect.frame(text.as_bytes()) {
+                    Some(frame) => self.connection.push(Opcode::Binary, &frame),
+                    None => self.connection.push(Opcode::Text, text.as_bytes()),
+                },
             }
         }
     }

@@ -71,6 +71,7 @@ mod sequences;
 mod settings;
 mod signals;
 mod simulated_dialects;
+mod simulated_natures;
 mod simulator;
 mod sinks;
 mod support;
