@@ -108,13 +108,17 @@ impl Connection {
         }));
     }
 
-    /// Writes what is on its way.
-    pub(crate) async fn write_out(&mut self) -> Result<(), End> {
-        // Entered before it is written: where the connection breaks, the ledger has all that may have arrived.
+    /// To be called before anything is written: where the connection breaks, the ledger has all that may have arrived.
+    fn keep_entries(&mut self) {
         if !self.entries.is_empty() {
             let lost = self.shared.ledger.keep(&mut self.entries);
             add(&self.shared.counters.ledger_lost, lost);
         }
+    }
+
+    /// Writes what is on its way.
+    pub(crate) async fn write_out(&mut self) -> Result<(), End> {
+        self.keep_entries();
         if self.out.is_empty() {
             return Ok(());
         }
@@ -227,6 +231,7 @@ impl Connection {
             Framing::Chunked => self.out.extend_from_slice(b"0\r\n\r\n"),
             Framing::NulEnded | Framing::Requests => {}
         }
+        self.keep_entries();
         let out = std::mem::take(&mut self.out);
         let parting = async {
             self.writer.write_all(&out).await?;

@@ -42,6 +42,8 @@ struct Conversation<'a> {
     break_now: watch::Receiver<u64>,
     acks: VecDeque<(Instant, Words)>,
     sent: u64,
+    /// What the speaker keeps until it is asked for, with its text; it says when it takes no more.
+    held: Vec<(Sending, Vec<u8>)>,
     silent: bool,
     /// Topics that are.
     muted: HashSet<usize>,
@@ -79,6 +81,7 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, greeting: &
         topics: HashMap::new(),
         acks: VecDeque::new(),
         sent: 0,
+        held: Vec::new(),
         silent: false,
         muted: HashSet::new(),
         pinged: Instant::now(),
@@ -197,8 +200,14 @@ impl Conversation<'_> {
         let faults = Arc::clone(&self.asked);
         let mut desk = Desk::new(self.dialect, &faults.refuse, faults.no_pong, &shared.standing);
         say(&mut *self.speaker, &mut desk);
-        let Desk { replies, changes, refused, .. } = desk;
+        let Desk { replies, changes, refused, released, .. } = desk;
         add(&shared.counters.refused, refused);
+        if released {
+            for (Sending { event, fault }, payload) in std::mem::take(&mut self.held) {
+                self.connection.enter(&event.topic, &event.draft.ids, &payload, fault);
+                self.sent += 1;
+            }
+        }
         for reply in replies {
             if reply.acknowledgement && (faults.no_ack || self.acks.len() >= HELD_ACKS_MAX) {
                 add(&shared.counters.acks_lost, 1);
@@ -326,8 +335,7 @@ impl Conversation<'_> {
                 Wrapped::Text(frame) => payload = frame,
                 Wrapped::Binary(frame) => (payload, binary) = (frame, true),
                 Wrapped::Held => {
-                    self.connection.enter(&event.topic, &event.draft.ids, &payload, *fault);
-                    self.sent += 1;
+                    self.held.push((Sending::clone(sending), payload.clone()));
                     continue;
                 }
             }

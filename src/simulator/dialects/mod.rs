@@ -205,6 +205,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) replies: Vec<Reply>,
     pub(crate) changes: Vec<Change>,
     pub(crate) refused: u64,
+    /// Whether what was held is among the replies.
+    pub(crate) released: bool,
 }
 
 impl<'a> Desk<'a> {
@@ -214,7 +216,7 @@ impl<'a> Desk<'a> {
         mute: bool,
         standing: &'a Standing,
     ) -> Self {
-        Self { refuse, dialect, mute, standing, replies: Vec::new(), changes: Vec::new(), refused: 0 }
+        Self { refuse, dialect, mute, standing, replies: Vec::new(), changes: Vec::new(), refused: 0, released: false }
     }
 
     /// Whether a topic is refused: on request, or since the upstream has none such.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::market::{hash, mix};
 use super::{Desk, Draft, Greeting, Moment, Series, Speaker, Standing, Wrapped, echo, strings};
 
-/// Changes that wait for a client to poll; of more the oldest are forgotten, as a Core forgets old values.
+/// Changes that wait for a client to poll; then the group gets no more.
 const WAITING_MAX: usize = 10_000;
 
 /// How changes come to the client.
@@ -126,11 +126,16 @@ impl Speaker for QsysSpeaker {
                     self.poll(Polling::Asked, desk);
                 }
                 let waiting = std::mem::take(&mut self.waiting);
+                desk.released = true;
                 let frame = self.frame(&waiting.join(&b','), &id);
                 desk.say(String::from_utf8_lossy(&frame).into_owned());
             }
             _ => fail(-32601, "Method not found", &id, desk),
         }
+    }
+
+    fn takes_more(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
     }
 
     fn wrap(&mut self, _draft: &Draft, _token: &str, text: &[u8], _standing: &Standing) -> Wrapped {
@@ -139,13 +144,10 @@ impl Speaker for QsysSpeaker {
         match &self.polling {
             Polling::Automatic(id) => Wrapped::Text(self.frame(&text, id)),
             // What faults have spoiled must not spoil what it would be sent with.
-            _ if serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err() => {
+            _ if serde_json::from_slice::<Value>(&text).is_err() => {
                 Wrapped::Text(self.frame(&text, "null"))
             }
             _ => {
-                if self.waiting.len() == WAITING_MAX {
-                    self.waiting.remove(0);
-                }
                 self.waiting.push(text);
                 Wrapped::Held
             }
@@ -165,7 +167,10 @@ pub(super) fn series(topic: &str, seed: u64, first_id: u64) -> Option<Box<dyn Se
     let fits = !name.is_empty() && component != Some("") && !topic.starts_with('@');
     fits.then(|| {
         let component = component.map(str::to_owned);
-        Box::new(Control { component, name: name.to_owned(), seed: hash(seed, topic), last: first_id }) as _
+        let seed = hash(seed, topic);
+        // Far apart, and small enough for a number of JSON.
+        let last = first_id + seed % 1000 * 1_000_000_000_000;
+        Box::new(Control { component, name: name.to_owned(), seed, last }) as _
     })
 }
 
@@ -178,7 +183,7 @@ impl Series for Control {
             _ = write!(draft.text, r#""Component":{},"#, Value::from(component.as_str()));
         }
         _ = write!(draft.text, r#""Name":{},"Value":"#, Value::from(self.name.as_str()));
-        // A value never comes twice, so that what was sent can be told apart, though the protocol has no ids.
+        // A value never comes twice, of no control, so that what was sent can be told apart, though the protocol has no ids.
         draft.push_id(&self.last.to_string(), false);
         _ = write!(draft.text, r#","String":"{}dB","Position":0.{}"#, self.last, mix(self.seed ^ self.last) % 1_000_000);
         draft.mark_twist();

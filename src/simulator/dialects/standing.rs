@@ -40,14 +40,12 @@ impl Standing {
         deliveries.owed.first().copied().or(deliveries.newest.map(|newest| newest + 1))
     }
 
-    /// An event is sent that is to be acknowledged. Says whether it was sent before.
+    /// An event is sent that is to be acknowledged. Says whether it was sent before, and was not acknowledged.
     pub(super) fn sent(&self, client: &str, topic: &str, position: u64) -> bool {
         let mut clients = self.clients();
         let Some(deliveries) = clients.get_mut(client).and_then(|topics| topics.get_mut(topic)) else { return false };
-        let again = deliveries.newest.is_some_and(|newest| position <= newest);
         deliveries.newest = deliveries.newest.max(Some(position));
-        deliveries.owed.insert(position);
-        again
+        !deliveries.owed.insert(position)
     }
 
     /// It is acknowledged.
