@@ -101,7 +101,7 @@ impl From<StartError> for CliError {
             | StartError::Upstream(_)
             | StartError::Access(_)
             | StartError::NothingToDo
-            | StartError::Enrich(EnrichError::Settings { .. })
+            | StartError::Enrich(EnrichError::Settings { .. } | EnrichError::File { .. })
             | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
             | StartError::Sink(SinkError::Runtime(_))

@@ -17,8 +17,8 @@ pub enum CredentialsError {
         /// What is wrong.
         reason: String,
     },
-    /// A secret is not where it should be.
-    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` is missing: {looked}")]
+    /// A secret is not where it should be, or cannot be read there.
+    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` cannot be had: {looked}")]
     Missing {
         /// Whose.
         upstream: String,

@@ -28,6 +28,9 @@ pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
         EnrichError::Settings { monitor, look_up, .. } => {
             at(KeyPath::from(["monitors", monitor, "enrich", look_up]), error.to_string())
         }
+        EnrichError::File { monitor, look_up, .. } => {
+            at(KeyPath::from(["monitors", monitor, "enrich", look_up, "file"]), error.to_string())
+        }
         EnrichError::Runtime(_) => at(KeyPath::from(["monitors"]), error.to_string()),
     })?;
     sink::check(settings).map_err(|error| match &error {

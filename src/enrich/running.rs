@@ -1,6 +1,7 @@
 //! All look-ups of a daemon: started, changed, stopped; the follower that finds what to look up; what is known for an event.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -57,6 +58,18 @@ pub enum EnrichError {
         /// Why.
         source: HttpError,
     },
+    /// A look-up's file is not there.
+    #[error("`monitors.{monitor}.enrich.{look_up}.file`: {} cannot be read: {source}", .file.display())]
+    File {
+        /// Whose.
+        monitor: String,
+        /// Which.
+        look_up: String,
+        /// As it is named.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),
@@ -79,7 +92,18 @@ pub struct EnrichmentParts {
 /// # Errors
 /// When those of one cannot.
 pub fn check(settings: &Settings) -> Result<(), EnrichError> {
-    each(settings).try_for_each(|(monitor, name, look_up)| source(monitor, name, look_up).map(drop))
+    each(settings).try_for_each(|(monitor, name, look_up)| {
+        if let Some(file) = &look_up.file {
+            // What is in it may be wrong for a while, and is told while it runs; one that is not there was named wrongly.
+            std::fs::File::open(file).map_err(|source| EnrichError::File {
+                monitor: monitor.to_owned(),
+                look_up: name.to_owned(),
+                file: file.clone(),
+                source,
+            })?;
+        }
+        source(monitor, name, look_up).map(drop)
+    })
 }
 
 /// Whether settings have a look-up of this name, `MONITOR.LOOKUP`.

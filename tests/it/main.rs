@@ -75,6 +75,7 @@ mod simulated_natures;
 mod simulator;
 mod sinks;
 mod support;
+mod told_plainly;
 mod torture;
 mod verify;
 mod views;

@@ -119,3 +119,17 @@ fn subjects_are_checked_before_anything_is_connected() {
         assert!(check_topic(bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn a_message_longer_than_max_message_ends_the_link_before_it_is_kept() {
+    let mut bench = bench(&["md.>"]);
+    bench.session.bound_messages(100);
+    bench.receive_frame(Frame::Binary(INFO));
+    bench.receive_frame(Frame::Binary(b"MSG md.a 1 100\r\n"));
+    assert!(bench.tally.broken.is_empty(), "{:?}", bench.tally.broken);
+    let mut bench = self::bench(&["md.>"]);
+    bench.session.bound_messages(100);
+    bench.receive_frame(Frame::Binary(INFO));
+    bench.receive_frame(Frame::Binary(b"MSG md.a 1 101\r\n"));
+    assert!(bench.tally.broken[0].contains("more than 100 bytes; raise `max_message`"), "{:?}", bench.tally.broken);
+}
