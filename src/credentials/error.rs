@@ -18,12 +18,14 @@ pub enum CredentialsError {
         reason: String,
     },
     /// A secret is not where it should be, or cannot be read there.
-    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` cannot be had: {looked}")]
+    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` {state}: {looked}")]
     Missing {
         /// Whose.
         upstream: String,
         /// Its name.
         name: String,
+        /// What it is, for people.
+        state: &'static str,
         /// Where it was looked for, and what was found there.
         looked: String,
     },

@@ -20,7 +20,7 @@ use super::subject::{Subject, key_of_values};
 use crate::breaker::CircuitKind;
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
-use crate::config::{EnrichSettings, Hole, Settings};
+use crate::config::{EnrichSettings, Hole, KeyPath, Settings};
 use crate::http_client::HttpError;
 use crate::journal::{Block, BlockFilter, Event, Journal, JournalError, JournalReader, MonitorIdentity, Offset};
 use crate::scanner::Fields;
@@ -73,6 +73,17 @@ pub enum EnrichError {
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),
+}
+
+impl EnrichError {
+    /// The key that is meant.
+    pub fn key(&self) -> KeyPath {
+        match self {
+            Self::Settings { monitor, look_up, .. } => KeyPath::from(["monitors", monitor, "enrich", look_up]),
+            Self::File { monitor, look_up, .. } => KeyPath::from(["monitors", monitor, "enrich", look_up, "file"]),
+            Self::Runtime(_) => KeyPath::from(["monitors"]),
+        }
+    }
 }
 
 /// What look-ups are made of.

@@ -148,7 +148,7 @@ fn a_secret_that_cannot_be_read_is_not_called_missing_and_a_place_without_a_name
     let daemon = Daemon::start(&place, &settings("{ file = \"folder\" }"));
     until("it is told", || daemon.log().contains("auth.secrets.key").then_some(()));
     let log = daemon.stop();
-    assert!(log.contains("cannot be had: file") && !log.contains("is missing"), "{log}");
+    assert!(log.contains("cannot be read: file") && !log.contains("is missing"), "{log}");
 }
 
 #[test]

@@ -271,8 +271,9 @@ impl Session for MqttSession {
                 Ok(header) => header.frame_length(),
                 Err(Error::InsufficientBytes(_)) => return,
                 Err(Error::PayloadSizeLimitExceeded(_)) => {
-                    let limit = self.packet_bytes_max;
-                    return self.give_up(&too_long("packet", limit), intake);
+                    let reason = too_long("packet", self.packet_bytes_max);
+                    intake.unreadable(None, &reason, bytes);
+                    return self.give_up(&reason, intake);
                 }
                 Err(error) => {
                     intake.unreadable(None, &error.to_string(), bytes);

@@ -97,13 +97,15 @@ fn read_message<'a>(
         return MALFORMED;
     }
     let end = body + total;
-    let Some(message) = bytes.get(body..end) else { return Front::More(end + 2) };
+    // One byte more tells whether it ends where its line says.
+    let Some(message) = bytes.get(body..end) else { return Front::More(end + 1) };
     match bytes[end..] {
         [b'\r', b'\n', ..] => {
             let (headers, payload) = message.split_at(headers);
             Front::Said(Said::Message(Delivery { subject, sid, reply, headers, payload }), end + 2)
         }
-        [] | [b'\r'] => Front::More(end + 2),
+        [] => Front::More(end + 1),
+        [b'\r'] => Front::More(end + 2),
         _ => Front::Broken("a message does not end where its line says"),
     }
 }

@@ -226,7 +226,11 @@ impl NatsSession {
                     self.needed = needed;
                     return at;
                 }
-                Front::TooLong => self.give_up(&too_long("message", self.message_bytes_max), intake),
+                Front::TooLong => {
+                    let reason = too_long("message", self.message_bytes_max);
+                    intake.unreadable(None, &reason, &bytes[at..]);
+                    self.give_up(&reason, intake);
+                }
                 Front::Broken(reason) => {
                     intake.unreadable(None, reason, &bytes[at..]);
                     self.give_up(&format!("it broke the NATS protocol: {reason}"), intake);
