@@ -30,6 +30,23 @@ pub(crate) struct Figures {
     pub p99_ms: f64,
 }
 
+/// What a message cost by one of the paths.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    /// Wall rate.
+    pub per_second: f64,
+    /// Messages for each second of CPU, user and system.
+    pub per_cpu_second: f64,
+    /// Syncs, blocks and bytes for each message.
+    pub syncs: f64,
+    pub blocks: f64,
+    pub bytes: f64,
+    /// Peak resident memory, 10^6 bytes.
+    pub peak_mb: f64,
+    /// Links that were open at the end.
+    pub connections: f64,
+}
+
 impl Figures {
     /// Reads a process that has taken `messages` since `started` and still lives.
     pub(crate) fn of(pid: u32, messages: u64, started: Instant, cpu_of_start: f64) -> Self {
@@ -117,9 +134,18 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it with `monitors` monitors of one topic each, and with these sinks.
     pub(crate) fn start(flood: &Flood, connections: usize, monitors: usize, sinks: &str, folder: &Path) -> Self {
+        Self::with(flood, connections, monitors, ("smart_streaming.enabled = true\n", sinks), folder)
+    }
+
+    /// Starts it on the path that `settings` say.
+    pub(crate) fn by_path(flood: &Flood, connections: usize, monitors: usize, settings: &str, folder: &Path) -> Self {
+        Self::with(flood, connections, monitors, (settings, ""), folder)
+    }
+
+    fn with(flood: &Flood, connections: usize, monitors: usize, (head, sinks): (&str, &str), folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
         let mut settings = format!(
-            "daemon.data_dir = \"{}\"\nsmart_streaming.enabled = true\nserver.listen = \"127.0.0.1:0\"\nlog.level = \"info,sluice::upstream=warn\"\n\
+            "{head}daemon.data_dir = \"{}\"\nserver.listen = \"127.0.0.1:0\"\nlog.level = \"info,sluice::upstream=warn\"\n\
              pool.min_connections = {connections}\npool.max_connections = {connections}\n\
              [upstreams.flood]\nurl = \"{}\"\ndialect = \"binance\"\n",
             folder.join("data").display(),
@@ -158,7 +184,7 @@ impl Daemon {
     }
 
     /// Waits until `messages` are durable, and `sink`, if one is named, has them, and reads what that cost.
-    pub(crate) fn measure(mut self, messages: u64, sink: Option<&str>) -> Figures {
+    pub(crate) fn measure(self, messages: u64, sink: Option<&str>) -> Figures {
         // Asked of the files: a look at its metrics would be work that is counted. The daemon's own events, one a segment and
         // one a minute, count as well: so few of the messages may still be under way.
         let reader = JournalReader::open(&self.journal).expect("it has a journal");
@@ -173,9 +199,38 @@ impl Daemon {
         let mut figures = Figures::of(self.child.id(), messages, self.started, self.cpu_of_start);
         let text = self.get("/metrics");
         figures.p99_ms = percentile(&text, "sluice_event_durable_seconds_bucket", 0.99) * 1000.0;
-        self.child.kill().ok();
-        self.child.wait().ok();
         figures
+    }
+
+    /// Waits until `messages` are durable, and reads what each of them cost.
+    pub(crate) fn cost(self, messages: u64) -> Cost {
+        let (pid, address) = (self.child.id(), self.address.clone());
+        let reader = JournalReader::open(&self.journal).expect("it has a journal");
+        while reader.durable().expect("the journal can be read").0 < messages {
+            assert!(self.started.elapsed() < DEADLINE, "not all is durable in time");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let figures = Figures::of(pid, messages, self.started, self.cpu_of_start);
+        let text = get(&address, "/metrics");
+        let value = |name: &str| -> f64 {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+            lines.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+        };
+        let pool = get(&address, "/api/v1/pool");
+        let body = pool.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let rows: Vec<serde_json::Value> = serde_json::from_str(body).expect("an array");
+        let connections = rows.iter().filter_map(|row| row["links_open"].as_f64()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let each = |total: f64| total / messages as f64;
+        Cost {
+            per_second: figures.per_second,
+            per_cpu_second: 1e9 / figures.cpu_per_message,
+            syncs: each(value("sluice_journal_sync_seconds_count")),
+            blocks: each(value("sluice_journal_blocks_total")),
+            bytes: each(value("sluice_journal_written_bytes_total")),
+            peak_mb: figures.peak_mb,
+            connections,
+        }
     }
 
     /// How far a sink is.
@@ -188,12 +243,23 @@ impl Daemon {
     }
 
     fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("it reads");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
-        text
+        get(&self.address, path)
     }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    text
 }
 
 /// The bound of the first bucket that holds the share.

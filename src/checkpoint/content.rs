@@ -44,6 +44,8 @@ pub enum Cause {
     Shutdown,
     /// Somebody asked for it.
     Demand,
+    /// A stage of a roll-out was about to begin.
+    Stage,
 }
 
 impl fmt::Display for Cause {
@@ -52,6 +54,7 @@ impl fmt::Display for Cause {
             Self::Periodic => "periodic",
             Self::Shutdown => "shutdown",
             Self::Demand => "demand",
+            Self::Stage => "stage",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::content::Checkpoint;
 use super::text::{self, Refused};
 use crate::crash_point::crash_point;
-use crate::journal::{JournalId, LockFailure, LockGuard, Offset, lock_folder};
+use crate::journal::{JournalId, LockFailure, LockGuard, Offset, inherit_folder, lock_folder};
 
 /// Files are made under another name first. One that is found was never finished.
 const UNFINISHED: &str = ".tmp";
@@ -128,7 +128,7 @@ impl Found {
 #[derive(Debug)]
 pub struct CheckpointFolder {
     dir: PathBuf,
-    _lock: LockGuard,
+    lock: LockGuard,
 }
 
 impl CheckpointFolder {
@@ -137,12 +137,29 @@ impl CheckpointFolder {
     /// # Errors
     /// [`CheckpointError::Locked`] when another process has it, or what the system refused.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
+        Self::open_with(dir, None)
+    }
+
+    /// As [`CheckpointFolder::open`], with the lock that another process has handed over, if it is of this folder.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(dir: &Path, handed: Option<File>) -> Result<Self, CheckpointError> {
         fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
-        let lock = lock_folder(dir).map_err(|failure| match failure {
+        let inherited = handed.and_then(|lock| inherit_folder(dir, lock).ok());
+        let lock = inherited.map_or_else(|| lock_folder(dir), Ok).map_err(|failure| match failure {
             LockFailure::Held(pid) => CheckpointError::Locked { dir: dir.to_owned(), pid },
             LockFailure::Io { action, path, source } => CheckpointError::Io { action, path, source },
         })?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), lock })
+    }
+
+    /// Its lock, to be handed to another process.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn lock_file(&self) -> io::Result<Option<File>> {
+        self.lock.another()
     }
 
     /// The folder.

@@ -1,5 +1,6 @@
 //! Writes checkpoints while the daemon runs. That one could not be written is never fatal: it is only a bookmark.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +70,15 @@ impl Keeper {
             folder: Mutex::new(folder),
             standing: Mutex::new(Standing { problem, last }),
         }
+    }
+
+    /// The folder's lock, to be handed to another process; none where the folder cannot be had now.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn lock_file(&self) -> std::io::Result<Option<File>> {
+        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        folder.as_ref().map_or(Ok(None), CheckpointFolder::lock_file)
     }
 
     /// The folder.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::api::{self, CHANGE_PATIENCE};
 use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
-use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, require_smart_path, show};
+use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, show};
 use crate::credentials::Credentials;
 use crate::daemon;
 use crate::enrich;
@@ -132,7 +132,6 @@ impl PlanArgs {
 
 fn check(context: &Context) -> Result<Exit, CliError> {
     let loaded = context.load()?;
-    require_smart_path(&loaded)?;
     let settings = &loaded.settings;
     // The key of the hasher does not matter for whether rules can be used.
     daemon::check(settings).map_err(|error| super::run::assembly_error(&loaded, &error))?;

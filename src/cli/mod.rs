@@ -3,11 +3,15 @@
 
 mod api;
 mod backup;
+mod canary;
+mod canary_text;
+mod canary_watch;
 mod change;
 mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod emergency;
 mod event_line;
 mod exit;
 mod gaps;
@@ -17,6 +21,7 @@ mod infer;
 mod journal;
 mod latest;
 mod monitors;
+mod monitors_compare;
 mod poll;
 mod pool;
 mod print;
@@ -26,6 +31,7 @@ mod query;
 mod record;
 mod reload;
 mod replay;
+mod reporting;
 mod restore;
 mod run;
 mod selection;
@@ -57,12 +63,18 @@ enum Command {
     Health(health::Args),
     /// Ask the running daemon how its monitors are; stop and start them, put them to rest
     Monitors(monitors::Args),
+    /// Have the running daemon take nothing more, and make durable what was taken; it stays so until `start`, over restarts too
+    EmergencyStop(emergency::StopArgs),
+    /// Have a daemon that was stopped in an emergency take again
+    Start(emergency::StartArgs),
     /// Ask the running daemon how its links to each upstream are, and where topics are
     Pool(pool::Args),
     /// Ask the running daemon how its sinks are; switch them off and on
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// The share of monitors on the smart path: set it, raise it by steps, watch it, see who decided what
+    Canary(canary::Args),
     /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
     Poll(poll::Args),
     /// Print events of the journal
@@ -88,7 +100,7 @@ enum Command {
     /// Ask the running daemon for the newest event of each monitor and key
     #[command(visible_alias = "last")]
     Latest(latest::Args),
-    /// Compare what sinks hold with the journal
+    /// Compare what sinks hold, or others wrote, with the journal
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
@@ -113,9 +125,12 @@ impl Command {
             Self::Demo(args) => args.run(context),
             Self::Health(args) => args.run(context),
             Self::Monitors(args) => args.run(context),
+            Self::EmergencyStop(args) => args.run(context),
+            Self::Start(args) => args.run(context),
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Canary(args) => args.run(context),
             Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),
             Self::Tail(args) => args.run(context),

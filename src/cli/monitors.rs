@@ -1,35 +1,54 @@
 //! `sluice monitors`: how the running daemon's monitors are; stopping and starting them, putting them to rest.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::api::{self, CHANGE_PATIENCE, in_path};
-use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use super::selection::path;
+use super::{
+    CliError, Context, Exit, Format, OutputArgs, change, monitors_compare, print_json, print_line, print_table,
+};
 use crate::config::Priority;
-use crate::server::{MonitorRow, MonitorState, MonitorVerdict, StateAnswer, StateRequest};
+use crate::config::units::parse_duration;
+use crate::journal::Path;
+use crate::server::{MonitorRow, MonitorState, MonitorVerdict, ShadowRow, StateAnswer, StateRequest};
 
 /// `sluice monitors`
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    output: OutputArgs,
+    list: List,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Only those on this path
+    #[arg(long, value_name = "smart|legacy", value_parser = path)]
+    path: Option<Path>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 // Not a doc comment: clap would print it as what the command does.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// How all monitors are
-    List(OutputArgs),
+    List(List),
     /// Say of each monitor whether it is well: settings, upstream, topics, data, parse rate
     Verify(Verify),
+    /// Hold what the smart path has of monitors against what the legacy path has; of a shadow, say
+    Compare(Box<monitors_compare::Args>),
     /// Stop monitors: they take nothing until they are started, over restarts too
     Stop(Named),
     /// Start monitors that were stopped or rest
     Start(Named),
+    /// Take a monitor by both paths for a time, to compare them; what the other path brings goes to `_shadow.DOMAIN`
+    Shadow(Shadow),
     /// Put monitors to rest, to leave room for others; what they miss is recorded as gaps
     Rest(Rest),
     /// Wake monitors that rest
@@ -47,11 +66,28 @@ struct Verify {
 #[derive(Debug, clap::Args)]
 struct Named {
     /// Which
-    #[arg(required = true)]
+    #[arg(required_unless_present = "path")]
     names: Vec<String>,
+    /// All that are on this path
+    #[arg(long, value_name = "smart|legacy", value_parser = path, conflicts_with = "names")]
+    path: Option<Path>,
     /// Only say what it would do
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Shadow {
+    /// Which
+    name: String,
+    /// For how long, such as 1h
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, required_unless_present = "stop")]
+    span: Option<Duration>,
+    /// Be done with it now
+    #[arg(long, conflicts_with = "span")]
+    stop: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -102,20 +138,27 @@ impl From<PriorityArg> for Priority {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.command {
-            None => list(context, self.output),
-            Some(Command::List(output)) => list(context, output),
+            None => self.list.run(context),
+            Some(Command::List(list)) => list.run(context),
+            Some(Command::Shadow(shadow)) => shadow.run(context),
             Some(Command::Verify(verify)) => verify.run(context),
+            Some(Command::Compare(compare)) => compare.run(context),
             Some(Command::Stop(named)) => named.run(context, MonitorState::Stopped),
             Some(Command::Start(named)) => named.run(context, MonitorState::Running),
             Some(Command::Rest(Rest { names, priority, dry_run, output })) => {
                 let priority = priority.map(Priority::from);
                 // One that is stopped stays so.
                 let from = priority.map(|_| MonitorState::Running);
-                set(context, &StateRequest { state: MonitorState::Resting, names, priority, from, dry_run }, output)
+                set(
+                    context,
+                    &StateRequest { state: MonitorState::Resting, names, priority, path: None, from, dry_run },
+                    output,
+                )
             }
             Some(Command::Wake(Wake { names, dry_run, output })) => {
                 let from = Some(MonitorState::Resting);
-                let request = StateRequest { state: MonitorState::Running, names, priority: None, from, dry_run };
+                let request =
+                    StateRequest { state: MonitorState::Running, names, priority: None, path: None, from, dry_run };
                 set(context, &request, output)
             }
         }
@@ -124,8 +167,8 @@ impl Args {
 
 impl Named {
     fn run(self, context: &Context, state: MonitorState) -> Result<Exit, CliError> {
-        let Self { names, dry_run, output } = self;
-        set(context, &StateRequest { state, names, priority: None, from: None, dry_run }, output)
+        let Self { names, path, dry_run, output } = self;
+        set(context, &StateRequest { state, names, priority: None, path, from: None, dry_run }, output)
     }
 }
 
@@ -175,15 +218,38 @@ impl Verify {
     }
 }
 
-fn list(context: &Context, output: OutputArgs) -> Result<Exit, CliError> {
-    let answer = api::get(context, "/api/v1/monitors")?;
-    let monitors: Vec<MonitorRow> = serde_json::from_slice(&answer.body)
-        .map_err(|error| CliError::new(Exit::No, "the daemon's answer cannot be read", error))?;
-    match output.output {
-        Format::Json => print_json(&monitors)?,
-        Format::Table => print(monitors)?,
+impl List {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let answer = api::get(context, "/api/v1/monitors")?;
+        let mut monitors: Vec<MonitorRow> = change::read(&answer)?;
+        monitors.retain(|row| self.path.is_none_or(|path| row.path == path.as_str()));
+        match self.output.output {
+            Format::Json => print_json(&monitors)?,
+            Format::Table => print(monitors)?,
+        }
+        Ok(Exit::Done)
     }
-    Ok(Exit::Done)
+}
+
+impl Shadow {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let seconds = self.span.filter(|_| !self.stop).map_or(0.0, |span| span.as_secs_f64());
+        let body = serde_json::json!({ "seconds": seconds }).to_string();
+        let url = format!("/api/v1/monitors/{}/shadow", in_path(&self.name));
+        let answer = api::send_patiently(context, "PUT", &url, Some(body.as_bytes()), CHANGE_PATIENCE)?;
+        let done: ShadowRow = change::read(&answer)?;
+        match (self.output.output, &done.until) {
+            (Format::Json, _) => print_json(&done)?,
+            (Format::Table, Some(until)) => print_line(format!(
+                "{} is taken by the {} path as well until {until}: its events are in the domain `{}`",
+                done.monitor,
+                done.path.as_str(),
+                done.domain
+            ))?,
+            (Format::Table, None) => print_line(format!("{} is taken by one path alone", done.monitor))?,
+        }
+        Ok(Exit::Done)
+    }
 }
 
 fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
@@ -205,11 +271,15 @@ fn print(monitors: Vec<MonitorRow>) -> Result<(), CliError> {
         "QUARANTINED",
     ];
     let rows = monitors.into_iter().map(|row| {
+        let path = match row.crossing_to {
+            Some(to) => format!("{}→{to}", row.path),
+            None => row.path,
+        };
         [
             row.name,
             row.domain,
             row.upstream,
-            row.path,
+            path,
             row.state,
             row.topics,
             row.parse_rate.map_or_else(|| String::from("-"), percent),

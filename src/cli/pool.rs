@@ -1,6 +1,7 @@
 //! `sluice pool`: the running daemon's links to each upstream, and where its topics are.
 
-use super::{CliError, Context, Exit, Format, OutputArgs, api, print_json, print_line, print_table};
+use super::{CliError, Context, Exit, Format, OutputArgs, api, change, print_json, print_line, print_table, selection};
+use crate::journal::Path;
 use crate::server::{LinkRow, PoolRow, TopicRow};
 
 /// The longest topic that a table shows in full; JSON does in any case.
@@ -12,6 +13,9 @@ pub(super) struct Args {
     /// Of this upstream only
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
+    /// Only links of this path
+    #[arg(long, value_name = "smart|legacy", value_parser = selection::path)]
+    path: Option<Path>,
     /// Each topic too: its link, its state, and what comes of it
     #[arg(long)]
     topics: bool,
@@ -26,8 +30,8 @@ impl Args {
             path = format!("{path}&upstream={}", api::in_path(upstream));
         }
         let answer = api::get(context, &path)?;
-        let rows: Vec<PoolRow> = serde_json::from_slice(&answer.body)
-            .map_err(|error| CliError::new(Exit::No, "the daemon's answer cannot be read", error))?;
+        let mut rows: Vec<PoolRow> = change::read(&answer)?;
+        rows.retain(|row| self.path.is_none_or(|path| row.path == path));
         match self.output.output {
             Format::Json => print_json(&rows)?,
             Format::Table => print(&rows)?,
@@ -41,31 +45,39 @@ fn print(rows: &[PoolRow]) -> Result<(), CliError> {
     print_table(header, rows.iter().map(upstream))?;
     print_line("")?;
     let header = ["UPSTREAM", "LINK", "STATE", "SINCE", "TOPICS", "MSG/S", "PING MS", "AGE", "CONNECTS"];
-    print_table(header, rows.iter().flat_map(|row| row.links.iter().map(|of| link(&row.upstream, of))))?;
+    print_table(header, rows.iter().flat_map(|row| row.links.iter().map(|of| link(&whose(row), of))))?;
     if rows.iter().any(|row| row.topics.is_some()) {
         print_line("")?;
         let header = ["UPSTREAM", "TOPIC", "LINK", "STATE", "MESSAGES", "MSG/S", "LAST SEEN"];
         let topics = |row: &PoolRow| row.topics.clone().unwrap_or_default();
-        let rows = rows.iter().flat_map(|row| topics(row).into_iter().map(|of| topic(&row.upstream, of)));
+        let rows = rows.iter().flat_map(|row| topics(row).into_iter().map(|of| topic(&whose(row), of)));
         print_table(header, rows)?;
     }
     // Below, where they have room.
     for row in rows {
         for (link, error) in row.links.iter().filter_map(|link| Some((link.link, link.last_error.as_ref()?))) {
-            print_line(format!("{} link {link}: {error}", row.upstream))?;
+            print_line(format!("{} link {link}: {error}", whose(row)))?;
         }
         for (topic, error) in
             row.topics.iter().flatten().filter_map(|topic| Some((&topic.topic, topic.error.as_ref()?)))
         {
-            print_line(format!("{} topic {topic}: {error}", row.upstream))?;
+            print_line(format!("{} topic {topic}: {error}", whose(row)))?;
         }
     }
     Ok(())
 }
 
+/// The upstream, and on the legacy path the monitor.
+fn whose(row: &PoolRow) -> String {
+    match &row.monitor {
+        None => row.upstream.clone(),
+        Some(monitor) => format!("{} for {monitor}", row.upstream),
+    }
+}
+
 fn upstream(row: &PoolRow) -> [String; 9] {
     [
-        row.upstream.clone(),
+        whose(row),
         row.circuit.map_or("-", crate::breaker::BreakerState::as_str).to_owned(),
         format!("{}/{}", row.links_open, row.links_wanted),
         row.links_max.to_string(),

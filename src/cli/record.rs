@@ -107,7 +107,8 @@ impl Args {
                 (name.clone(), upstream, settings.pool, dialect, topics)
             }
             (None, None) => {
-                let said = "nothing says what to record: name an upstream of the settings, or give an address with `--url`";
+                let said =
+                    "nothing says what to record: name an upstream of the settings, or give an address with `--url`";
                 return Err(CliError::plain(Exit::Usage, said));
             }
         };

@@ -2,8 +2,8 @@
 
 use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
-use crate::config::{KeyPath, Loaded, require_smart_path};
-use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError};
+use crate::config::{KeyPath, Loaded};
+use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError, TakeOverError, TakeOvers};
 use crate::enrich::EnrichError;
 use crate::journal::JournalError;
 use crate::sink::SinkError;
@@ -11,18 +11,21 @@ use crate::telemetry;
 
 /// `sluice run`
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Take over from the daemon that runs on this data folder, without a gap; where none does, just start
+    #[arg(long)]
+    take_over: bool,
+}
 
 impl Args {
-    #[expect(clippy::unused_self, reason = "every command has this form")]
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let source = SettingsSource::read(context.options()?)?;
         let loaded = source.loaded.clone();
-        require_smart_path(&loaded)?;
         telemetry::init_logging(&loaded.settings.log)
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
-        let ending = daemon::run(source, metrics, |daemon| {
+        let take_overs = if self.take_over { TakeOvers::Asked } else { TakeOvers::Offered };
+        let ending = daemon::serve(source, metrics, take_overs, |daemon| {
             let file =
                 loaded.file.as_deref().map_or("none: built-in defaults".into(), |path| path.display().to_string());
             tracing::info!("settings: {file}");
@@ -32,7 +35,9 @@ impl Args {
             std::future::pending()
         })
         .map_err(|error| match error {
-            StartError::Assembly(error) => assembly_error(&loaded, &error),
+            StartError::Assembly(error) | StartError::TakeOver(TakeOverError::Assembly(error)) => {
+                assembly_error(&loaded, &error)
+            }
             StartError::Sink(error) => sink_error(&loaded, &error),
             other => other.into(),
         })?;
@@ -52,6 +57,10 @@ pub(super) fn conclude(ending: Ending) -> Result<Exit, CliError> {
                 "stopped after `daemon.stop_timeout` with links still draining; {} events are durable",
                 stopped.durable
             );
+            Ok(Exit::Done)
+        }
+        Ending::HandedOver { to, stopped } => {
+            tracing::info!("process {to} has taken over; {} events are durable", stopped.durable);
             Ok(Exit::Done)
         }
         Ending::Hurried => {
@@ -103,7 +112,10 @@ impl From<StartError> for CliError {
             | StartError::NothingToDo
             | StartError::Enrich(EnrichError::Settings { .. } | EnrichError::File { .. })
             | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
+            StartError::TakeOver(TakeOverError::Journal(error)) => journal_error(error),
+            StartError::TakeOver(TakeOverError::Setup(_)) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
+            | StartError::TakeOver(_)
             | StartError::Sink(SinkError::Runtime(_))
             | StartError::Server(_)
             | StartError::Files { .. }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::UnixNanos;
 pub(super) use crate::config::units::parse_moment as moment;
-use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, TimeRange};
+use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, Path, SHADOW_DOMAINS, TimeRange};
 
 /// Filters that `query` and `tail` share.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -12,7 +12,7 @@ pub(super) struct Selection {
     /// Only this monitor (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(super) monitor: Vec<String>,
-    /// Only this domain (may be repeated); `_sluice` has the daemon's own events
+    /// Only this domain (may be repeated); `_sluice` has the daemon's own events, `_shadow.DOMAIN` what is only compared
     #[arg(long, value_name = "NAME")]
     pub(super) domain: Vec<String>,
     /// Only this topic (may be repeated)
@@ -21,6 +21,9 @@ pub(super) struct Selection {
     /// Only this key (may be repeated)
     #[arg(long, value_name = "KEY")]
     pub(super) key: Vec<String>,
+    /// Only what came by this path
+    #[arg(long, value_name = "smart|legacy", value_parser = path)]
+    pub(super) path: Option<Path>,
 }
 
 /// Spans of time and offsets.
@@ -43,6 +46,12 @@ pub(super) struct Span {
     pub(super) to: Option<u64>,
 }
 
+/// Reads the name of a path.
+pub(super) fn path(text: &str) -> Result<Path, String> {
+    let known = [Path::Smart, Path::Legacy].into_iter().find(|path| path.as_str() == text);
+    known.ok_or_else(|| "expected `smart` or `legacy`".to_owned())
+}
+
 impl Selection {
     /// What whole blocks can be passed over by.
     pub(super) fn block_filter(&self, span: &Span) -> BlockFilter {
@@ -62,6 +71,13 @@ impl Selection {
     pub(super) fn takes(&self, event: &Event<'_>, span: &Span) -> bool {
         let named = |names: &[String], name: &str| names.iter().any(|known| known == name);
         if event.domain == OWN_DOMAIN && self.domain.is_empty() && self.monitor.is_empty() {
+            return false;
+        }
+        // A shadow has its monitor's name.
+        if event.domain.starts_with(SHADOW_DOMAINS) && self.domain.is_empty() {
+            return false;
+        }
+        if self.path.is_some_and(|path| event.path != path) {
             return false;
         }
         let wanted = |names: &[String], name: &str| names.is_empty() || named(names, name);

@@ -128,6 +128,9 @@ struct FaultArgs {
     /// Send nothing of a topic, though its subscription is in force; may be repeated
     #[arg(long, value_name = "TOPIC")]
     mute: Vec<String>,
+    /// Make faults in messages, and break connections, only where so many topics or more are subscribed over the connection
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    faults_from_topics: usize,
     /// Do not answer pings
     #[arg(long)]
     no_pong: bool,
@@ -158,7 +161,9 @@ struct FaultArgs {
 }
 
 fn parse_rate(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| String::from("a rate is a whole number of events a second, 0 or more; 0 is as fast as they are taken"))
+    text.parse().map_err(|_| {
+        String::from("a rate is a whole number of events a second, 0 or more; 0 is as fast as they are taken")
+    })
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
@@ -252,6 +257,7 @@ impl FaultArgs {
                 retry_after: self.retry_after,
                 accept_then_close: self.accept_then_close,
             },
+            from_topics: self.faults_from_topics,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod rollout;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -101,6 +102,7 @@ impl Checker<'_> {
     fn sections(&mut self, settings: &Settings) {
         let key = |section: &str, name: &str| KeyPath::from([section, name]);
         self.duration(&key("daemon", "stop_timeout"), settings.daemon.stop_timeout);
+        self.duration(&key("daemon", "take_over_timeout"), settings.daemon.take_over_timeout);
         if settings.daemon.data_dir.as_os_str().is_empty() {
             self.refuse(&key("daemon", "data_dir"), "\"\"", "must name a folder");
         }
@@ -108,6 +110,8 @@ impl Checker<'_> {
         if !(0.0..=1.0).contains(&canary) {
             self.refuse(&key("smart_streaming", "canary"), canary, "must be from 0 to 1, the fraction of monitors");
         }
+        self.rollout(&settings.rollout);
+        self.guard(&settings.guard);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);
 

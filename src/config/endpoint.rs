@@ -27,6 +27,12 @@ const REDACTED: &str = "***";
 pub struct Endpoint(Url);
 
 impl Endpoint {
+    /// Host and port: never the path, which may hold a key.
+    pub fn address(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        format!("{host}:{}", self.0.port_or_known_default().unwrap_or_default())
+    }
+
     /// The whole address, secrets included: for connecting only.
     pub fn reveal(&self) -> &Url {
         &self.0

@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use config::{Value, ValueKind};
 
-use super::key::KeyPath;
 use super::layer::{Layer, find, from_text};
 use super::problem::{Problem, nearest};
 
@@ -217,7 +216,8 @@ fn prefixed_names(defaults: &Layer) -> Vec<(String, Vec<String>)> {
     names
 }
 
-/// The variable that sets a setting, for messages that say what to do.
-pub(super) fn variable_of(setting: &KeyPath) -> Option<&'static str> {
-    NAMES.iter().find(|known| known.setting.iter().copied().collect::<KeyPath>() == *setting).map(|known| known.name)
+/// Names that must work as they are, and what they set.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    NAMES.iter().map(|known| (known.name, known.setting))
 }

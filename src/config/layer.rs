@@ -242,11 +242,16 @@ fn from_toml_table(
     Value::new(Some(&origin.to_owned()), ValueKind::Table(entries))
 }
 
-/// The value that a text from the environment or the command line stands for: TOML where it is, else the text. Where the
+/// The value that a text from the environment or the command line stands for: TOML where it is, a list or table of JSON, else the text. Where the
 /// built-in default is a text, numbers stay texts, so that a folder may be named `2026`.
 pub(super) fn from_text(text: &str, default: Option<&ValueKind>, origin: &str) -> Value {
     let as_text = || Value::new(Some(&origin.to_owned()), ValueKind::String(text.to_owned()));
-    let Ok(parsed) = DeValue::parse(text) else { return as_text() };
+    let of_json = || -> Option<String> {
+        let written = text.trim_start().starts_with(['[', '{']).then(|| serde_json::from_str::<toml::Value>(text));
+        Some(written?.ok()?.to_string())
+    };
+    let json = if DeValue::parse(text).is_err() { of_json() } else { None };
+    let Ok(parsed) = DeValue::parse(json.as_deref().unwrap_or(text)) else { return as_text() };
     if matches!(default, Some(ValueKind::String(_))) && !parsed.get_ref().is_str() {
         return as_text();
     }

@@ -381,34 +381,6 @@ fn without_dots(path: &Path) -> PathBuf {
     clean
 }
 
-/// Refuses settings that ask for the legacy path, which this version does not have. Called at the start of `run`; commands
-/// that only read settings or data do not care.
-///
-/// # Errors
-/// When `smart_streaming.enabled` is false, or `smart_streaming.canary` leaves monitors to the legacy path.
-pub fn require_smart_path(loaded: &Loaded) -> Result<(), ConfigError> {
-    let smart = &loaded.settings.smart_streaming;
-    let enabled = KeyPath::from(["smart_streaming", "enabled"]);
-    let canary = KeyPath::from(["smart_streaming", "canary"]);
-    let (key, value, wanted) = if !smart.enabled {
-        (enabled, "false".to_owned(), "true")
-    } else if smart.canary < 1.0 {
-        (canary, smart.canary.to_string(), "1.0")
-    } else {
-        return Ok(());
-    };
-    let variable = environment::variable_of(&key).map(|name| format!(", or {name}={wanted}")).unwrap_or_default();
-    Err(ConfigError::Invalid(vec![Problem {
-        origin: loaded.origins.of_setting(&key).to_owned(),
-        value: Some(value),
-        message: format!(
-            "this puts monitors on the legacy path (one connection a monitor, one write a message), which this version does \
-             not have; set `{key} = {wanted}` in the settings file{variable}"
-        ),
-        key,
-    }]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,10 +394,10 @@ mod tests {
     #[test]
     fn every_contract_name_is_a_setting() {
         let defaults = Layer::defaults();
-        for (key, _) in Origins::of(defaults.root()).0 {
-            if let Some(name) = environment::variable_of(&key) {
-                assert!(find(defaults.root(), &key).is_some(), "{name}");
-            }
+        for (name, setting) in environment::names() {
+            // What only stands for a whole section is not among the defaults.
+            let key: KeyPath = setting.iter().copied().take(1).collect();
+            assert!(find(defaults.root(), &key).is_some(), "{name}");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::enrich_settings::EnrichSettings;
 use super::event_rule_settings::EventRuleSettings;
 use super::sink_settings::FieldSettings;
 use super::units;
+use crate::journal::Path;
 
 /// `[monitors.NAME]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct MonitorSettings {
     /// Who is subscribed first and who stays when slots are short.
     #[serde(default)]
     pub priority: Priority,
+    /// The path that it is on whatever the fraction is; absent: the fraction decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
     /// What to subscribe to, in the upstream's own words.
     pub topics: Vec<String>,
     /// How an event is read out of a message; absent: the dialect's own rules, if it has any.

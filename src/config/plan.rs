@@ -25,8 +25,8 @@ impl Effect {
     /// Of a key, by its section.
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
-            (Some("log"), Some("level")) | (Some("shedding" | "reload"), _) => Self::AtOnce,
-            (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
+            (Some("log"), Some("level")) | (Some("shedding" | "reload" | "rollout" | "guard"), _) => Self::AtOnce,
+            (Some("pool" | "upstreams" | "monitors" | "dialects" | "smart_streaming"), _) => Self::Links,
             _ => Self::Restart,
         }
     }
@@ -318,6 +318,9 @@ impl Settings {
         live.log.level.clone_from(&other.log.level);
         live.shedding = other.shedding.clone();
         live.reload = other.reload.clone();
+        live.smart_streaming = other.smart_streaming.clone();
+        live.rollout = other.rollout.clone();
+        live.guard = other.guard.clone();
         live.pool = other.pool.clone();
         live.dialects = other.dialects.clone();
         live.upstreams = other.upstreams.clone();

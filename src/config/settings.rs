@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::sink_settings::SinkSettings;
 use super::units::{self, ByteSize};
 use super::upstream_settings::{PoolOverrides, UpstreamSettings};
@@ -22,6 +23,10 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// Which path monitors take.
     pub smart_streaming: SmartStreamingSettings,
+    /// How the smart path is taken into use by steps.
+    pub rollout: RolloutSettings,
+    /// What takes monitors back from the smart path.
+    pub guard: GuardSettings,
     /// The HTTP server.
     pub server: ServerSettings,
     /// Log output.
@@ -65,6 +70,9 @@ pub struct DaemonSettings {
     /// The longest a stop waits for what was received to become durable.
     #[serde(with = "units::duration")]
     pub stop_timeout: Duration,
+    /// The longest a process that takes over may need to start once everything is handed to it.
+    #[serde(with = "units::duration")]
+    pub take_over_timeout: Duration,
 }
 
 /// `[smart_streaming]`
@@ -75,6 +83,10 @@ pub struct SmartStreamingSettings {
     pub enabled: bool,
     /// The fraction of monitors on the smart path, 0 to 1.
     pub canary: f64,
+    /// Whether the legacy path drops repeats too.
+    pub legacy_dedupe: bool,
+    /// Whether the least important monitors are those that go first.
+    pub low_priority_first: bool,
 }
 
 /// `[server]`
@@ -239,7 +251,7 @@ pub struct CheckpointSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FaultToleranceSettings {
-    /// False turns breakers and periodic checkpoints off; durability stays.
+    /// False turns breakers, `[guard]` and periodic checkpoints off; durability stays.
     pub enabled: bool,
 }
 
@@ -293,13 +305,17 @@ pub enum ApplyWatched {
 
 impl Default for DaemonSettings {
     fn default() -> Self {
-        Self { data_dir: "data".into(), stop_timeout: Duration::from_secs(20) }
+        Self {
+            data_dir: "data".into(),
+            stop_timeout: Duration::from_secs(20),
+            take_over_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl Default for SmartStreamingSettings {
     fn default() -> Self {
-        Self { enabled: false, canary: 1.0 }
+        Self { enabled: false, canary: 1.0, legacy_dedupe: false, low_priority_first: false }
     }
 }
 

@@ -45,9 +45,30 @@ pub struct UpstreamSettings {
     /// How we prove who we are.
     #[serde(default, skip_serializing_if = "AuthSettings::is_empty")]
     pub auth: AuthSettings,
+    /// When a process that takes over connects to it.
+    #[serde(default, skip_serializing_if = "TakeOver::is_beside")]
+    pub take_over: TakeOver,
     /// Overrides of `[pool]`.
     #[serde(default, skip_serializing_if = "PoolOverrides::is_empty")]
     pub pool: PoolOverrides,
+}
+
+/// When a process that takes over from another connects to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakeOver {
+    /// While the other one still is.
+    #[default]
+    Beside,
+    /// Once it is no longer: it may not be connected to twice.
+    After,
+}
+
+impl TakeOver {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    fn is_beside(&self) -> bool {
+        *self == Self::Beside
+    }
 }
 
 /// How an upstream is reached.

@@ -83,7 +83,8 @@ fn read(source: &SecretSource) -> Result<String, Unhad> {
                      `LoadCredential={name}:…`"
                 ))
             })?;
-            text_of(&folder.join(name)).map_err(|unhad| Unhad { looked: format!("credential `{name}`: {}", unhad.looked), ..unhad })?
+            text_of(&folder.join(name))
+                .map_err(|unhad| Unhad { looked: format!("credential `{name}`: {}", unhad.looked), ..unhad })?
         }
     };
     let text = text.trim_end_matches(['\n', '\r']);

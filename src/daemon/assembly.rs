@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
+use super::units::{Place, Places, UnitKey, divide};
 use crate::config::units::show_duration;
 use crate::config::{KeyPath, MonitorSettings, Settings, UpstreamSettings};
 use crate::dialect::{Dialect, DialectError, Resumption, Transport, registry};
@@ -13,6 +14,7 @@ use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::{Identities, Pause, Roster, RosterError, RosterParts};
 use crate::pipeline::dedupe::TTL_MAX;
 use crate::recovery::backfill::Declaration;
+use crate::rollout::Paths;
 
 /// Settings that fit their types and each other, but not what they are about.
 #[derive(Debug, thiserror::Error)]
@@ -133,70 +135,106 @@ pub(super) struct Before {
     pub(super) roster: Arc<Roster>,
 }
 
+/// What else units are assembled from, beside settings.
+pub(super) struct AssemblyParts<'a> {
+    /// Monitors that take nothing for now.
+    pub(super) pauses: &'a BTreeMap<String, Pause>,
+    /// Where monitors are.
+    pub(super) places: &'a Places,
+    /// Who is taken by the other path as well, to be compared.
+    pub(super) paths: &'a Paths,
+    /// Hashes ids.
+    pub(super) hasher: &'a IdHasher,
+    /// Tells of units that are at work and stay so: their topics keep their numbers.
+    pub(super) before: &'a dyn Fn(&UnitKey) -> Option<Before>,
+}
+
 /// Whether settings fit what they are about. Nothing is kept of it.
 ///
 /// # Errors
 /// When a dialect is unknown, a topic cannot be asked for, or a rule cannot be used.
 pub fn check(settings: &Settings) -> Result<(), AssemblyError> {
-    // The hasher's key does not matter for it.
+    // The hasher's key does not matter for it, and a rule that can be used on one path can be on the other.
     let (hasher, mut identities) = (IdHasher::new(0), Identities::default());
-    assemble(settings, &BTreeMap::new(), &hasher, &mut identities, &|_| None).map(drop)
+    let (pauses, places, paths) = (BTreeMap::new(), Places::new(), Paths::default());
+    let parts = AssemblyParts { pauses: &pauses, places: &places, paths: &paths, hasher: &hasher, before: &|_| None };
+    assemble(settings, &parts, &mut identities).map(drop)
 }
 
-/// Makes every upstream that a monitor watches ready. `before` tells of those that are at work and stay so: their topics keep
-/// their numbers.
+/// Makes every unit of every upstream that a monitor watches ready.
 ///
 /// # Errors
 /// When a dialect is unknown, a topic cannot be asked for, or a rule cannot be used.
 pub(super) fn assemble(
     settings: &Settings,
-    pauses: &BTreeMap<String, Pause>,
-    hasher: &IdHasher,
+    parts: &AssemblyParts<'_>,
     identities: &mut Identities,
-    before: &dyn Fn(&str) -> Option<Before>,
-) -> Result<BTreeMap<String, Assembled>, AssemblyError> {
-    let mut assembled = BTreeMap::new();
+) -> Result<BTreeMap<UnitKey, Assembled>, AssemblyError> {
+    let AssemblyParts { pauses, places, paths, hasher, before } = *parts;
     for (name, upstream) in &settings.upstreams {
-        let before = before(name);
-        let dialect = match &before {
-            Some(before) => Arc::clone(&before.dialect),
-            None => registry::build(&upstream.dialect, &settings.dialects)
-                .map_err(|source| AssemblyError::Dialect { upstream: name.clone(), source })?,
+        check_upstream(settings, name, upstream)?;
+    }
+    let crossing = |(name, place): (&String, &Place)| match place {
+        Place::Both(crossing) => Some((name.clone(), Arc::clone(crossing))),
+        _ => None,
+    };
+    let crossings = places.iter().filter_map(crossing).collect();
+    let mut dialects: BTreeMap<&str, Arc<dyn Dialect>> = BTreeMap::new();
+    let mut assembled = BTreeMap::new();
+    let units = divide(&settings.monitors, places, paths);
+    for (key, monitors) in &units {
+        let Some(upstream) = settings.upstreams.get(&key.upstream) else { continue };
+        let before = before(key);
+        let dialect = match (&before, dialects.get(&*key.upstream)) {
+            (Some(before), _) => Arc::clone(&before.dialect),
+            (None, Some(known)) => Arc::clone(known),
+            (None, None) => build(settings, &key.upstream, upstream)?,
         };
-        check_address(name, upstream.url.reveal(), dialect.transports())?;
-        check_headers(name, &dialect.handshake_headers())?;
-        if let Some(overlap) = dialect.resumption().map(Resumption::overlap)
-            && overlap >= dedupe_ttl(settings)
-        {
-            return Err(AssemblyError::Overlap { upstream: name.clone(), overlap, window: dedupe_ttl(settings) });
-        }
-        for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)) {
-            for (index, topic) in watched.topics.iter().enumerate() {
-                dialect.check_topic(topic).map_err(|reason| AssemblyError::Topic {
-                    monitor: monitor.clone(),
-                    topic: topic.clone(),
-                    index,
-                    reason,
-                })?;
-            }
-            check_fetched(settings, upstream, monitor, watched)?;
-        }
+        dialects.entry(&key.upstream).or_insert_with(|| Arc::clone(&dialect));
         let parts = RosterParts {
-            upstream: name,
-            monitors: &settings.monitors,
+            upstream: &key.upstream,
+            monitors,
             pauses,
+            path: key.path(),
+            crossings: &crossings,
             default_rules: dialect.default_event_rules(),
             quarantine: &settings.quarantine,
             hasher,
             previous: before.as_ref().map(|before| &*before.roster),
         };
-        let roster = Roster::new(&parts, identities)?;
-        // An upstream that nobody watches is not connected to.
-        if !roster.monitors.is_empty() {
-            assembled.insert(name.clone(), Assembled { dialect, roster: Arc::new(roster) });
-        }
+        let roster = Arc::new(Roster::new(&parts, identities)?);
+        assembled.insert(key.clone(), Assembled { dialect, roster });
     }
     Ok(assembled)
+}
+
+fn build(settings: &Settings, name: &str, upstream: &UpstreamSettings) -> Result<Arc<dyn Dialect>, AssemblyError> {
+    registry::build(&upstream.dialect, &settings.dialects)
+        .map_err(|source| AssemblyError::Dialect { upstream: name.to_owned(), source })
+}
+
+/// Whether an upstream can be spoken to as its settings say, and asked for what its monitors want.
+fn check_upstream(settings: &Settings, name: &str, upstream: &UpstreamSettings) -> Result<(), AssemblyError> {
+    let dialect = build(settings, name, upstream)?;
+    check_address(name, upstream.url.reveal(), dialect.transports())?;
+    check_headers(name, &dialect.handshake_headers())?;
+    if let Some(overlap) = dialect.resumption().map(Resumption::overlap)
+        && overlap >= dedupe_ttl(settings)
+    {
+        return Err(AssemblyError::Overlap { upstream: name.to_owned(), overlap, window: dedupe_ttl(settings) });
+    }
+    for (monitor, watched) in settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)) {
+        for (index, topic) in watched.topics.iter().enumerate() {
+            dialect.check_topic(topic).map_err(|reason| AssemblyError::Topic {
+                monitor: monitor.clone(),
+                topic: topic.clone(),
+                index,
+                reason,
+            })?;
+        }
+        check_fetched(settings, upstream, monitor, watched)?;
+    }
+    Ok(())
 }
 
 /// Whether what a monitor fetches over HTTP can be asked for, at least for one of its topics.

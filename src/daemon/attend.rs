@@ -52,6 +52,10 @@ impl Attendant {
                     lock(&shedding).done(decision);
                 }
             }));
+        } else if let over = self.live.shadows_over()
+            && !over.is_empty()
+        {
+            self.at_work = Some(tokio::task::spawn_blocking(move || live.end_shadows(&over)));
         } else if now - self.looked >= WATCH_INTERVAL {
             self.looked = now;
             let files = Arc::clone(&self.files);

@@ -89,7 +89,8 @@ impl Fetching {
     pub(super) fn scene(&self, kind: CircuitKind, upstream: &str, declaration: &Declaration) -> Result<Scene, String> {
         let breaker = self.circuits.register(kind, upstream);
         let pace = self.paces.of(&declaration.host(), Some(declaration.rate));
-        let asker = Asker::new(self.client(upstream, declaration)?, pace, breaker, self.stop.clone());
+        let stop = self.live.gate.begin().ok_or("everything stands still until `sluice start`")?;
+        let asker = Asker::new(self.client(upstream, declaration)?, pace, breaker, stop);
         let Bench { journal, window, .. } = &self.bench;
         Ok(Scene { journal: Arc::clone(journal), window: Arc::clone(window), asker, stop: self.stop.clone() })
     }

@@ -22,6 +22,15 @@ pub struct UpstreamFigures {
     pub quarantined: u64,
 }
 
+impl UpstreamFigures {
+    /// Adds another unit of the same upstream, whose own counts they share.
+    pub(super) fn add(&mut self, unit: &Self) {
+        self.links += unit.links;
+        self.open += unit.open;
+        self.reconnects += unit.reconnects;
+    }
+}
+
 /// The journal as it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalFigures {

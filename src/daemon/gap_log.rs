@@ -61,6 +61,19 @@ impl GapLog {
         self.clock.stamp()
     }
 
+    /// The daemon hands over to another process, which goes on with what is in force. This moment, as the ledger counts.
+    pub(super) fn handing_over(&self) -> UnixNanos {
+        self.ledger.handing_over();
+        self.clock.stamp()
+    }
+
+    /// The daemon has stopped reading, and another process goes on. Blocking, as [`GapLog::down`].
+    pub(super) fn hand_over(&self, deadline: Instant) {
+        // Nothing more comes here of what is still waited for.
+        self.tell(self.sequences.take_all());
+        self.flush_until(deadline);
+    }
+
     /// Hands over what the journal takes now. True when nothing is left.
     pub(super) fn flush(&self) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +110,10 @@ impl GapLog {
         // Nothing more comes of what is still waited for.
         self.tell(self.sequences.take_all());
         self.ledger.later(self.ledger.down(|_, _| start));
+        self.flush_until(deadline);
+    }
+
+    fn flush_until(&self, deadline: Instant) {
         while !self.flush() {
             let over = matches!(self.journal.state(), JournalState::Failed(_) | JournalState::Closed);
             if over || Instant::now() >= deadline {

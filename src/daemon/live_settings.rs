@@ -1,11 +1,17 @@
 //! The settings in force, and how they change while the daemon runs: one change at a time, checked as a start would check it, put on
 //! record where an operator made it, and only then applied.
 
+mod emergency;
+mod shadows;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::fetch_gate::FetchGate;
+use super::own_events::OwnEvent;
 use super::switches::{HeldBy, HeldMonitor, SettingRecord, SwitchLog};
 use super::upstreams::{Applied, ApplyError, Upstreams};
 use super::usable::usable;
@@ -19,9 +25,14 @@ use crate::config::{
 use crate::dialect::registry;
 use crate::enrich::Enrichment;
 use crate::monitor::roster::Pause;
-use crate::server::{ChangeRefusal, Changed, Control, Kind, MonitorState, ProposedFile, StateAnswer, StateRequest};
+use crate::rollout::Paths;
+use crate::rollout::decision::RolloutRecord;
+use crate::server::{
+    ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, ProposedFile, ShadowRow, StateAnswer,
+    StateRequest,
+};
 use crate::telemetry;
-use crate::upstream;
+use crate::upstream::{self, LinkState};
 use crate::views::CounterBoard;
 
 const RELOAD: &str = "reload";
@@ -29,24 +40,45 @@ const SETTINGS: &str = "settings";
 
 /// What runs by the settings.
 pub(super) trait Pools: Send + Sync {
-    /// Makes it into what settings say, but for monitors that take nothing for now.
+    /// Makes it into what settings say, each monitor on its path, but for monitors that take nothing for now.
     ///
     /// # Errors
     /// When settings cannot be used; nothing has changed then.
-    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError>;
+    fn apply(
+        &self,
+        settings: &Settings,
+        pauses: &BTreeMap<String, Pause>,
+        paths: &Paths,
+    ) -> Result<Applied, ApplyError>;
 
     /// How many links each upstream has, or is to have.
     fn links(&self) -> BTreeMap<String, usize>;
+
+    /// Whether any link is open, or something of what was taken is not durable.
+    fn is_taking(&self) -> bool;
 }
 
 impl Pools for Upstreams {
-    fn apply(&self, settings: &Settings, pauses: &BTreeMap<String, Pause>) -> Result<Applied, ApplyError> {
-        Self::apply(self, settings, pauses)
+    fn apply(
+        &self,
+        settings: &Settings,
+        pauses: &BTreeMap<String, Pause>,
+        paths: &Paths,
+    ) -> Result<Applied, ApplyError> {
+        Self::apply(self, settings, pauses, paths)
     }
 
     fn links(&self) -> BTreeMap<String, usize> {
-        let links = |watched: Watched| (watched.roster.upstream.clone(), watched.status.wanted());
-        self.list().now().into_iter().map(links).collect()
+        let mut links = BTreeMap::new();
+        for watched in self.list().now() {
+            *links.entry(watched.roster.upstream.clone()).or_default() += watched.status.wanted();
+        }
+        links
+    }
+
+    fn is_taking(&self) -> bool {
+        let open = |watched: &Watched| watched.status.links().iter().any(|link| link.state != LinkState::Idle);
+        self.list().now().iter().any(open) || self.is_ending() || !self.is_durable()
     }
 }
 
@@ -72,6 +104,15 @@ impl SettingsSource {
         // The file that was found, and no other that comes to be found before it.
         let options = LoadOptions { file: loaded.file.clone(), ..options };
         Ok(Self { options, base, loaded })
+    }
+
+    /// Whether both have the same folders and address, which nothing changes but a restart.
+    pub(super) fn same_places(&self, other: &Self) -> bool {
+        let places = |source: &Self| {
+            let Settings { daemon, checkpoint, server, .. } = &source.loaded.settings;
+            (daemon.data_dir.clone(), checkpoint.dir.clone(), server.listen)
+        };
+        places(self) == places(other)
     }
 
     /// These settings with what operators set at run time, as far as it fits.
@@ -123,6 +164,7 @@ pub(super) struct LiveSettings {
     counters: Arc<CounterBoard>,
     enrichment: Arc<Enrichment>,
     works: Arc<Works>,
+    pub(super) gate: FetchGate,
 }
 
 /// Settings that are checked and not in force yet.
@@ -144,6 +186,10 @@ impl LiveSettings {
     ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
         let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
+        let gate = FetchGate::new(works.operations.stop.clone());
+        if log.switches.emergency().is_some() {
+            gate.close();
+        }
         Self {
             options,
             state: Mutex::new(State { base, loaded, run_time }),
@@ -152,6 +198,7 @@ impl LiveSettings {
             pools,
             counters,
             enrichment,
+            gate,
             works,
         }
     }
@@ -170,6 +217,13 @@ impl LiveSettings {
         self.lock().base.watched_files()
     }
 
+    /// What a start would begin with now, but for what was set at run time, which is in the journal.
+    pub(super) fn source(&self) -> Option<SettingsSource> {
+        let base = self.lock().base.clone();
+        let loaded = base.with(&RunTimeLayer::default()).ok()?;
+        Some(SettingsSource { options: self.options.clone(), base, loaded })
+    }
+
     /// Monitors that are not to run, by name.
     pub(super) fn held(&self) -> BTreeMap<String, HeldMonitor> {
         self.log.switches.held()
@@ -185,7 +239,7 @@ impl LiveSettings {
     fn apply(&self, state: &mut State, candidate: Candidate) -> Result<(), ChangeRefusal> {
         let Candidate { base, loaded, run_time, notes: _ } = candidate;
         let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
-        let applied = self.pools.apply(&in_force, &self.log.switches.pauses());
+        let applied = self.set_in_motion(&in_force);
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
         self.counters.want(&in_force);
         // Checked before; what can still be refused is a thread.
@@ -198,6 +252,12 @@ impl LiveSettings {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force.clone());
         *state = State { base, loaded: Loaded { settings: in_force, ..loaded }, run_time };
         Ok(())
+    }
+
+    /// Has what runs follow settings, and what was decided beside them.
+    fn set_in_motion(&self, settings: &Settings) -> Result<Applied, ApplyError> {
+        let switches = &self.log.switches;
+        self.pools.apply(settings, &switches.pauses(settings), &switches.paths(settings))
     }
 
     /// What all layers say now, the run-time layer as far as it fits.
@@ -284,10 +344,44 @@ impl LiveSettings {
             return Err(not_recorded());
         }
         // What is in force was checked, and a monitor that takes nothing needs nothing.
-        let applied = self.pools.apply(&state.loaded.settings, &self.log.switches.pauses());
+        let applied = self.set_in_motion(&state.loaded.settings);
         applied.map_err(|error| ChangeRefusal::new(500, error.to_string()))?;
         tracing::info!(monitors = %monitors.join(", "), by = ?by, "now {}", to.as_str());
         Ok(())
+    }
+
+    /// Puts what was decided about paths on record, with what is told of it, and has monitors follow. Blocking.
+    pub(super) fn decide(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
+        let state = self.lock();
+        let before = self.log.switches.rollout();
+        if !self.log.remember_with(&SettingRecord::rollout(rollout), told) {
+            return Err(not_recorded());
+        }
+        if let Err(error) = self.set_in_motion(&state.loaded.settings) {
+            if !self.log.remember(&SettingRecord::rollout(before)) {
+                tracing::error!(
+                    "a decision about paths that was not carried out stays on record: the journal takes nothing"
+                );
+            }
+            return Err(ChangeRefusal::new(500, error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Puts on record how far a roll-out has come; nothing follows from it. Blocking.
+    pub(super) fn note(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
+        let noted = self.log.remember_with(&SettingRecord::rollout(rollout), told);
+        if noted { Ok(()) } else { Err(not_recorded()) }
+    }
+
+    /// What is remembered of a roll-out.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.log.switches.rollout()
+    }
+
+    /// The layer that a setting comes from, in words.
+    pub(super) fn origin_of(&self, key: &KeyPath) -> String {
+        self.lock().loaded.origins.of_setting(key).to_owned()
     }
 
     fn in_state(state: &State, held: &BTreeMap<String, HeldMonitor>, name: &str) -> Option<MonitorState> {
@@ -384,11 +478,12 @@ impl Control for LiveSettings {
     }
 
     fn set_states(&self, request: &StateRequest) -> Result<StateAnswer, ChangeRefusal> {
-        let StateRequest { state: to, names, priority, from, dry_run } = request;
+        let StateRequest { state: to, names, priority, path, from, dry_run } = request;
         let state = self.lock();
+        let paths = self.log.switches.paths(&state.loaded.settings);
         let held = self.held();
-        if names.is_empty() && priority.is_none() && from.is_none() {
-            return Err(ChangeRefusal::new(400, "name monitors, or say of which priority"));
+        if names.is_empty() && priority.is_none() && path.is_none() && from.is_none() {
+            return Err(ChangeRefusal::new(400, "name monitors, or say of which priority or path"));
         }
         for name in names {
             if !state.loaded.settings.monitors.contains_key(name) {
@@ -399,6 +494,7 @@ impl Control for LiveSettings {
             let now = Self::in_state(&state, &held, name);
             (names.is_empty() || names.contains(name))
                 && priority.is_none_or(|least| monitor.priority >= least)
+                && path.is_none_or(|path| paths.of(name).path == path)
                 && from.is_none_or(|from| now == Some(from))
                 && now != Some(*to)
         };
@@ -409,6 +505,14 @@ impl Control for LiveSettings {
             self.hold_in(&state, &monitors, *to, HeldBy::Operator)?;
         }
         Ok(StateAnswer { state: *to, monitors, dry_run: *dry_run })
+    }
+
+    fn shadow(&self, monitor: &str, span: Duration) -> Result<ShadowRow, ChangeRefusal> {
+        self.set_shadow(monitor, span)
+    }
+
+    fn emergency(&self, stopped: bool, reason: Option<&str>) -> Result<EmergencyRow, ChangeRefusal> {
+        self.stand_still(stopped, reason)
     }
 }
 

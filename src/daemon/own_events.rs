@@ -49,6 +49,8 @@ impl CountsRecord {
             let place =
                 *places.entry((Arc::clone(&record.domain), Arc::clone(&record.monitor))).or_insert(records.len());
             match records.get_mut(place) {
+                // A unit more of the same upstream.
+                Some(known) if known.upstream.split(", ").any(|name| name == record.upstream) => {}
                 Some(known) => known.upstream = format!("{}, {}", known.upstream, record.upstream),
                 None => records.push(record),
             }
@@ -71,29 +73,50 @@ impl CountsRecord {
     }
 }
 
+/// An event of the daemon's own that goes with others.
+pub(super) struct OwnEvent {
+    monitor: Arc<MonitorIdentity>,
+    topic: &'static str,
+    payload: Vec<u8>,
+}
+
+impl OwnEvent {
+    /// With `record` as its payload.
+    pub(super) fn new(monitor: &Arc<MonitorIdentity>, topic: &'static str, record: &impl Serialize) -> Self {
+        // Strings and numbers only: serialization has nothing to refuse.
+        let payload = serde_json::to_vec(record).unwrap_or_default();
+        Self { monitor: Arc::clone(monitor), topic, payload }
+    }
+}
+
 /// A block of one event with `record` as its payload. Memory is taken for it alone: there is one a minute, and one a segment.
 pub(super) fn event_block(
     monitor: &Arc<MonitorIdentity>,
-    topic: &str,
+    topic: &'static str,
     record: &impl Serialize,
     received: UnixNanos,
 ) -> EncodedBlock {
-    // Strings and numbers only: serialization has nothing to refuse.
-    let payload = serde_json::to_vec(record).unwrap_or_default();
+    events_block(&[OwnEvent::new(monitor, topic, record)], received)
+}
+
+/// A block of several, so that all of them become durable or none.
+pub(super) fn events_block(events: &[OwnEvent], received: UnixNanos) -> EncodedBlock {
     let mut builder = BlockBuilder::new(Path::Smart);
-    let source = builder.source(monitor, topic, SourceSlot(0));
-    builder.account(monitor, AccountDelta { messages: 1, ..AccountDelta::default() });
-    builder.push(&NewEvent {
-        source,
-        received,
-        event_time: None,
-        payload: &payload,
-        id: EventId::None,
-        key: None,
-        hash: None,
-        conflict: false,
-        handover: false,
-    });
+    for (slot, OwnEvent { monitor, topic, payload }) in (0..).zip(events) {
+        let source = builder.source(monitor, topic, SourceSlot(slot));
+        builder.account(monitor, AccountDelta { messages: 1, ..AccountDelta::default() });
+        builder.push(&NewEvent {
+            source,
+            received,
+            event_time: None,
+            payload,
+            id: EventId::None,
+            key: None,
+            hash: None,
+            conflict: false,
+            handover: false,
+        });
+    }
     builder.finish(&mut Encoder::new())
 }
 

@@ -8,13 +8,14 @@ use super::watched::Watched;
 use crate::breaker::BreakerState;
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
+use crate::journal::Path;
 use crate::server::{LinkRow, PoolLimits, PoolRow, TopicRow};
 use crate::upstream::{LinkState, LinkStatus, TopicState};
 
 impl Watched {
     /// Its links and limits; `topics`: each topic as well.
     pub(super) fn pool_row(&self, circuit: Option<BreakerState>, topics: bool) -> PoolRow {
-        let Self { roster, status, limits } = self;
+        let Self { of, roster, status, limits } = self;
         let links = status.links();
         let wanted = status.wanted();
         let states = status.topics();
@@ -25,7 +26,9 @@ impl Watched {
         let shown = |(number, link): &(usize, &LinkStatus)| *number < wanted || link.since.is_some();
         PoolRow {
             upstream: roster.upstream.clone(),
-            circuit,
+            path: roster.path,
+            monitor: of.clone(),
+            circuit: circuit.filter(|_| roster.path == Path::Smart),
             mode: None,
             links_wanted: wanted,
             links_open: links.iter().filter(|link| matches!(link.state, LinkState::Open | LinkState::Held)).count(),

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::units::UnitKey;
 use super::watched::WatchedList;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::{BatchSettings, ByteSize};
 use crate::dialect::{Frame, Session};
 use crate::journal::{
-    BlockFilter, EncodedBlock, Event, Journal, JournalError, JournalReader, JournalState, OWN_DOMAIN, Offset,
+    BlockFilter, EncodedBlock, Event, Journal, JournalError, JournalReader, JournalState, OWN_DOMAIN, Offset, Path,
     QUARANTINE_MONITOR, RETRIES_MONITOR,
 };
 use crate::monitor::quarantine::Quarantined;
@@ -252,7 +253,7 @@ impl Retrier {
 struct Parser<'a> {
     retrier: &'a Retrier,
     dry_run: bool,
-    benches: BTreeMap<String, Bench>,
+    benches: BTreeMap<UnitKey, Bench>,
 }
 
 impl Parser<'_> {
@@ -269,10 +270,16 @@ impl Parser<'_> {
             Err(reason) => return refused(RetryOutcome::Cut, reason),
         };
         let retrier = self.retrier;
-        let Some(control) = retrier.upstreams.control(&frame.upstream) else {
+        let units = &retrier.upstreams;
+        let control = units.control_of(&frame.upstream, &key).or_else(|| units.control(&frame.upstream));
+        let Some(control) = control else {
             return refused(RetryOutcome::Orphaned, format!("no monitor watches upstream `{}`", frame.upstream));
         };
-        let bench = self.benches.entry(frame.upstream.clone()).or_insert_with(|| Bench::new(retrier, &control));
+        let unit = match control.roster().path {
+            Path::Smart => UnitKey::pool(&frame.upstream),
+            Path::Legacy => UnitKey::dedicated(&frame.upstream, &key),
+        };
+        let bench = self.benches.entry(unit).or_insert_with(|| Bench::new(retrier, &control));
         let received = retrier.clock.stamp();
         if let Err(reason) = bench.read(&frame, &message, received) {
             return refused(RetryOutcome::Orphaned, reason);
@@ -351,7 +358,7 @@ impl Bench {
         Self {
             reading: Reading::again(Arc::clone(&roster)),
             session: control.dialect().session(&roster.topics, &roster.plan),
-            batcher: Batcher::new(settings, Arc::clone(&roster), own, window),
+            batcher: Batcher::new(settings, Arc::clone(&roster), own, window).dropping_repeats(),
             roster,
         }
     }

@@ -1,17 +1,21 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{self, Runtime};
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
 use super::backfills::Backfills;
+use super::canary::{self, Canary};
 use super::counter_log::counters_on_record;
 use super::fetching::Fetching;
 use super::figures::Commits;
@@ -25,7 +29,9 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::upstreams::{ApplyError, Faults, Upstreams, wanted_topics};
+use super::take_over::{Beside, Inheritance, LetGo, Measuring, Subject, TakeOverError, UpstreamNow};
+use super::units::{Places, wanted_topics};
+use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
@@ -36,11 +42,13 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal,
-    JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR,
+    Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
+use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
@@ -49,14 +57,25 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::{crash_grace, read_standing};
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, ServerError};
+use crate::server::{self, Access, AccessError, Listening, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
-use crate::upstream::{UpstreamError, Wiring};
+use crate::upstream::{TopicState, UpstreamError, Wiring, unit_name};
 use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a process that hands over reads on, until it has what came first to the other one. Source: as long as answers may pass
+/// what waits to be sent.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a client may take to say what it wants, of one that is connected when another process begins to answer. Source: a guess;
+/// clients say it with their first packet.
+const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
 /// The longest a stop waits for answers under way: a client may never finish its request.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -101,6 +120,9 @@ pub enum StartError {
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),
+    /// The daemon that runs goes on.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// Nothing to do.
     #[error(
         "there is no monitor to run; add `[upstreams.NAME]` and `[monitors.NAME]` to the settings (README.md shows how), \
@@ -114,18 +136,24 @@ pub struct Daemon {
     /// What was found and decided at the start.
     pub summary: Summary,
     journal: Arc<Journal>,
+    window: Arc<DedupeWindow>,
     view: Arc<DaemonView>,
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     enrichment: Arc<Enrichment>,
-    ingest: Option<Runtime>,
+    ingest: Ingest,
+    live: Arc<LiveSettings>,
+    /// Once more, so that it can be handed to another process.
+    listener: std::net::TcpListener,
     upstreams: Arc<Upstreams>,
     upstream_faults: Faults,
     sinks: RunningSinks,
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
     stop_http: CancellationToken,
+    /// Given when another process answers.
+    leave_http: CancellationToken,
     stop_timeout: Duration,
 }
 
@@ -153,6 +181,23 @@ impl Daemon {
     /// # Errors
     /// When anything of it cannot be had; nothing is running then.
     pub fn start(source: SettingsSource, metrics: MetricsHandle) -> Result<Self, StartError> {
+        Self::start_with(source, metrics, Inheritance::default())
+    }
+
+    /// As [`Daemon::start`], with what the process before has left.
+    pub(super) fn start_with(
+        source: SettingsSource,
+        metrics: MetricsHandle,
+        inheritance: Inheritance,
+    ) -> Result<Self, StartError> {
+        let Inheritance { journal_lock, checkpoint_lock, listener, read_until, behind, beside } = inheritance;
+        // Dropping a runtime waits, also where the start fails.
+        let (ingest, beside) = match beside {
+            Some(Beside { prepared, ingest, in_force, predecessor }) => {
+                (Some(Ingest(Some(ingest))), Some((prepared, in_force, predecessor)))
+            }
+            None => (None, None),
+        };
         let settings = &source.loaded.settings;
         let journal_dir = journal::folder(&settings.daemon.data_dir);
         // What an operator made at run time is known once the journal is open.
@@ -160,12 +205,7 @@ impl Daemon {
             return Err(StartError::NothingToDo);
         }
         let (began, started) = (Instant::now(), UnixNanos::now());
-        // Everything that settings can get wrong comes before any port or file.
-        check(settings)?;
-        enrich::check(settings)?;
-        let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
-
-        let ready_sinks = ReadySinks::new(settings)?;
+        let (access, ready_sinks) = check_start(settings)?;
 
         let journal_metrics = metrics.journal();
         let commits = Arc::new(Commits::new(metrics.latency()));
@@ -177,10 +217,13 @@ impl Daemon {
         let told = Arc::clone(&live_state);
         let drop_teller = Arc::new(OnceLock::<DropTeller>::new());
         let teller = Arc::clone(&drop_teller);
-        let locked = LockedJournal::take(&journal_dir)?;
+        let locked = match journal_lock {
+            Some(lock) => LockedJournal::inherit(&journal_dir, lock)?,
+            None => LockedJournal::take(&journal_dir)?,
+        };
         // Sinks are asked while the journal is ours and nothing is written to it yet.
         let id = locked.id()?;
-        let bookmarks = Bookmarks::open(&settings.checkpoint.dir, id)?;
+        let bookmarks = Bookmarks::open_with(&settings.checkpoint.dir, checkpoint_lock, id)?;
         let answered = id.map(|id| ready_sinks.ask(id)).unwrap_or_default();
         let known_durable = answered.iter().cloned().chain(bookmarks.known_durable()).collect();
         let (journal, recovered) = locked.open(JournalOptions {
@@ -213,7 +256,7 @@ impl Daemon {
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
         let http_runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-        let listener = http_runtime.block_on(server::listen(settings.server.listen))?;
+        let listener = listening(listener, settings.server.listen)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         let hasher = IdHasher::new(journal.id().0.as_u128());
         let ttl = dedupe_ttl(settings);
@@ -260,9 +303,11 @@ impl Daemon {
             batch: settings.batch.clone(),
             own,
             circuits: Arc::clone(&circuits),
-            paces: Arc::default(),
+            paces: beside.as_ref().map(|(prepared, ..)| prepared.paces()).unwrap_or_default(),
             ledger: Arc::clone(&ledger),
             sequences: Arc::clone(&sequences),
+            prepared: beside.as_ref().map(|(prepared, ..)| Arc::clone(prepared)),
+            counts: Arc::default(),
         };
         let sinks_identity = identities.of(SINKS_MONITOR, OWN_DOMAIN);
         let journal_identity = identities.of(JOURNAL_MONITOR, OWN_DOMAIN);
@@ -274,11 +319,15 @@ impl Daemon {
             circuits: Arc::clone(&circuits),
         });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
-        let ingest = runtime::Builder::new_multi_thread()
-            .thread_name("ingest")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
+        let canary_identities = canary::Identities {
+            canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
+            alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
+        };
+        let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
+        let ingest = match ingest {
+            Some(ingest) => ingest,
+            None => Ingest(Some(ingest_runtime().map_err(StartError::Runtime)?)),
+        };
         let own = wiring.own.clone();
         let bench = Bench {
             journal: Arc::clone(&journal),
@@ -287,14 +336,16 @@ impl Daemon {
             own: own.clone(),
             batch: settings.batch.clone(),
         };
-        let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle().clone());
+        let (upstreams, upstream_faults) = Upstreams::new(wiring, hasher, identities, ingest.handle()?);
         let upstreams = Arc::new(upstreams);
         let watched = upstreams.list();
-        upstreams.apply(settings, &switches.pauses())?;
+        upstreams.apply(settings, &switches.pauses(settings), &switches.paths(settings))?;
         let resumable = watched.resumable();
         let resumed = find_tokens(&journal, checkpoint.as_ref(), &resumable)?;
         if let Some(last_received) = recovered.last_received {
-            settle(&ledger, settings, &journal, last_received);
+            let in_force = beside.as_ref().map(|(_, in_force, _)| in_force);
+            let left = Left { last_received, read_until, behind: &behind, in_force };
+            settle(&ledger, settings, &upstreams.places(), &journal, &left);
         }
         for Watched { roster, .. } in watched.now() {
             for monitor in roster.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
@@ -361,8 +412,15 @@ impl Daemon {
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
         };
-        let history =
-            Arc::new(History::new(metrics_identity, sources, Arc::clone(&journal), clock, started, Instant::now()));
+        let history = Arc::new(History::new(
+            metrics_identity,
+            sources,
+            Arc::clone(&journal),
+            Arc::clone(&clock),
+            started,
+            Instant::now(),
+        ));
+        let own_clock = clock;
         let views = Views::start(
             &settings.daemon.data_dir,
             Arc::clone(&journal),
@@ -396,11 +454,13 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
+        let canary =
+            Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
             commits,
-            window,
+            window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
             counters: Arc::clone(&counters),
@@ -410,25 +470,42 @@ impl Daemon {
             switch_log,
             live: Arc::clone(&live),
             works: Arc::clone(&works),
-            ledger,
+            ledger: Arc::clone(&ledger),
             sequences,
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
+            canary: Arc::clone(&canary),
+            upstreams: Arc::clone(&upstreams),
         }));
 
-        let stop_http = CancellationToken::new();
+        let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
+            predecessor,
+            read_until,
+            prepared,
+            upstreams: settings.upstreams.keys().cloned().collect(),
+            ledger,
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&own_clock),
+            identity: take_overs_identity,
+            started: (Instant::now(), UnixNanos::now()),
+            told: Mutex::new(false),
+        });
+        let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         upstreams.begin();
         backfills.begin();
         polling.begin();
-        let attendant = Attendant::new(live);
+        let attendant = Attendant::new(Arc::clone(&live));
+        let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
-            let stop = stop_http.clone();
+            let (stop, leave) = (stop_http.clone(), leave_http.clone());
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
-                        let attending = Attending { history, gap_log, attendant };
+                        let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
+                        let listener = Listening { listener, leave };
+                        let attending = Attending { history, gap_log, attendant, canary, measuring };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -447,18 +524,22 @@ impl Daemon {
         Ok(Self {
             summary,
             journal,
+            window,
             view,
             history,
             gap_log,
             views,
             enrichment,
-            ingest: Some(ingest),
+            ingest,
+            live,
+            listener: kept_listener,
             upstreams,
             upstream_faults,
             sinks,
             works,
             http: Some(http),
             stop_http,
+            leave_http,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -490,11 +571,117 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
         let read_until = self.gap_log.stopping();
-        let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
-        if let Some(ingest) = self.ingest.take() {
-            // Past the deadline it is as if we had been killed: what is not durable was never promised.
-            ingest.shutdown_background();
+        let drained = self.stop_links(deadline).await;
+        let stopped = self.stop_behind_links(deadline, drained, Some(read_until)).await;
+        self.stop_server().await;
+        stopped
+    }
+
+    /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
+    /// `behind` is what [`Daemon::catch_up`] has said.
+    pub(super) async fn let_go(&mut self, behind: BTreeMap<String, BTreeMap<String, i64>>) -> LetGo {
+        let read_until = self.gap_log.handing_over();
+        let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
+        // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
+        LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0, behind }
+    }
+
+    /// Reads on until everything is read that came first of topics to a process that takes over, by unit and topic: behind that
+    /// nothing is missed. Topics of which that cannot be shown, and from when on something of them may be missing.
+    pub(super) async fn catch_up(
+        &self,
+        first: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> BTreeMap<String, BTreeMap<String, i64>> {
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        let mut waiting: Vec<(&String, &String, u128)> = Vec::new();
+        for (upstream, topics) in first {
+            let hashes = topics.iter().filter_map(|(topic, hash)| Some((topic, u128::from_str_radix(hash, 16).ok()?)));
+            waiting.extend(hashes.map(|(topic, hash)| (upstream, topic, hash)));
         }
+        loop {
+            waiting.retain(|(.., hash)| !self.window.knows(*hash));
+            if waiting.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(CATCH_UP_LOOK).await;
+        }
+        let mut behind: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+        for (upstream, topic, _) in waiting {
+            // As much earlier as was waited for, at least: so far behind it is.
+            let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
+            tracing::warn!(
+                upstream,
+                topic,
+                "links have not read as far as the process that takes over: on record as a gap"
+            );
+            behind.entry(upstream.clone()).or_default().insert(topic.clone(), from.0);
+        }
+        behind
+    }
+
+    /// Stops what is behind the links, but for the server, which answers still.
+    ///
+    /// # Errors
+    /// When what was received could not be made durable.
+    pub(super) async fn close(&mut self, let_go: &LetGo) -> Result<Stopped, Arc<JournalError>> {
+        let deadline = Instant::now() + self.stop_timeout;
+        self.stop_behind_links(deadline, let_go.read_until.is_some(), None).await
+    }
+
+    /// What another process goes on with, once more.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub(super) fn inheritance(&self, let_go: &LetGo) -> std::io::Result<Inheritance> {
+        Ok(Inheritance {
+            journal_lock: self.journal.lock_file()?,
+            checkpoint_lock: self.works.keeper.lock_file()?,
+            listener: Some(self.listener.try_clone()?),
+            read_until: let_go.read_until(),
+            behind: BTreeMap::new(),
+            beside: None,
+        })
+    }
+
+    /// The settings in force, to start with once more; `started_with` where what cannot change without a restart is other now.
+    pub(super) fn source(&self, started_with: &SettingsSource) -> SettingsSource {
+        self.live.source().filter(|now| now.same_places(started_with)).unwrap_or_else(|| started_with.clone())
+    }
+
+    /// How it stands, for a process that wants to take over.
+    pub(super) fn describe(&self) -> Box<dyn Fn() -> (JournalId, BTreeMap<String, UpstreamNow>) + Send + Sync> {
+        let (id, watched) = (self.journal.id(), self.upstreams.list());
+        Box::new(move || {
+            let of = |Watched { of, roster, status, .. }: Watched| {
+                let mut now = UpstreamNow { connected: status.is_connected(), ..UpstreamNow::default() };
+                for (topic, details) in roster.topics.iter().zip(status.topic_details()) {
+                    if details.ids.all() {
+                        now.told_apart.push(topic.name.to_string());
+                    }
+                    if matches!(details.state, TopicState::Refused(_)) {
+                        now.refused.push(topic.name.to_string());
+                    }
+                }
+                (unit_name(&roster.upstream, of.as_deref()), now)
+            };
+            (id, watched.now().into_iter().map(of).collect())
+        })
+    }
+
+    async fn stop_links(&mut self, deadline: Instant) -> bool {
+        let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
+        // Past the deadline it is as if we had been killed: what is not durable was never promised.
+        self.ingest.end();
+        drained
+    }
+
+    /// `down_from`: since when nothing is read; none where another process goes on.
+    async fn stop_behind_links(
+        &mut self,
+        deadline: Instant,
+        drained: bool,
+        down_from: Option<UnixNanos>,
+    ) -> Result<Stopped, Arc<JournalError>> {
         if !self.works.operations.stop(deadline).await {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
@@ -504,7 +691,11 @@ impl Daemon {
             let gap_log = Arc::clone(&self.gap_log);
             // Beside this thread, as below. Where links did not hand over all that they had, the next start counts from what is
             // durable, as after a crash.
-            tokio::task::spawn_blocking(move || gap_log.down(read_until, deadline)).await.ok();
+            let last_words = move || match down_from {
+                Some(read_until) => gap_log.down(read_until, deadline),
+                None => gap_log.hand_over(deadline),
+            };
+            tokio::task::spawn_blocking(last_words).await.ok();
         }
         let journal = Arc::clone(&self.journal);
         // Beside this thread, so that a second signal is heard meanwhile.
@@ -523,6 +714,23 @@ impl Daemon {
         let views = Arc::clone(&self.views);
         // It catches its own panics, and what it does not save is built again.
         tokio::task::spawn_blocking(move || views.stop()).await.ok();
+        match closed {
+            Ok(closed) => closed.map(drop)?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+        Ok(Stopped { durable, drained })
+    }
+
+    /// Leaves answering to another process, or to this one when it has started again. Who is connected here already is answered first.
+    pub(super) async fn leave_server(&mut self) {
+        self.leave_http.cancel();
+        // A connection that has said nothing yet would be closed without an answer.
+        tokio::time::sleep(LAST_REQUESTS).await;
+        self.stop_server().await;
+    }
+
+    /// Stops answering.
+    pub(super) async fn stop_server(&mut self) {
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.
@@ -532,11 +740,53 @@ impl Daemon {
                 Ok(Err(_)) | Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
             }
         }
-        match closed {
-            Ok(closed) => closed.map(drop)?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+/// Everything that settings can get wrong comes before any port or file.
+pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), StartError> {
+    check(settings)?;
+    enrich::check(settings)?;
+    let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
+    Ok((access, ReadySinks::new(settings)?))
+}
+
+/// What links run on. Dropping a runtime waits, which is not allowed where others are driven.
+struct Ingest(Option<Runtime>);
+
+impl Ingest {
+    fn handle(&self) -> Result<Handle, StartError> {
+        let gone = || StartError::Runtime(std::io::Error::other("the links' runtime has ended"));
+        self.0.as_ref().map(|ingest| ingest.handle().clone()).ok_or_else(gone)
+    }
+
+    fn end(&mut self) {
+        if let Some(ingest) = self.0.take() {
+            ingest.shutdown_background();
         }
-        Ok(Stopped { durable, drained })
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What links run on.
+pub(super) fn ingest_runtime() -> std::io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().thread_name("ingest").enable_all().build()
+}
+
+/// The socket that HTTP is listened for on: the one that was handed over, where the settings still say its address.
+fn listening(handed: Option<std::net::TcpListener>, address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
+    let fits = |listener: &std::net::TcpListener| {
+        let any_port = |at: SocketAddr| at.ip() == address.ip() && (address.port() == 0 || at.port() == address.port());
+        listener.local_addr().is_ok_and(any_port)
+    };
+    match handed.filter(fits) {
+        Some(listener) => Ok(listener),
+        None => server::listen(address),
     }
 }
 
@@ -545,9 +795,7 @@ impl Drop for Daemon {
     /// others are driven.
     fn drop(&mut self) {
         self.enrichment.abandon();
-        if let Some(ingest) = self.ingest.take() {
-            ingest.shutdown_background();
-        }
+        self.ingest.end();
     }
 }
 
@@ -598,14 +846,38 @@ fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, rem
 }
 
 /// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
-fn settle(ledger: &GapLedger, settings: &Settings, journal: &Journal, last_received: UnixNanos) {
+fn settle(ledger: &GapLedger, settings: &Settings, places: &Places, journal: &Journal, left: &Left<'_>) {
+    let Left { last_received, read_until, behind, in_force } = *left;
     // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
     // because a link hands its blocks over in order.
     let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
-    ledger.later(
-        ledger.down(|upstream, topic| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed))),
-    );
-    ledger.later(ledger.unwatch(wanted_topics(settings), last_received));
+    let crashed =
+        |upstream: &str, topic: &str| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed));
+    let cause = if read_until.is_some() { GapCause::Handover } else { GapCause::Downtime };
+    ledger.later(ledger.down_but(cause, |upstream, monitor, topic| {
+        let subject = (upstream.to_owned(), monitor.to_owned(), topic.to_owned());
+        if let Some(from) = behind.get(&subject) {
+            return Some(*from);
+        }
+        let lost = read_until.unwrap_or_else(|| crashed(upstream, topic));
+        // What was in force here by then goes on.
+        let since = in_force.and_then(|in_force| in_force.get(&subject));
+        since.is_none_or(|since| *since > lost).then_some(lost)
+    }));
+    ledger.later(ledger.unwatch(wanted_topics(settings, places), last_received));
+}
+
+/// How the journal was left.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    /// Its last stamp.
+    last_received: UnixNanos,
+    /// Until when everything that was read is durable, where the process before has said so.
+    read_until: Option<UnixNanos>,
+    /// But for these: until this moment.
+    behind: &'a BTreeMap<Subject, UnixNanos>,
+    /// Since when topics are in force here, where we have opened links beside it.
+    in_force: Option<&'a BTreeMap<Subject, UnixNanos>>,
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
@@ -664,6 +936,8 @@ struct Attending {
     history: Arc<History>,
     gap_log: Arc<GapLog>,
     attendant: Attendant,
+    canary: Arc<Canary>,
+    measuring: Option<Measuring>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -675,6 +949,10 @@ async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsH
         attending.history.tend(Instant::now());
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
+        attending.canary.look(Instant::now());
+        if let Some(measuring) = &attending.measuring {
+            measuring.tend(Instant::now());
+        }
         metrics.tend();
     }
 }

@@ -1,14 +1,18 @@
 //! Runs a daemon until a signal or a fault ends it.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::live_settings::SettingsSource;
-use super::start::{Daemon, Fault, StartError, Stopped};
+use super::service_manager;
+use super::start::{Daemon, Fault, StartError, Stopped, check_start};
+use super::take_over::{self, Asked, Candidate, HandedOver, Inheritance, Offer, Successors, hand_over};
 use super::view::DaemonView;
+use crate::crash_point::crash_point;
 use crate::journal::JournalError;
 use crate::server::View as _;
 use crate::telemetry::MetricsHandle;
@@ -18,6 +22,13 @@ use crate::telemetry::MetricsHandle;
 pub enum Ending {
     /// A signal asked for it; this is how the stop went.
     Stopped(Stopped),
+    /// Another process goes on in our place.
+    HandedOver {
+        /// Which.
+        to: u32,
+        /// How the end of our part went.
+        stopped: Stopped,
+    },
     /// A second signal: nothing more was waited for.
     Hurried,
     /// The journal cannot take any more, now or at the stop; a restart recovers from disk.
@@ -38,6 +49,17 @@ fn enough_files() -> Result<(), StartError> {
     }
 }
 
+/// Whether the daemon is taken over from, and takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOvers {
+    /// Neither: it ends with the command that runs it.
+    Never,
+    /// Another process may take over from it.
+    Offered,
+    /// As well; and it begins by taking over from the one that runs.
+    Asked,
+}
+
 /// Starts, waits for SIGTERM, Ctrl-C or a fault, and stops. `started` is told once everything runs; `meanwhile` goes on
 /// as long as the daemon does.
 ///
@@ -48,24 +70,158 @@ where
     F: FnOnce(&Daemon) -> W,
     W: Future<Output = ()>,
 {
+    serve(source, metrics, TakeOvers::Never, started)
+}
+
+/// As [`run`], of a daemon that other processes may take over from.
+///
+/// # Errors
+/// When the daemon does not start. Where it was to take over from another one, that one goes on.
+pub fn serve<F, W>(
+    source: SettingsSource,
+    metrics: MetricsHandle,
+    take_overs: TakeOvers,
+    started: F,
+) -> Result<Ending, StartError>
+where
+    F: FnOnce(&Daemon) -> W,
+    W: Future<Output = ()>,
+{
     enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let mut daemon = Daemon::start(source, metrics)?;
-    let meanwhile = started(&daemon);
-    let ending = runtime.block_on(async move {
-        let mut signals = Signals::new().map_err(StartError::Runtime)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
-        let mut meanwhile = pin!(meanwhile);
-        let mut reloads = JoinSet::new();
-        let fault = loop {
-            tokio::select! {
-                name = signals.next() => {
-                    tracing::info!("{name}: stopping; once more to stop at once");
-                    break None;
+    let ending = serve_on(&runtime, source, metrics, take_overs, started);
+    // Tasks of links may still be at work after a hurried stop; the process ends under them.
+    runtime.shutdown_background();
+    ending
+}
+
+fn serve_on<F, W>(
+    runtime: &Runtime,
+    mut source: SettingsSource,
+    metrics: MetricsHandle,
+    take_overs: TakeOvers,
+    started: F,
+) -> Result<Ending, StartError>
+where
+    F: FnOnce(&Daemon) -> W,
+    W: Future<Output = ()>,
+{
+    let (mut inheritance, mut succession) = (Inheritance::default(), None);
+    if take_overs == TakeOvers::Asked {
+        check_start(&source.loaded.settings)?;
+        match runtime.block_on(take_over::ask(&source))? {
+            Asked::Nobody(why) => tracing::info!("there is nobody to take over from: {why}; starting"),
+            Asked::Taking(mut taking) => {
+                inheritance = std::mem::take(&mut taking.inheritance);
+                succession = Some(taking);
+            }
+        }
+    }
+    let mut daemon = match Daemon::start_with(source.clone(), metrics.clone(), inheritance) {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            if let Some(succession) = succession {
+                runtime.block_on(succession.given_up(error.to_string()));
+            }
+            return Err(error);
+        }
+    };
+    let mut meanwhile = Box::pin(started(&daemon));
+    let _entered = runtime.enter();
+    let mut signals = Signals::new().map_err(StartError::Runtime)?;
+    let mut offer = (take_overs != TakeOvers::Never).then(|| offer_in(&source)).flatten();
+    let mut successors = Successors::of_this_process();
+    crash_point!("take_over.started");
+    service_manager::tell(service_manager::Word::Ready);
+    if let Some(mut succession) = succession {
+        runtime.block_on(succession.taken());
+    }
+    loop {
+        if let Some(offer) = &offer {
+            offer.describe(daemon.describe());
+        }
+        let wakes = Wakes { signals: &mut signals, offer: offer.as_mut(), successors: &mut successors };
+        let woken = runtime.block_on(wakes.wait(&mut daemon, meanwhile.as_mut()));
+        let reason = match woken {
+            Woken::Candidate(candidate) => {
+                source = daemon.source(&source);
+                let timeout = source.loaded.settings.daemon.take_over_timeout;
+                match runtime.block_on(hand_over(daemon, candidate, &mut signals, timeout)) {
+                    HandedOver::Ended(ending) => return Ok(ending),
+                    HandedOver::NotYet { daemon: still, stop: false } => {
+                        daemon = *still;
+                        continue;
+                    }
+                    HandedOver::NotYet { daemon: still, stop: true } => {
+                        daemon = *still;
+                        None
+                    }
+                    HandedOver::Failed { reason, inheritance } => {
+                        tracing::error!("not taken over, so we start again: {reason}");
+                        daemon = Daemon::start_with(source.clone(), metrics.clone(), *inheritance)?;
+                        // The other process may have put its own in the place of ours.
+                        offer = offer_in(&source);
+                        for line in daemon.summary.to_string().lines() {
+                            tracing::info!("{line}");
+                        }
+                        continue;
+                    }
                 }
-                fault = daemon.fault() => break Some(fault),
-                () = &mut meanwhile => break None,
-                _ = hangup.recv() => {
+            }
+            Woken::Stop => None,
+            Woken::Fault(fault) => Some(fault),
+        };
+        if let Some(offer) = &offer {
+            offer.close();
+        }
+        service_manager::tell(service_manager::Word::Stopping);
+        return Ok(runtime.block_on(stop(daemon, reason, &mut signals)));
+    }
+}
+
+/// Lets other processes take over, where that can be had.
+fn offer_in(source: &SettingsSource) -> Option<Offer> {
+    let data_dir = &source.loaded.settings.daemon.data_dir;
+    let offered = Offer::new(data_dir);
+    if let Err(error) = &offered {
+        tracing::warn!("no process can take over from this one: no socket in {}: {error}", data_dir.display());
+    }
+    offered.ok()
+}
+
+/// What the daemon is woken by.
+enum Woken {
+    Stop,
+    Fault(Fault),
+    Candidate(Candidate),
+}
+
+struct Wakes<'a> {
+    signals: &'a mut Signals,
+    offer: Option<&'a mut Offer>,
+    successors: &'a mut Successors,
+}
+
+impl Wakes<'_> {
+    /// Waits for the end, or for another process that is ready to take over.
+    async fn wait<W: Future<Output = ()>>(mut self, daemon: &mut Daemon, mut meanwhile: Pin<&mut W>) -> Woken {
+        let mut reloads = JoinSet::new();
+        loop {
+            let candidate = async {
+                match &mut self.offer {
+                    Some(offer) => offer.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                name = self.signals.stop.next() => {
+                    tracing::info!("{name}: stopping; once more to stop at once");
+                    return Woken::Stop;
+                }
+                fault = daemon.fault() => return Woken::Fault(fault),
+                () = &mut meanwhile => return Woken::Stop,
+                candidate = candidate => return Woken::Candidate(candidate),
+                _ = self.signals.hangup.recv() => {
                     while reloads.try_join_next().is_some() {}
                     // One goes on, and the one behind it reads what is there then.
                     if reloads.len() < 2 {
@@ -73,26 +229,30 @@ where
                         reloads.spawn_blocking(move || reload(&view));
                     }
                 }
+                _ = self.signals.succeed.recv() => match &self.offer {
+                    Some(_) => self.successors.start(),
+                    None => tracing::error!("SIGUSR2: no process can take over from this one"),
+                }
             }
-        };
-        match &fault {
-            Some(Fault::Link(error)) => tracing::error!(error, "a link's task broke; this is a bug: stopping in order"),
-            Some(Fault::Sink(error)) => tracing::error!(error, "a sink's task broke; this is a bug: stopping in order"),
-            Some(Fault::Journal(_)) | None => {}
         }
-        let stopped = tokio::select! {
-            stopped = daemon.stop() => stopped,
-            _ = signals.next() => return Ok(Ending::Hurried),
-        };
-        Ok(match (fault, stopped) {
-            (Some(Fault::Journal(error)), _) | (_, Err(error)) => Ending::JournalFailed(error),
-            (Some(Fault::Link(error) | Fault::Sink(error)), Ok(_)) => Ending::Fault(error),
-            (None, Ok(stopped)) => Ending::Stopped(stopped),
-        })
-    });
-    // Tasks of links may still be at work after a hurried stop; the process ends under them.
-    runtime.shutdown_background();
-    ending
+    }
+}
+
+async fn stop(daemon: Daemon, fault: Option<Fault>, signals: &mut Signals) -> Ending {
+    match &fault {
+        Some(Fault::Link(error)) => tracing::error!(error, "a link's task broke; this is a bug: stopping in order"),
+        Some(Fault::Sink(error)) => tracing::error!(error, "a sink's task broke; this is a bug: stopping in order"),
+        Some(Fault::Journal(_)) | None => {}
+    }
+    let stopped = tokio::select! {
+        stopped = daemon.stop() => stopped,
+        _ = signals.stop.next() => return Ending::Hurried,
+    };
+    match (fault, stopped) {
+        (Some(Fault::Journal(error)), _) | (_, Err(error)) => Ending::JournalFailed(error),
+        (Some(Fault::Link(error) | Fault::Sink(error)), Ok(_)) => Ending::Fault(error),
+        (None, Ok(stopped)) => Ending::Stopped(stopped),
+    }
 }
 
 /// What SIGHUP asks for.
@@ -103,17 +263,37 @@ fn reload(view: &DaemonView) {
     }
 }
 
-struct Signals {
+/// Signals that are heard.
+pub(super) struct Signals {
+    pub(super) stop: StopSignals,
+    /// To read the settings again.
+    hangup: Signal,
+    /// To start a process that takes over.
+    succeed: Signal,
+}
+
+/// Those that ask for the end.
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            stop: StopSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            hangup: signal(SignalKind::hangup())?,
+            succeed: signal(SignalKind::user_defined2())?,
+        })
     }
+}
 
-    async fn next(&mut self) -> &'static str {
+impl StopSignals {
+    /// The next one's name. Cancel safe.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "Ctrl-C",

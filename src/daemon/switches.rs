@@ -10,16 +10,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::own_events::event_block;
+use super::own_events::{OwnEvent, events_block};
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
 use crate::clock::{ReceivedClock, UnixNanos};
-use crate::config::{KeyPath, RunTimeLayer, RunTimeValue};
+use crate::config::{KeyPath, RunTimeLayer, RunTimeValue, Settings};
 use crate::journal::{
     self, BlockFilter, Journal, JournalError, JournalReader, MonitorIdentity, OWN_DOMAIN, SETTINGS_MONITOR,
     STATE_MONITOR,
 };
 use crate::monitor::roster::Pause;
+use crate::rollout::decision::RolloutRecord;
+use crate::rollout::{self, Fraction, Paths};
 use crate::server::{MonitorState, PollAction};
 use crate::sink::SinkSwitch;
 
@@ -63,11 +65,33 @@ pub(super) enum SettingRecord {
         /// When, RFC 3339.
         time: String,
     },
+    /// The other path takes a monitor as well, to be compared; or no longer.
+    Shadow {
+        #[serde(flatten)]
+        shadow: Shadow,
+        /// When, RFC 3339.
+        time: String,
+    },
+    /// Everything was stopped in an emergency, or takes again.
+    Emergency {
+        stopped: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When, RFC 3339.
+        time: String,
+    },
     /// Monitors were stopped, put to rest, or started again.
     Monitors {
         monitors: Vec<String>,
         state: MonitorState,
         by: HeldBy,
+        /// When, RFC 3339.
+        time: String,
+    },
+    /// Something was decided about the share of monitors on the smart path, or a plan of it has gone on. All that is remembered
+    /// of it, in the place of what was before.
+    Rollout {
+        rollout: Box<RolloutRecord>,
         /// When, RFC 3339.
         time: String,
     },
@@ -101,10 +125,52 @@ impl SettingRecord {
         Self::Config { entry, time: UnixNanos::now().to_string() }
     }
 
+    /// The other path is to take a monitor as well until then; or no longer, from now on.
+    pub(super) fn shadow(monitor: &str, until: Option<UnixNanos>) -> Self {
+        let shadow = Shadow { monitor: monitor.to_owned(), until: until.map(|until| until.to_string()) };
+        Self::Shadow { shadow, time: UnixNanos::now().to_string() }
+    }
+
+    /// Everything stands still, or takes again, from now on.
+    pub(super) fn emergency(stopped: bool, reason: Option<&str>) -> Self {
+        Self::Emergency { stopped, reason: reason.map(str::to_owned), time: UnixNanos::now().to_string() }
+    }
+
+    /// A roll-out stands like this, now.
+    pub(super) fn rollout(rollout: RolloutRecord) -> Self {
+        Self::Rollout { rollout: Box::new(rollout), time: UnixNanos::now().to_string() }
+    }
+
     /// Monitors are to be in a state, from now on.
     pub(super) fn monitors(monitors: Vec<String>, state: MonitorState, by: HeldBy) -> Self {
         Self::Monitors { monitors, state, by, time: UnixNanos::now().to_string() }
     }
+}
+
+/// A monitor that both paths take, to be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shadow {
+    pub(super) monitor: String,
+    /// Until when, RFC 3339; none: not any longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<String>,
+}
+
+impl Shadow {
+    /// Whether it is taken at a moment.
+    pub(super) fn is_at(&self, moment: UnixNanos) -> bool {
+        let until = self.until.as_deref().and_then(|until| until.parse::<UnixNanos>().ok());
+        until.is_some_and(|until| moment < until)
+    }
+}
+
+/// That everything stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Emergency {
+    /// Since when, RFC 3339.
+    pub(super) since: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
 }
 
 /// What a monitor's fall-back is held to.
@@ -171,6 +237,15 @@ pub(super) struct SettingsRecord {
     /// Monitors that are stopped or at rest.
     #[serde(default)]
     pub(super) monitors: Vec<HeldMonitor>,
+    /// Monitors that both paths take, to be compared.
+    #[serde(default)]
+    pub(super) shadows: Vec<Shadow>,
+    /// That everything stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) emergency: Option<Emergency>,
+    /// What was decided about the share of monitors on the smart path.
+    #[serde(default, skip_serializing_if = "RolloutRecord::is_empty")]
+    pub(super) rollout: RolloutRecord,
 }
 
 /// What is in force.
@@ -182,6 +257,9 @@ struct State {
     polling: BTreeMap<String, PollAction>,
     config: RunTimeLayer,
     held: BTreeMap<String, HeldMonitor>,
+    shadows: BTreeMap<String, Shadow>,
+    emergency: Option<Emergency>,
+    rollout: RolloutRecord,
 }
 
 impl State {
@@ -197,7 +275,10 @@ impl State {
             state.poll(switch);
         }
         state.sinks = record.sinks.into_iter().map(|switch| (switch.sink.clone(), switch)).collect();
+        state.shadows = record.shadows.into_iter().map(|shadow| (shadow.monitor.clone(), shadow)).collect();
+        state.emergency = record.emergency;
         state.held = record.monitors.into_iter().map(|held| (held.monitor.clone(), held)).collect();
+        state.rollout = record.rollout;
         state
     }
 
@@ -216,6 +297,9 @@ impl State {
                 .collect(),
             config: self.config.iter().filter_map(entry).collect(),
             monitors: self.held.values().cloned().collect(),
+            shadows: self.shadows.values().cloned().collect(),
+            emergency: self.emergency.clone(),
+            rollout: self.rollout.clone(),
         }
     }
 
@@ -225,6 +309,14 @@ impl State {
             SettingRecord::Circuit { hold, .. } => self.hold(hold),
             SettingRecord::Polling { switch, .. } => self.poll(switch),
             SettingRecord::Config { entry, .. } => self.configure(entry),
+            SettingRecord::Shadow { shadow, .. } if shadow.until.is_some() => {
+                self.shadows.insert(shadow.monitor.clone(), shadow);
+            }
+            SettingRecord::Shadow { shadow, .. } => drop(self.shadows.remove(&shadow.monitor)),
+            SettingRecord::Emergency { stopped, reason, time } => {
+                self.emergency = stopped.then_some(Emergency { since: time, reason });
+            }
+            SettingRecord::Rollout { rollout, .. } => self.rollout = *rollout,
             SettingRecord::Monitors { monitors, state, by, .. } => {
                 for monitor in monitors {
                     if state == MonitorState::Running {
@@ -364,14 +456,45 @@ impl Switches {
         self.lock().held.clone()
     }
 
+    /// Monitors that both paths take, to be compared, and until when.
+    pub(super) fn shadows(&self) -> Vec<Shadow> {
+        self.lock().shadows.values().cloned().collect()
+    }
+
+    /// Whether everything stands still.
+    pub(super) fn emergency(&self) -> Option<Emergency> {
+        self.lock().emergency.clone()
+    }
+
     /// The same as upstreams take it.
-    pub(super) fn pauses(&self) -> BTreeMap<String, Pause> {
+    pub(super) fn pauses(&self, settings: &Settings) -> BTreeMap<String, Pause> {
+        if self.emergency().is_some() {
+            return settings.monitors.keys().map(|name| (name.clone(), Pause::Stopped)).collect();
+        }
         let pause = |held: &HeldMonitor| match held.state {
             MonitorState::Stopped => Some(Pause::Stopped),
             MonitorState::Resting => Some(Pause::Resting),
             MonitorState::Running => None,
         };
         self.lock().held.iter().filter_map(|(name, held)| Some((name.clone(), pause(held)?))).collect()
+    }
+
+    /// What was decided about the share of monitors on the smart path, and what of a plan and the guard is remembered.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.lock().rollout.clone()
+    }
+
+    /// Who is on which path, by settings and what was decided at run time.
+    pub(super) fn paths(&self, settings: &Settings) -> Paths {
+        let decided = self.rollout().decision.map(|decision| decision.fraction);
+        let mut paths = rollout::choice::choose(settings, decided.map(Fraction::get));
+        let now = UnixNanos::now();
+        for shadow in self.shadows().into_iter().filter(|shadow| shadow.is_at(now)) {
+            if settings.monitors.contains_key(&shadow.monitor) {
+                paths.shadow(&shadow.monitor);
+            }
+        }
+        paths
     }
 
     /// For a snapshot.
@@ -417,6 +540,11 @@ impl SwitchLog {
     /// Journals a change. Blocking: returns when it is durable, and will be in force after a restart too. False when the
     /// journal does not take it; nothing has changed then.
     pub(super) fn remember(&self, record: &SettingRecord) -> bool {
+        self.remember_with(record, Vec::new())
+    }
+
+    /// As [`SwitchLog::remember`]; `told` becomes durable with it, or none of both.
+    pub(super) fn remember_with(&self, record: &SettingRecord, told: Vec<OwnEvent>) -> bool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Never later than the event: a snapshot between the two must not lack it.
         let before = {
@@ -426,7 +554,9 @@ impl SwitchLog {
             before
         };
         let from = self.journal.durable();
-        let block = event_block(&self.monitor, SETTINGS_TOPIC, record, self.clock.stamp());
+        let events: Vec<OwnEvent> =
+            std::iter::once(OwnEvent::new(&self.monitor, SETTINGS_TOPIC, record)).chain(told).collect();
+        let block = events_block(&events, self.clock.stamp());
         if self.journal.try_submit_own(block).is_ok() && self.is_durable(from, record) {
             return true;
         }
@@ -488,6 +618,8 @@ mod tests {
             SettingRecord::polling("q", PollAction::On),
             SettingRecord::polling("p", PollAction::Auto),
             SettingRecord::sink(SinkSwitch { sink: "s".into(), enabled: false, start_at: None }),
+            SettingRecord::rollout(RolloutRecord::default()),
+            SettingRecord::rollout(RolloutRecord { good: vec![Fraction::ALL], ..RolloutRecord::default() }),
         ];
         for record in records {
             // As the journal holds it.
@@ -505,6 +637,7 @@ mod tests {
         assert!(found.snapshot);
         assert_eq!(found.state.record(), state.record());
         assert_eq!(found.state.config, state.config);
+        assert_eq!(found.state.rollout.good, [Fraction::ALL]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether settings that fit their types can be used: what a start finds out, without starting anything.
 
 use super::assembly::check;
-use crate::config::{ConfigError, KeyPath, Loaded, Problem, require_smart_path};
+use crate::config::{ConfigError, KeyPath, Loaded, Problem};
 use crate::enrich;
 use crate::server::Access;
 use crate::sink::{self, SinkError};
@@ -12,7 +12,6 @@ use crate::upstream;
 /// # Errors
 /// When something does, with where it was set.
 pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
-    require_smart_path(loaded)?;
     let settings = &loaded.settings;
     let at = |key: KeyPath, message: String| {
         let origin = loaded.origins.nearest(&key).to_owned();

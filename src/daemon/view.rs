@@ -8,13 +8,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backfills::Backfills;
+use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
 use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
-use super::switches::{SettingRecord, SwitchLog};
+use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
+use super::upstreams::Upstreams;
 use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
@@ -23,7 +25,7 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::enrich::{Enrichment, LookUpRow};
-use crate::journal::{HeldBack, Journal, JournalState, RetentionStatus};
+use crate::journal::{HeldBack, Journal, JournalState, Path, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::monitor::roster::Pause;
@@ -31,10 +33,12 @@ use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
+use crate::rollout::figures::{CrossingRow, PathFigures};
+use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    Buffer, Control, FillRequest, FillRow, Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict,
-    OperationRow, PollAction, PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport,
-    RetryRequest, Running, TopicSequence, View,
+    Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
+    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
+    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -73,6 +77,8 @@ pub(super) struct Shown {
     pub(super) sequences: Arc<SequenceBook>,
     pub(super) backfills: Arc<Backfills>,
     pub(super) polling: Arc<Polling>,
+    pub(super) canary: Arc<Canary>,
+    pub(super) upstreams: Arc<Upstreams>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -92,6 +98,8 @@ pub struct DaemonView {
     sequences: Arc<SequenceBook>,
     backfills: Arc<Backfills>,
     polling: Arc<Polling>,
+    canary: Arc<Canary>,
+    upstreams: Arc<Upstreams>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -101,6 +109,8 @@ pub struct DaemonView {
     started: Instant,
     /// By monitor; what belongs to none of an upstream has a name of its own.
     followed: Mutex<BTreeMap<Arc<str>, Followed>>,
+    /// By upstream, path and state; of every one that there ever was.
+    link_counts: Mutex<BTreeMap<(String, Path), [usize; LinkState::ALL.len()]>>,
     window_metrics: WindowMetrics,
     window_warned: Mutex<Option<Instant>>,
 }
@@ -125,11 +135,14 @@ impl DaemonView {
             sequences,
             backfills,
             polling,
+            canary,
+            upstreams,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             watched,
             followed: Mutex::default(),
+            link_counts: Mutex::default(),
             journal,
             commits,
             window,
@@ -148,6 +161,8 @@ impl DaemonView {
             sequences,
             backfills,
             polling,
+            canary,
+            upstreams,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -156,7 +171,25 @@ impl DaemonView {
 
     /// Every upstream that a monitor watches, by name.
     pub fn upstreams(&self) -> Vec<UpstreamFigures> {
-        self.watched.now().iter().map(Watched::figures).collect()
+        let mut figures: BTreeMap<String, UpstreamFigures> = BTreeMap::new();
+        for watched in self.watched.now() {
+            let unit = watched.figures();
+            match figures.get_mut(&unit.name) {
+                Some(upstream) => upstream.add(&unit),
+                None => drop(figures.insert(unit.name.clone(), unit)),
+            }
+        }
+        figures.into_values().collect()
+    }
+
+    /// What each path of each upstream did since the start.
+    pub fn path_figures(&self) -> Vec<PathFigures> {
+        self.upstreams.path_figures(&self.live.settings())
+    }
+
+    /// Monitors that are on their way to the other path.
+    pub fn crossings(&self) -> Vec<CrossingRow> {
+        self.upstreams.crossings()
     }
 
     /// The journal.
@@ -212,7 +245,10 @@ impl DaemonView {
     pub(super) fn tend(&self) {
         let now = Instant::now();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for Watched { roster, status, .. } in self.watched.now() {
+        // Of a path that nobody is on any more its links go to 0.
+        let mut link_counts = self.link_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        link_counts.values_mut().for_each(|counts| *counts = [0; LinkState::ALL.len()]);
+        for Watched { of, roster, status, .. } in self.watched.now() {
             let monitors = roster.monitors.iter().map(|monitor| (&monitor.identity, &monitor.totals));
             for (identity, totals) in monitors.chain([(&roster.upstream_identity, &roster.upstream_totals)]) {
                 let followed = followed.entry(Arc::clone(&identity.name)).or_insert_with(|| Followed {
@@ -229,14 +265,19 @@ impl DaemonView {
                 }
             }
             let links = status.links();
-            for state in LinkState::ALL {
-                let count = links.iter().filter(|link| link.state == state).count();
-                UpstreamMetrics::set_links(&roster.upstream, state.name(), count);
+            let of_path =
+                link_counts.entry((roster.upstream.clone(), roster.path)).or_insert([0; LinkState::ALL.len()]);
+            for (state, count) in LinkState::ALL.iter().zip(of_path) {
+                *count += links.iter().filter(|link| link.state == *state).count();
             }
-            links
-                .iter()
-                .enumerate()
-                .for_each(|(number, link)| UpstreamMetrics::set_link(&roster.upstream, number, link));
+            for (number, link) in links.iter().enumerate() {
+                UpstreamMetrics::set_link(&roster.upstream, roster.path, of.as_deref(), number, link);
+            }
+        }
+        for ((upstream, path), counts) in link_counts.iter() {
+            for (state, count) in LinkState::ALL.iter().zip(counts) {
+                UpstreamMetrics::set_links(upstream, *path, state.name(), *count);
+            }
         }
         drop(followed);
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
@@ -319,6 +360,10 @@ impl View for DaemonView {
 
     fn health(&self) -> Health {
         let mut reasons = Vec::new();
+        if let Some(Emergency { since, reason }) = self.live.emergency_now() {
+            let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+            reasons.push(format!("stopped in an emergency at {since}{reason}: nothing is taken until `sluice start`"));
+        }
         let upstreams: BTreeMap<String, &'static str> = self
             .watched
             .now()
@@ -486,6 +531,20 @@ impl View for DaemonView {
         Ok(self.polling.rows().into_iter().filter(|row| row.monitor == monitor).collect())
     }
 
+    fn canary(&self) -> CanaryStatus {
+        self.canary.status()
+    }
+
+    fn change_canary(&self, request: &CanaryRequest) -> Result<CanaryAnswer, Refusal> {
+        let changed = self.canary.change(request);
+        changed.map_err(|ChangeRefusal { status, error, .. }| Refusal { status, error })
+    }
+
+    fn canary_history(&self, limit: usize) -> Result<Vec<CanaryRow>, Refusal> {
+        let read = history::read(&mut self.journal.reader(), None, limit);
+        read.map(|(rows, _)| rows.into()).map_err(|error| Refusal { status: 500, error: error.to_string() })
+    }
+
     fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
         self.works.checkpoints()
     }
@@ -506,11 +565,15 @@ impl View for DaemonView {
         let now = Instant::now();
         self.look_at_recency(now);
         let rows = self.monitors();
-        let status = |watched: &Watched| (watched.roster.upstream.clone(), watched.status.is_connected());
-        let connected: BTreeMap<String, bool> = self.watched.now().iter().map(status).collect();
+        let status = |watched: &Watched| {
+            let key = (watched.roster.upstream.clone(), watched.of.clone());
+            (key, watched.status.is_connected())
+        };
+        let connected: BTreeMap<(String, Option<String>), bool> = self.watched.now().iter().map(status).collect();
         let recency = self.recency.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |row: &MonitorRow| {
-            let connected = connected.get(&row.upstream).copied().unwrap_or(false);
+            let of = (row.path == Path::Legacy.as_str()).then(|| row.name.clone());
+            let connected = connected.get(&(row.upstream.clone(), of)).copied().unwrap_or(false);
             verdict(row, connected, recency.silence(&row.name, now))
         };
         rows.iter().map(of).collect()
@@ -563,6 +626,10 @@ impl View for DaemonView {
                 })
             });
             for (index, monitor) in roster.monitors.iter().enumerate() {
+                // Of one that changes paths, as it stands where it was.
+                if monitor.crossing.as_ref().is_some_and(|crossing| crossing.to == roster.path) {
+                    continue;
+                }
                 let states: Vec<&TopicState> = roster
                     .routes
                     .iter()
@@ -588,7 +655,8 @@ impl View for DaemonView {
                     name: monitor.identity.name.to_string(),
                     domain: monitor.identity.domain.to_string(),
                     upstream: roster.upstream.clone(),
-                    path: "smart".into(),
+                    path: roster.path.as_str().into(),
+                    crossing_to: monitor.crossing.as_ref().map(|crossing| crossing.to.as_str().into()),
                     state: state.into(),
                     mode: modes
                         .iter()

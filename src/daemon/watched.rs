@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::figures::UpstreamFigures;
+use super::units::UnitKey;
 use crate::dialect::Limits;
 use crate::monitor::roster::Roster;
 use crate::upstream::{LinkState, UpstreamControl, UpstreamStatus};
 
-/// An upstream at one moment.
+/// A unit of an upstream at one moment.
 #[derive(Clone)]
 pub(super) struct Watched {
+    /// The monitor that has it for itself, on the legacy path.
+    pub(super) of: Option<String>,
     pub(super) roster: Arc<Roster>,
     pub(super) status: Arc<UpstreamStatus>,
     pub(super) limits: Limits,
@@ -30,19 +33,20 @@ impl Watched {
     }
 }
 
-/// All of them, by name. Holds nothing that holds the journal, since the journal's snapshots hold this.
+/// All of them, by unit. Holds nothing that holds the journal, since the journal's snapshots hold this.
 #[derive(Default)]
-pub(super) struct WatchedList(Mutex<BTreeMap<String, UpstreamControl>>);
+pub(super) struct WatchedList(Mutex<BTreeMap<UnitKey, UpstreamControl>>);
 
 impl WatchedList {
     /// All that there are now.
     pub(super) fn now(&self) -> Vec<Watched> {
-        let watched = |control: &UpstreamControl| Watched {
+        let watched = |(key, control): (&UnitKey, &UpstreamControl)| Watched {
+            of: key.of.clone(),
             roster: control.roster(),
             status: control.status(),
             limits: control.limits(),
         };
-        self.lock().values().map(watched).collect()
+        self.lock().iter().map(watched).collect()
     }
 
     /// Who watches upstreams that can be taken up again.
@@ -51,22 +55,42 @@ impl WatchedList {
         self.lock().values().filter(resumes).map(UpstreamControl::roster).collect()
     }
 
-    /// One by its name.
-    pub(super) fn control(&self, name: &str) -> Option<UpstreamControl> {
-        self.lock().get(name).cloned()
+    /// One by its key.
+    pub(super) fn unit(&self, key: &UnitKey) -> Option<UpstreamControl> {
+        self.lock().get(key).cloned()
     }
 
-    /// Adds one, or puts it in the place of the one with its name.
-    pub(super) fn insert(&self, control: UpstreamControl) {
-        self.lock().insert(control.roster().upstream.clone(), control);
+    /// Any unit of an upstream, its pool rather than others.
+    pub(super) fn control(&self, upstream: &str) -> Option<UpstreamControl> {
+        let units = self.lock();
+        units
+            .range(UnitKey::pool(upstream)..)
+            .next()
+            .filter(|(key, _)| key.upstream == upstream)
+            .map(|(_, control)| control.clone())
+    }
+
+    /// The unit of an upstream by which events of a monitor come that count.
+    pub(super) fn control_of(&self, upstream: &str, monitor: &str) -> Option<UpstreamControl> {
+        let takes = |control: &&UpstreamControl| {
+            control.roster().monitors.iter().any(|known| !known.shadow && *known.identity.name == *monitor)
+        };
+        let units = self.lock();
+        let keys = [UnitKey::pool(upstream), UnitKey::dedicated(upstream, monitor)];
+        keys.iter().filter_map(|key| units.get(key)).find(takes).cloned()
+    }
+
+    /// Adds one, or puts it in the place of the one with its key.
+    pub(super) fn insert(&self, key: UnitKey, control: UpstreamControl) {
+        self.lock().insert(key, control);
     }
 
     /// Takes one out.
-    pub(super) fn remove(&self, name: &str) {
-        self.lock().remove(name);
+    pub(super) fn remove(&self, key: &UnitKey) {
+        self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, UpstreamControl>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<UnitKey, UpstreamControl>> {
         // Whole after every step: a panic elsewhere leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::units::UnitKey;
 use super::watched::WatchedList;
 use crate::config::{MonitorSettings, QuarantineSettings};
 use crate::dialect::registry;
@@ -26,6 +27,9 @@ pub(super) fn watching() -> (Arc<WatchedList>, Arc<MonitorIdentity>) {
     let parts = RosterParts::new("u", &monitors, &quarantine, &hasher);
     let roster = Arc::new(Roster::new(&parts, &mut identities).unwrap());
     let list = WatchedList::default();
-    list.insert(UpstreamControl::idle(2, registry::build("binance", &BTreeMap::new()).unwrap(), roster));
+    list.insert(
+        UnitKey::pool("u"),
+        UpstreamControl::idle(2, registry::build("binance", &BTreeMap::new()).unwrap(), roster),
+    );
     (Arc::new(list), own)
 }

@@ -189,6 +189,12 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether a link of another process may be open beside one of ours. Not where the upstream goes by the name that
+    /// [`Session::opened`] is given, which must stay the same, and ends the one before.
+    fn connects_beside(&self) -> bool {
+        true
+    }
+
     /// Time between calls of [`Session::keep_alive`]; none where the upstream needs no word of ours.
     fn keep_alive_interval(&self) -> Option<Duration> {
         None

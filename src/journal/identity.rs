@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// The domain of the daemon's own events: gaps, quarantined frames, snapshots of its state, the history of its figures.
 pub const OWN_DOMAIN: &str = "_sluice";
 
+/// Begins the domain of a monitor's events that came over the other path, to be compared.
+pub const SHADOW_DOMAINS: &str = "_shadow.";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which recorded gaps are journaled, one event a gap.
 pub const GAPS_MONITOR: &str = "gaps";
 
@@ -42,8 +45,20 @@ pub const JOURNAL_MONITOR: &str = "journal";
 /// The monitor name, in [`OWN_DOMAIN`], under which answers of look-ups are journaled.
 pub const ENRICHMENTS_MONITOR: &str = "enrichments";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what was decided about the share of monitors on the smart path.
+pub const CANARY_MONITOR: &str = "canary";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which alerts are journaled.
+pub const ALERTS_MONITOR: &str = "alerts";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which take-overs from another process are journaled.
+pub const TAKE_OVERS_MONITOR: &str = "take_overs";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
+pub const PATHS_MONITOR: &str = "paths";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 12] = [
+pub const OWN_MONITORS: [&str; 16] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -56,6 +71,10 @@ pub const OWN_MONITORS: [&str; 12] = [
     SETTINGS_MONITOR,
     JOURNAL_MONITOR,
     ENRICHMENTS_MONITOR,
+    CANARY_MONITOR,
+    ALERTS_MONITOR,
+    TAKE_OVERS_MONITOR,
+    PATHS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.
@@ -71,9 +90,11 @@ pub struct MonitorIdentity {
 }
 
 /// Which way an event came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Path {
     /// Pool, dedupe, batches.
+    #[default]
     Smart,
     /// One connection a monitor, one write a message.
     Legacy,

@@ -54,6 +54,8 @@ struct State {
     bytes: usize,
     own: VecDeque<EncodedBlock>,
     own_bytes: usize,
+    /// A link reads nothing more until its block is durable.
+    awaited: bool,
     /// The writer waits for something to come. At other times it looks by itself when the next sync may begin, and to wake
     /// it for every block would cost more than to write it.
     parked: bool,
@@ -79,7 +81,8 @@ pub(crate) struct Wanted {
     pub(crate) blocks: bool,
     /// The daemon's own are taken: none of those taken before still waits for room, so that the queue's bound holds.
     pub(crate) own: bool,
-    /// Nothing is taken before, unless a queue is half full: what comes until then shares one sync.
+    /// Nothing is taken before, unless a queue is half full or somebody waits for what is in it: what comes until then shares one
+    /// sync.
     pub(crate) not_before: Instant,
     /// Look up at the latest then.
     pub(crate) until: Instant,
@@ -109,6 +112,7 @@ impl Intake {
             return Err(block);
         }
         state.bytes += block.bytes();
+        state.awaited |= block.is_awaited();
         state.blocks.push_back(block);
         let wake = std::mem::take(&mut state.parked) || state.pressed();
         drop(state);
@@ -212,6 +216,7 @@ impl Intake {
         if wanted.blocks || state.closing {
             taken.blocks = std::mem::take(&mut state.blocks);
             state.bytes = 0;
+            state.awaited = false;
         }
         if !(taken.own.is_empty() && taken.blocks.is_empty()) {
             self.busy_since.store(self.now(), Ordering::Relaxed);
@@ -244,7 +249,7 @@ impl Intake {
 impl State {
     /// So much waits that the next sync should not be waited for.
     fn pressed(&self) -> bool {
-        self.bytes >= QUEUE_BYTES_MAX / 2 || self.blocks.len() >= QUEUE_BLOCKS_MAX / 2
+        self.awaited || self.bytes >= QUEUE_BYTES_MAX / 2 || self.blocks.len() >= QUEUE_BLOCKS_MAX / 2
     }
 
     /// A block that is larger than the whole queue goes in when the queue is empty.

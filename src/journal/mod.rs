@@ -29,6 +29,7 @@
 //!
 //! The files are described byte by byte in `docs/journal-format.md`.
 
+use std::fs::File;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -86,13 +87,14 @@ pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR,
-    MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, POLLING_MONITOR, Path, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
+    JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OWN_DOMAIN, OWN_MONITORS, PATHS_MONITOR, POLLING_MONITOR, Path,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SHADOW_DOMAINS, SINKS_MONITOR, STATE_MONITOR,
+    TAKE_OVERS_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::{LockFailure, LockGuard, is_locked, lock_folder};
+pub use lock::{LockFailure, LockGuard, inherit_folder, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use payload_text::{payload_of_text, payload_text};
 pub use progress::{Awaited, Mark, ProgressBook, Tracked};
@@ -164,7 +166,7 @@ pub struct Journal {
     thread: Mutex<Option<WriterThread>>,
     held_at_start: Mutex<Option<Hold>>,
     /// Released last.
-    _lock: LockGuard,
+    lock: LockGuard,
 }
 
 /// A journal's folder that is locked for this process, and not opened yet: what others remember of the journal can be
@@ -182,6 +184,15 @@ impl LockedJournal {
     /// [`JournalError::Locked`], or what the system refused.
     pub fn take(dir: &FilePath) -> Result<Self, JournalError> {
         Self::take_on(Arc::new(DiskStorage::create(dir)?))
+    }
+
+    /// As [`LockedJournal::take`], with the lock that another process has handed over.
+    ///
+    /// # Errors
+    /// As there; also where it is not the lock of this folder.
+    pub fn inherit(dir: &FilePath, lock: File) -> Result<Self, JournalError> {
+        let storage = Arc::new(DiskStorage::create(dir)?);
+        Ok(Self { storage, lock: lock::inherit(dir, lock)? })
     }
 
     /// As [`LockedJournal::take`], on any storage.
@@ -219,10 +230,7 @@ impl LockedJournal {
             .name("journal-writer".into())
             .spawn(move || writer.run())
             .map_err(|source| JournalError::Io { action: "start the writer of", path: storage.path(""), source })?;
-        Ok((
-            Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, _lock: lock },
-            summary,
-        ))
+        Ok((Journal { id, ancestors, shared, storage, thread: Mutex::new(Some(thread)), held_at_start, lock }, summary))
     }
 }
 
@@ -272,6 +280,14 @@ impl Journal {
     /// Whose offsets these are.
     pub fn id(&self) -> JournalId {
         self.id
+    }
+
+    /// Its lock, to be handed to another process once this one has closed it. None where no other process can reach it.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn lock_file(&self) -> std::io::Result<Option<File>> {
+        self.lock.another()
     }
 
     /// Journals that this one was restored from, whose cursors are good here up to their ends.

@@ -12,10 +12,12 @@
 //! | it is wanted again                          | [`GapLedger::awake`], or [`GapLedger::monitor_covered`] where its topic is in force already |
 //! | it was deleted, or gave up a topic          | [`GapLedger::unwatch`]                           |
 //! | a roster's next generation                  | [`GapLedger::adopted`]                           |
+//! | a monitor leaves a path for the other one   | [`GapLedger::left`]                              |
 //! | a sequence leaps                            | [`GapLedger::missed`]                            |
 //! | the daemon stops, or finds that it had      | [`GapLedger::down`]                              |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,9 +25,10 @@ use super::gap::{
     AmendedRecord, CoverageRecord, Filled, GapCause, GapOpenRecord, GapRecord, LedgerRecord, UnwatchedRecord,
     WatchedRecord,
 };
-use super::roster::{Pause, Roster};
+use super::roster::{Monitor, Pause, Roster};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
+use crate::journal::Path;
 
 /// The live ledger.
 #[derive(Debug, Default)]
@@ -114,6 +117,19 @@ struct State {
     closed: BTreeMap<(Arc<str>, GapCause), Duration>,
     outbox: Vec<LedgerRecord>,
     stopping: bool,
+    /// Another process goes on with what is in force.
+    handing_over: bool,
+    /// What this process missed when it took over: numbers of the gaps, and the longest of those that ended, by upstream.
+    taken_over: Option<(Range<u64>, BTreeMap<Arc<str>, Duration>)>,
+}
+
+/// What of an upstream was missed when this process took over from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandOverSpan {
+    /// Topics that are not in force again.
+    pub open: usize,
+    /// The longest that one was not, of those that are.
+    pub longest: Duration,
 }
 
 /// What redundant upstreams bring the same of.
@@ -134,6 +150,23 @@ struct Entry {
     last: Option<Closed>,
     /// An operator does not want it: data that still comes does not end its gap.
     resting: bool,
+    lanes: Lanes,
+}
+
+/// Since when a subject is in force on each path. Both only while it changes paths, or one is lost and not yet let go.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lanes {
+    smart: Option<UnixNanos>,
+    legacy: Option<UnixNanos>,
+}
+
+impl Lanes {
+    fn of(&mut self, path: Path) -> &mut Option<UnixNanos> {
+        match path {
+            Path::Smart => &mut self.smart,
+            Path::Legacy => &mut self.legacy,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +197,8 @@ impl GapLedger {
             let upstream = state.upstream(&upstream);
             let open: Vec<Open> = open.into_iter().map(|(id, start, cause)| Open { id, start, cause }).collect();
             let resting = open.iter().any(|gap| gap.cause.is_chosen());
-            let entry = Entry { upstream, watched: since, covered: since, open, last: None, resting };
+            let entry =
+                Entry { upstream, watched: since, covered: since, open, last: None, resting, lanes: Lanes::default() };
             state.subjects.entry(Subject { monitor, topic }).or_default().push(entry);
         }
         Self { state: Mutex::new(state) }
@@ -180,7 +214,7 @@ impl GapLedger {
         at: UnixNanos,
         resumed: Option<&ResumedFrom>,
     ) -> Vec<LedgerRecord> {
-        self.lock().cover(&roster.upstream, wanted(roster, topics), at, resumed, false)
+        self.lock().cover(&roster.upstream, Some(roster.path), wanted(roster, topics), at, resumed, false)
     }
 
     /// As [`GapLedger::covered`], for one monitor alone, which is awake from then on: its topic is in force for others already.
@@ -192,7 +226,7 @@ impl GapLedger {
         topics: impl IntoIterator<Item = &'a Arc<str>>,
         at: UnixNanos,
     ) -> Vec<LedgerRecord> {
-        self.lock().cover(upstream, of_one(monitor, topics), at, None, true)
+        self.lock().cover(upstream, None, of_one(monitor, topics), at, None, true)
     }
 
     /// Topics are no longer in force for anybody, or could not be got so. Of one that is lost already, that gap goes on.
@@ -205,7 +239,7 @@ impl GapLedger {
         start: UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
-        self.lock().lose(&roster.upstream, wanted(roster, topics), |_| start, cause)
+        self.lock().lose(&roster.upstream, Some(roster.path), wanted(roster, topics), |_| start, cause)
     }
 
     /// As [`GapLedger::lost`], for one monitor alone. With a cause that an operator chose it stays so until it is
@@ -219,7 +253,7 @@ impl GapLedger {
         start: UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
-        self.lock().lose(upstream, of_one(monitor, topics), |_| start, cause)
+        self.lock().lose(upstream, None, of_one(monitor, topics), |_| start, cause)
     }
 
     /// A monitor is wanted again: its gaps end when its topics are in force.
@@ -245,7 +279,7 @@ impl GapLedger {
         let mut records = Vec::new();
         for upstream in upstreams {
             for (subject, cause) in state.move_to(upstream, &wanted, at) {
-                records.extend(state.lose(upstream, std::iter::once(subject), |_| at, cause));
+                records.extend(state.lose(upstream, None, std::iter::once(subject), |_| at, cause));
             }
         }
         records
@@ -283,14 +317,21 @@ impl GapLedger {
         self.lock().stopping = true;
     }
 
+    /// The daemon hands over to another process: what its links let go from now on that one goes on with, or misses on its own
+    /// account.
+    pub fn handing_over(&self) {
+        self.lock().handing_over = true;
+    }
+
     /// An upstream's roster has another generation: monitors that pause in it are lost at this moment, those that do no longer are
     /// awake. Their gaps end with [`GapLedger::covered`] of what is in force for them.
     #[must_use = "it must get into the journal"]
     pub fn adopted(&self, before: &Roster, after: &Roster, at: UnixNanos) -> Vec<LedgerRecord> {
         let mut records = Vec::new();
-        for (index, monitor) in (0..).zip(&before.monitors) {
+        for (index, monitor) in (0..).zip(&before.monitors).filter(|(_, monitor)| !monitor.shadow) {
             let name = &monitor.identity.name;
-            let paused = after.monitors.iter().find(|other| other.identity.name == *name).and_then(|other| other.pause);
+            let same = |other: &&Monitor| !other.shadow && other.identity.name == *name;
+            let paused = after.monitors.iter().find(same).and_then(|other| other.pause);
             if let (None, Some(pause)) = (monitor.pause, paused) {
                 let cause = match pause {
                     Pause::Resting => GapCause::Rest,
@@ -301,16 +342,76 @@ impl GapLedger {
                 records.extend(self.monitor_lost(&before.upstream, name, topics, at, cause));
             }
         }
-        for monitor in after.monitors.iter().filter(|monitor| monitor.pause.is_none()) {
+        for monitor in after.monitors.iter().filter(|monitor| monitor.pause.is_none() && !monitor.shadow) {
             self.awake(&after.upstream, &monitor.identity.name);
         }
         records
     }
 
+    /// A path goes on without monitors that are not in its roster's next generation. Of topics that are in force here and not on the
+    /// other path, a gap begins that ends when they are. `start` is the last moment at which nothing of them can have been missed.
+    #[must_use = "it must get into the journal"]
+    pub fn left(
+        &self,
+        before: &Roster,
+        after: &Roster,
+        topics: impl IntoIterator<Item = TopicId>,
+        start: UnixNanos,
+    ) -> Vec<LedgerRecord> {
+        let stays = |monitor: &Monitor| {
+            after.monitors.iter().any(|other| !other.shadow && other.identity.name == monitor.identity.name)
+        };
+        let gone = wanted_by(before, topics, |monitor| !stays(monitor));
+        self.lock().lose(&before.upstream, Some(before.path), gone, |_| start, GapCause::Handover)
+    }
+
+    /// The other path has a monitor, and everything that this one has not brought: nothing is missed when it goes from here.
+    pub fn handed_over(&self, (upstream, path): (&str, Path), monitor: &str) {
+        let mut state = self.lock();
+        for (_, entries) in state.subjects.iter_mut().filter(|(subject, _)| *subject.monitor == *monitor) {
+            for entry in entries.iter_mut().filter(|entry| *entry.upstream == *upstream) {
+                *entry.lanes.of(path) = None;
+            }
+        }
+    }
+
+    /// A path goes on without a topic of a monitor, and may not have brought what came before the other one was up.
+    #[must_use = "it must get into the journal"]
+    pub fn unproven(
+        &self,
+        (upstream, path): (&str, Path),
+        monitor: &Arc<str>,
+        topics: &[Arc<str>],
+        start: UnixNanos,
+    ) -> Vec<LedgerRecord> {
+        self.lock().lose(upstream, Some(path), of_one(monitor, topics), |_| start, GapCause::Handover)
+    }
+
+    /// Whether a topic of a monitor is in force on a path of an upstream.
+    pub fn is_in_force(&self, (upstream, path): (&str, Path), monitor: &str, topic: &str) -> bool {
+        let mut state = self.lock();
+        let subject = Subject { monitor: monitor.into(), topic: topic.into() };
+        let entries = state.subjects.get_mut(&subject);
+        let entry = entries.and_then(|entries| entries.iter_mut().find(|entry| *entry.upstream == *upstream));
+        entry.is_some_and(|entry| entry.lanes.of(path).is_some())
+    }
+
     /// Nothing is read any more: whatever is in force is lost to downtime, since what `start` says of an upstream's topic.
     #[must_use = "it must get into the journal"]
     pub fn down(&self, start: impl Fn(&str, &str) -> UnixNanos) -> Vec<LedgerRecord> {
+        self.down_but(GapCause::Downtime, |upstream, _, topic| Some(start(upstream, topic)))
+    }
+
+    /// As [`GapLedger::down`], by this cause, and but for topics of which nothing was missed: those for which `start`, asked by
+    /// upstream, monitor and topic, says none.
+    #[must_use = "it must get into the journal"]
+    pub fn down_but(
+        &self,
+        cause: GapCause,
+        start: impl Fn(&str, &str, &str) -> Option<UnixNanos>,
+    ) -> Vec<LedgerRecord> {
         let mut state = self.lock();
+        let first = state.next_id;
         let mut in_force: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
         for (subject, entries) in &state.subjects {
             for entry in entries.iter().filter(|entry| entry.open.is_empty()) {
@@ -318,10 +419,38 @@ impl GapLedger {
             }
         }
         let lost = in_force.into_iter().map(|(upstream, subjects)| {
-            let start = |topic: &str| start(&upstream, topic);
-            state.lose(&upstream, subjects.into_iter(), start, GapCause::Downtime)
+            let missed = |subject: &Subject| start(&upstream, &subject.monitor, &subject.topic);
+            let mut by_start: BTreeMap<UnixNanos, Vec<Subject>> = BTreeMap::new();
+            for subject in subjects {
+                if let Some(start) = missed(&subject) {
+                    by_start.entry(start).or_default().push(subject);
+                }
+            }
+            let lose = |(start, subjects): (UnixNanos, Vec<Subject>)| {
+                state.lose(&upstream, None, subjects.into_iter(), |_| start, cause)
+            };
+            by_start.into_iter().map(lose).collect::<Vec<_>>().concat()
         });
-        lost.collect::<Vec<_>>().concat()
+        let lost = lost.collect::<Vec<_>>().concat();
+        state.taken_over = Some((first..state.next_id, BTreeMap::new()));
+        lost
+    }
+
+    /// What was missed of each upstream since [`GapLedger::down_but`] was called last.
+    pub fn hand_over_spans(&self) -> BTreeMap<Arc<str>, HandOverSpan> {
+        let state = self.lock();
+        let Some((numbers, ended)) = &state.taken_over else { return BTreeMap::new() };
+        let mut spans: BTreeMap<Arc<str>, HandOverSpan> = BTreeMap::new();
+        for (upstream, longest) in ended {
+            spans.entry(Arc::clone(upstream)).or_default().longest = *longest;
+        }
+        for entry in state.subjects.values().flatten() {
+            let open = entry.open.iter().filter(|gap| numbers.contains(&gap.id)).count();
+            if open > 0 {
+                spans.entry(Arc::clone(&entry.upstream)).or_default().open += open;
+            }
+        }
+        spans
     }
 
     /// Leaves records with whoever journals the daemon's own events, for a caller that has no batcher. What waits there is not
@@ -394,14 +523,25 @@ impl GapLedger {
     }
 }
 
-/// Topics and who wants them.
+/// Topics and who wants them, but for those who only compare.
 fn wanted(roster: &Roster, topics: impl IntoIterator<Item = TopicId>) -> impl Iterator<Item = Subject> {
-    topics.into_iter().flat_map(move |topic| {
-        roster.routes_of(topic).map(move |route| Subject {
-            monitor: Arc::clone(&roster.monitors[roster.routes[route as usize].monitor as usize].identity.name),
+    wanted_by(roster, topics, |_| true)
+}
+
+fn wanted_by(
+    roster: &Roster,
+    topics: impl IntoIterator<Item = TopicId>,
+    who: impl Fn(&Monitor) -> bool,
+) -> impl Iterator<Item = Subject> {
+    let subjects_of = move |topic: TopicId| {
+        let monitors = roster.monitors_of(topic).filter(|monitor| !monitor.shadow && who(monitor));
+        let subject = |monitor: &Monitor| Subject {
+            monitor: Arc::clone(&monitor.identity.name),
             topic: Arc::clone(roster.topic_name(topic)),
-        })
-    })
+        };
+        monitors.map(subject).collect::<Vec<_>>()
+    };
+    topics.into_iter().flat_map(subjects_of)
 }
 
 fn of_one<'a, T>(monitor: &Arc<str>, topics: T) -> impl Iterator<Item = Subject> + use<'a, T>
@@ -432,6 +572,7 @@ impl State {
     fn cover(
         &mut self,
         upstream: &str,
+        path: Option<Path>,
         subjects: impl Iterator<Item = Subject>,
         at: UnixNanos,
         resumed: Option<&ResumedFrom>,
@@ -451,13 +592,20 @@ impl State {
                     open: Vec::new(),
                     last: None,
                     resting: false,
+                    lanes: Lanes::default(),
                 });
+                if let Some(path) = path {
+                    *entries.last_mut().expect("pushed above").lanes.of(path) = Some(at);
+                }
                 first.entry(subject.monitor).or_default().push(subject.topic);
                 continue;
             };
             entries[place].resting &= !awake;
             if entries[place].resting {
                 continue;
+            }
+            if let Some(path) = path {
+                entries[place].lanes.of(path).get_or_insert(at);
             }
             for gap in std::mem::take(&mut entries[place].open) {
                 // Never empty: what begins after it can be told from it.
@@ -484,6 +632,12 @@ impl State {
                 });
                 let total = self.closed.entry((Arc::clone(&upstream), gap.cause)).or_default();
                 *total = total.saturating_add(end.since(gap.start));
+                if let Some((numbers, longest)) = &mut self.taken_over
+                    && numbers.contains(&gap.id)
+                {
+                    let longest = longest.entry(Arc::clone(&upstream)).or_default();
+                    *longest = end.since(gap.start).max(*longest);
+                }
                 records.push(LedgerRecord::Gap(GapRecord {
                     monitor: subject.monitor.to_string(),
                     upstream: upstream.to_string(),
@@ -527,7 +681,8 @@ impl State {
             let chosen = from.open.iter().map(|gap| gap.cause).find(|cause| cause.is_chosen());
             moved.push((subject.clone(), chosen.unwrap_or(GapCause::Handover)));
             let upstream = Arc::clone(&to);
-            entries.push(Entry { upstream, watched: at, covered: at, open: Vec::new(), last: None, resting: false });
+            let (open, lanes) = (Vec::new(), Lanes::default());
+            entries.push(Entry { upstream, watched: at, covered: at, open, last: None, resting: false, lanes });
         }
         moved
     }
@@ -535,14 +690,19 @@ impl State {
     fn lose(
         &mut self,
         upstream: &str,
+        path: Option<Path>,
         subjects: impl Iterator<Item = Subject>,
         start_of: impl Fn(&str) -> UnixNanos,
         cause: GapCause,
     ) -> Vec<LedgerRecord> {
         let upstream = self.upstream(upstream);
+        if self.handing_over && cause == GapCause::Handover {
+            return Vec::new();
+        }
         let cause = if self.stopping && !cause.is_chosen() { GapCause::Downtime } else { cause };
         let mut records = Vec::new();
         let mut lost: BTreeMap<(Arc<str>, UnixNanos), Vec<Arc<str>>> = BTreeMap::new();
+        let mut between = Vec::new();
         for subject in subjects {
             let start = start_of(&subject.topic);
             let entries = self.subjects.entry(subject.clone()).or_default();
@@ -554,11 +714,23 @@ impl State {
             let place = entries.iter().position(|entry| entry.upstream == upstream).unwrap_or_else(|| {
                 let upstream = Arc::clone(&upstream);
                 let (watched, covered, open) = (start, start, Vec::new());
-                entries.push(Entry { upstream, watched, covered, open, last: None, resting: false });
+                let lanes = Lanes::default();
+                entries.push(Entry { upstream, watched, covered, open, last: None, resting: false, lanes });
                 entries.len() - 1
             });
             let entry = &mut entries[place];
             entry.resting |= cause.is_chosen();
+            let (here, elsewhere) = match path {
+                Some(path) => (entry.lanes.of(path).take(), *entry.lanes.of(path.other())),
+                None => (std::mem::take(&mut entry.lanes).smart, None),
+            };
+            if let Some(since) = elsewhere {
+                // What this path had not brought when the other one began is all that can be missed.
+                if here.is_some() && start < since && cause != GapCause::Downtime {
+                    between.push((subject, start, since));
+                }
+                continue;
+            }
             // A link may be found lost after another one had its topic, was lost and came back: what it missed before that is
             // missed all the same. Spans may overlap then; readers count each moment once.
             let known_from = if cause == GapCause::Downtime { entry.covered } else { entry.watched };
@@ -589,6 +761,9 @@ impl State {
             }
             lost.entry((subject.monitor, start)).or_default().push(subject.topic);
         }
+        for (subject, start, end) in between {
+            records.push(self.ended(&upstream, &subject, cause, (start, end)));
+        }
         for ((monitor, start), topics) in lost {
             let id = self.next_id;
             for topic in &topics {
@@ -612,6 +787,32 @@ impl State {
             })));
         }
         records
+    }
+
+    /// A gap that is over as it is found.
+    fn ended(
+        &mut self,
+        upstream: &Arc<str>,
+        subject: &Subject,
+        cause: GapCause,
+        (start, end): (UnixNanos, UnixNanos),
+    ) -> LedgerRecord {
+        let id = self.next_id;
+        self.next_id += 1;
+        let total = self.closed.entry((Arc::clone(upstream), cause)).or_default();
+        *total = total.saturating_add(end.since(start));
+        LedgerRecord::Gap(GapRecord {
+            monitor: subject.monitor.to_string(),
+            upstream: upstream.to_string(),
+            topic: subject.topic.to_string(),
+            cause,
+            start: start.to_string(),
+            end: end.to_string(),
+            resumed_from: None,
+            id: Some(id),
+            missing: None,
+            filled: None,
+        })
     }
 
     fn unwatch(&mut self, wanted: impl Fn(&str, &str, &str) -> bool, at: UnixNanos) -> Vec<LedgerRecord> {

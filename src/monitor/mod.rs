@@ -5,11 +5,13 @@
 //! and `sequence` what a feed's own numbers tell of that.
 
 pub mod burst;
+pub mod crossing;
 pub mod event_id;
 pub(crate) mod event_time;
 pub mod fetched;
 pub mod gap;
 pub mod ledger;
+pub mod meeting;
 pub mod quarantine;
 pub mod races;
 pub mod reading;

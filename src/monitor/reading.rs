@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::burst::{Burst, CandidateId, Numbered, Piece, QuarantinedFrame};
+use super::crossing::Crossing;
 use super::event_id::{DedupeKey, IdText};
 use super::event_time;
 use super::quarantine::Quarantined;
@@ -228,6 +229,23 @@ impl Reading {
             let key = state.burst.keys[candidate.dedupe_index()?];
             #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
             (state.live[topic.0 as usize] == Known::Live).then_some((topic, key.hash as u64))
+        })
+    }
+
+    /// Events of the burst whose monitors are on their way to the other path, told by a hash of their ids; as
+    /// [`Reading::told_apart`].
+    pub fn crossing(&self) -> impl Iterator<Item = (&Crossing, &Arc<str>, u64)> {
+        let Self { roster, state, .. } = self;
+        state.burst.candidates.iter().filter_map(|candidate| {
+            let route = &roster.routes[candidate.route as usize];
+            let crossing = roster.monitors[route.monitor as usize].crossing.as_deref()?;
+            let key = state.burst.keys[candidate.dedupe_index()?];
+            #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+            (state.live[route.topic.0 as usize] == Known::Live).then_some((
+                crossing,
+                roster.topic_name(route.topic),
+                key.hash as u64,
+            ))
         })
     }
 

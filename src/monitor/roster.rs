@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::burst::QuarantinedFrame;
+use super::crossing::Crossing;
 use super::event_id::IdHasher;
 use super::quarantine::QuarantineBudget;
 use super::races::{Race, Races};
 use super::rule::{FramePointers, Rule, RuleError};
-use super::totals::Totals;
+use super::totals::{Totals, TotalsNow};
+use crate::clock::UnixNanos;
 use crate::config::{
     DedupeScope, EventRuleSettings, Handover, MonitorSettings, OnConflict, Priority, QuarantineSettings, SequencePer,
 };
 use crate::dialect::{ReadingPlan, Topic, TopicId};
-use crate::journal::{MonitorIdentity, OWN_DOMAIN};
+use crate::journal::{MonitorIdentity, OWN_DOMAIN, Path, SHADOW_DOMAINS};
 
 /// A monitor made ready for reading.
 #[derive(Debug)]
@@ -31,13 +34,29 @@ pub struct Monitor {
     pub has_ids: bool,
     /// Why it takes nothing, where an operator had it stop.
     pub pause: Option<Pause>,
-    /// What was counted since the start, over all upstreams and generations.
+    /// What was counted since the start, over all upstreams, paths and generations.
     pub totals: Arc<Totals>,
+    /// The same of this path alone.
+    pub path_totals: Arc<Totals>,
+    /// Whether it is taken to be compared only, and its events do not count.
+    pub shadow: bool,
+    /// Where it is on its way to the other path, and both take it.
+    pub crossing: Option<Arc<Crossing>>,
+    /// Whether a path that journals whatever comes drops repeats, since the other one takes the monitor as well.
+    drops_repeats: Arc<AtomicBool>,
     pub(super) quarantine: Arc<QuarantineBudget>,
     /// Which of its upstreams this is, from 1; 0 where there is but one.
     pub(super) source: u8,
     /// How this upstream does against its others.
     pub race: Option<Arc<Race>>,
+}
+
+impl Monitor {
+    /// Whether repeats are dropped that come by `path`. To be asked behind the window: what the other path has put there before, it
+    /// has put there since this says so.
+    pub fn drops_repeats(&self, path: Path) -> bool {
+        path == Path::Smart || self.drops_repeats.load(Ordering::Acquire)
+    }
 }
 
 /// Why a monitor takes nothing for now.
@@ -69,12 +88,18 @@ pub struct Route {
 pub struct Roster {
     /// The upstream's name.
     pub upstream: String,
+    /// The path of what comes.
+    pub path: Path,
+    /// Whether any of its monitors is on its way to the other path.
+    pub crosses: bool,
     /// Under which the journal accounts for frames that belong to no monitor.
     pub upstream_identity: Arc<MonitorIdentity>,
     /// Its monitors.
     pub monitors: Vec<Monitor>,
     /// What was counted since the start of frames that belong to no monitor.
     pub upstream_totals: Arc<Totals>,
+    /// The same of this path alone.
+    pub upstream_path_totals: Arc<Totals>,
     /// What they ask for together, each topic once; also what was asked for in generations before.
     pub topics: Arc<[Topic]>,
     /// The most important priority among those who ask for a topic, by topic; none where nobody does any more.
@@ -92,8 +117,8 @@ pub struct Roster {
     pub(super) upstream_quarantine: Arc<QuarantineBudget>,
     /// Bytes of a quarantined frame that are kept.
     pub(super) quarantine_frame_bytes: usize,
-    /// Its monitors' settings, and who of them takes nothing for now.
-    made_of: Vec<(String, MonitorSettings, Option<Pause>)>,
+    /// Its monitors' settings, who of them takes nothing for now, and since when who is on its way.
+    made_of: Vec<(String, MonitorSettings, Option<Pause>, Option<UnixNanos>)>,
 }
 
 /// A monitor that cannot be made ready.
@@ -141,8 +166,20 @@ pub enum RosterError {
 struct Account {
     identity: Arc<MonitorIdentity>,
     totals: Arc<Totals>,
+    smart: Arc<Totals>,
+    legacy: Arc<Totals>,
+    drops_repeats: Arc<AtomicBool>,
     quarantine: Arc<QuarantineBudget>,
     races: Races,
+}
+
+impl Account {
+    fn of(&self, path: Path) -> &Arc<Totals> {
+        match path {
+            Path::Smart => &self.smart,
+            Path::Legacy => &self.legacy,
+        }
+    }
 }
 
 /// Numbers monitors for the life of the daemon, and keeps their counts.
@@ -157,11 +194,27 @@ impl Identities {
         Arc::clone(&self.account(name, domain, &QuarantineSettings::default()).identity)
     }
 
+    /// Says whether repeats of a monitor are dropped on the legacy path too: while the other path takes it as well, say.
+    pub fn drop_repeats(&mut self, name: &str, domain: &str, drop: bool) {
+        if let Some(account) = self.by_name.get(&(domain.to_owned(), name.to_owned())) {
+            account.drops_repeats.store(drop, Ordering::Release);
+        }
+    }
+
+    /// What was counted since the start of all that a name and domain brought over one path.
+    pub fn path_totals(&self, name: &str, domain: &str, path: Path) -> TotalsNow {
+        let key = (domain.to_owned(), name.to_owned());
+        self.by_name.get(&key).map(|account| account.of(path).now()).unwrap_or_default()
+    }
+
     fn account(&mut self, name: &str, domain: &str, quarantine: &QuarantineSettings) -> &Account {
         let index = u32::try_from(self.by_name.len()).unwrap_or(u32::MAX);
         self.by_name.entry((domain.to_owned(), name.to_owned())).or_insert_with(|| Account {
             identity: Arc::new(MonitorIdentity { index, name: name.into(), domain: domain.into() }),
             totals: Arc::default(),
+            smart: Arc::default(),
+            legacy: Arc::default(),
+            drops_repeats: Arc::default(),
             quarantine: Arc::new(QuarantineBudget::new(quarantine)),
             races: Races::default(),
         })
@@ -177,6 +230,10 @@ pub struct RosterParts<'a> {
     pub monitors: &'a BTreeMap<String, MonitorSettings>,
     /// Monitors that take nothing for now.
     pub pauses: &'a BTreeMap<String, Pause>,
+    /// The path of what comes.
+    pub path: Path,
+    /// Monitors that are on their way to the other path.
+    pub crossings: &'a BTreeMap<String, Arc<Crossing>>,
     /// Rules of monitors that have none of their own.
     pub default_rules: &'a [EventRuleSettings],
     /// How much of what cannot be read is kept.
@@ -196,8 +253,15 @@ impl<'a> RosterParts<'a> {
         hasher: &'a IdHasher,
     ) -> Self {
         static NO_PAUSES: BTreeMap<String, Pause> = BTreeMap::new();
-        Self { upstream, monitors, pauses: &NO_PAUSES, default_rules: &[], quarantine, hasher, previous: None }
+        static NO_CROSSINGS: BTreeMap<String, Arc<Crossing>> = BTreeMap::new();
+        let (pauses, path, crossings) = (&NO_PAUSES, Path::Smart, &NO_CROSSINGS);
+        Self { upstream, monitors, pauses, path, crossings, default_rules: &[], quarantine, hasher, previous: None }
     }
+}
+
+/// Under what the journal accounts for frames of an upstream that belong to no monitor, in [`OWN_DOMAIN`].
+pub fn upstream_account(upstream: &str) -> String {
+    format!("upstream:{upstream}")
 }
 
 impl Roster {
@@ -206,7 +270,8 @@ impl Roster {
     /// # Errors
     /// When a monitor has no rule, or one that cannot be used.
     pub fn new(parts: &RosterParts<'_>, identities: &mut Identities) -> Result<Self, RosterError> {
-        let RosterParts { upstream, monitors, pauses, default_rules, quarantine, hasher, previous } = *parts;
+        let RosterParts { upstream, monitors, pauses, path, crossings, default_rules, quarantine, hasher, previous } =
+            *parts;
         let mut frame_pointers = FramePointers::default();
         let mut ready = Vec::new();
         let mut topics: Vec<Topic> = previous.map(|previous| previous.topics.to_vec()).unwrap_or_default();
@@ -220,7 +285,7 @@ impl Roster {
             if own_rules.is_empty() {
                 return Err(RosterError::NoRule { monitor: name.clone(), upstream: upstream.to_owned() });
             }
-            let rules = (1..)
+            let mut rules = (1..)
                 .zip(own_rules)
                 .map(|(number, rule)| {
                     Rule::new(rule, &mut frame_pointers).map_err(|source| RosterError::Rule {
@@ -229,10 +294,20 @@ impl Roster {
                         source,
                     })
                 })
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<Vec<Rule>, _>>()?;
+            if settings.domain.starts_with(SHADOW_DOMAINS) {
+                // What its numbers tell would be told of the monitor whose events count.
+                for rule in &mut rules {
+                    rule.sequence = None;
+                }
+            }
             let monitor = u32::try_from(ready.len()).unwrap_or(u32::MAX);
             let pause = pauses.get(name).copied();
-            made_of.push((name.clone(), settings.clone(), pause));
+            let shadow = settings.domain.starts_with(SHADOW_DOMAINS);
+            let crossing = crossings.get(name).filter(|crossing| !shadow && crossing.upstream == upstream);
+            made_of.push((name.clone(), settings.clone(), pause, crossing.map(|crossing| crossing.began)));
+            // What is taken to be compared must not be told from itself by what counts.
+            let scope_name = if shadow { format!("{SHADOW_DOMAINS}{name}") } else { name.clone() };
             for topic_name in settings.topics.iter().filter(|_| pause.is_none()) {
                 let topic = *by_name.entry(topic_name.as_str().into()).or_insert_with_key(|name| {
                     let id = TopicId(u32::try_from(topics.len()).unwrap_or(u32::MAX));
@@ -243,7 +318,8 @@ impl Roster {
                 let priority: &mut Option<Priority> = &mut topic_priorities[topic.0 as usize];
                 *priority = Some(priority.map_or(settings.priority, |other| other.min(settings.priority)));
                 let scoped_by = (settings.dedupe == DedupeScope::Topic).then_some(topic_name.as_str());
-                let (scope, series) = (hasher.scope(name, scoped_by), hasher.scope(name, Some(topic_name)));
+                let (scope, series) =
+                    (hasher.scope(&scope_name, scoped_by), hasher.scope(&scope_name, Some(topic_name)));
                 routes.push(Route { monitor, topic, scope, series });
             }
             let account = identities.account(name, &settings.domain, quarantine);
@@ -266,6 +342,10 @@ impl Roster {
                 overlaps: has_ids || settings.handover == Handover::Overlap,
                 pause,
                 totals: Arc::clone(&account.totals),
+                path_totals: Arc::clone(account.of(path)),
+                shadow,
+                crossing: crossing.map(Arc::clone),
+                drops_repeats: Arc::clone(&account.drops_repeats),
                 rules,
                 quarantine: Arc::clone(&account.quarantine),
             });
@@ -278,14 +358,17 @@ impl Roster {
         for topic in 0..topics.len() {
             route_starts[topic + 1] += route_starts[topic];
         }
-        let own = identities.account(&format!("upstream:{upstream}"), OWN_DOMAIN, quarantine);
+        let own = identities.account(&upstream_account(upstream), OWN_DOMAIN, quarantine);
         let of_link = |rule: &Rule| rule.sequence.as_ref().is_some_and(|sequence| sequence.per == SequencePer::Link);
         let numbers_links = ready.iter().flat_map(|monitor: &Monitor| &monitor.rules).all(of_link);
         Ok(Self {
             upstream: upstream.to_owned(),
+            path,
+            crosses: ready.iter().any(|monitor| monitor.crossing.is_some()),
             upstream_identity: Arc::clone(&own.identity),
             monitors: ready,
             upstream_totals: Arc::clone(&own.totals),
+            upstream_path_totals: Arc::clone(own.of(path)),
             topics: topics.into(),
             topic_priorities,
             routes,

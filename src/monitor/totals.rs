@@ -31,6 +31,21 @@ pub struct TotalsNow {
     pub conflicts: u64,
 }
 
+impl TotalsNow {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            events: self.events + other.events,
+            repeats: self.repeats + other.repeats,
+            control: self.control + other.control,
+            quarantined: self.quarantined + other.quarantined,
+            conflicts: self.conflicts + other.conflicts,
+        }
+    }
+}
+
 impl Totals {
     /// Adds a burst's counts.
     pub fn add(&self, counts: Counts) {

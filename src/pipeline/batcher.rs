@@ -23,7 +23,7 @@ use crate::monitor::fetched::{FETCHED_TOPIC, FetchedRecord};
 use crate::monitor::gap::{COVERAGE_TOPIC, GAP_TOPIC, LedgerRecord};
 use crate::monitor::quarantine::QUARANTINE_TOPIC;
 use crate::monitor::retry::{RETRY_TOPIC, RetryRecord};
-use crate::monitor::roster::{Monitor, Roster};
+use crate::monitor::roster::{Monitor, Roster, Route};
 use crate::monitor::sequence::book::{Arrived, Origin, SequenceBook};
 
 /// The longest a count (of heartbeats, of repeats) waits to be journaled when no event comes to carry it.
@@ -75,6 +75,8 @@ pub struct Batcher {
     tracked: Tracked,
     builder: BlockBuilder,
     encoder: Encoder,
+    /// Whether repeats are dropped whatever monitor they are of.
+    drops_repeats: bool,
     opened: Option<Instant>,
     counted: Option<Instant>,
     order: BurstOrder,
@@ -132,14 +134,16 @@ impl Batcher {
     /// An empty batch for a link of `roster`'s upstream. `own` names the daemon's own events.
     pub fn new(settings: BatchSettings, roster: Arc<Roster>, own: OwnIdentities, window: Arc<DedupeWindow>) -> Self {
         let topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
+        let (roster_path, handed_over) = (roster.path, crossing_without_ids(&roster));
         Self {
             settings,
             roster,
             own,
             tracked: window.progress().join(),
             window,
-            builder: BlockBuilder::new(Path::Smart),
-            encoder: Encoder::new(),
+            builder: BlockBuilder::new(roster_path),
+            encoder: if roster_path == Path::Smart { Encoder::new() } else { Encoder::storing() },
+            drops_repeats: roster_path == Path::Smart,
             opened: None,
             counted: None,
             order: BurstOrder::default(),
@@ -154,7 +158,7 @@ impl Batcher {
             ],
             tokens: Vec::new(),
             link_topics: Vec::new(),
-            handed_over: HashSet::new(),
+            handed_over,
             sequences: None,
         }
     }
@@ -164,6 +168,18 @@ impl Batcher {
     pub fn with_sequences(mut self, book: Arc<SequenceBook>) -> Self {
         self.sequences = Some(Sequences { connection: book.connection(), book, own: HashSet::new() });
         self
+    }
+
+    /// Drops repeats whatever the path: what is fetched may have come.
+    #[must_use]
+    pub fn dropping_repeats(mut self) -> Self {
+        self.drop_repeats();
+        self
+    }
+
+    /// Drops repeats whatever the path: the upstream was asked to send again what may have come.
+    pub fn drop_repeats(&mut self) {
+        self.drops_repeats = true;
     }
 
     /// The topics of the link, which its resume tokens are good for. What was read before is closed first: its tokens are good
@@ -177,15 +193,15 @@ impl Batcher {
     pub fn adopt(&mut self, roster: Arc<Roster>, closed: &mut Vec<EncodedBlock>) {
         closed.extend(self.close());
         self.topics = roster.routes.iter().map(|route| Arc::clone(roster.topic_name(route.topic))).collect();
-        self.handed_over.clear();
+        self.handed_over = crossing_without_ids(&roster);
         self.roster = roster;
     }
 
     /// From here on events of a topic may come over another link as well: those that have no ids are marked. Or no longer.
     pub fn mark_handover(&mut self, topic: TopicId, marked: bool) {
         for route in self.roster.routes_of(topic) {
-            let monitor = self.roster.routes[route as usize].monitor;
-            if marked && !self.roster.monitors[monitor as usize].has_ids {
+            let monitor = &self.roster.monitors[self.roster.routes[route as usize].monitor as usize];
+            if (marked || monitor.crossing.is_some()) && !monitor.has_ids {
                 self.handed_over.insert(route);
             } else {
                 self.handed_over.remove(&route);
@@ -253,7 +269,10 @@ impl Batcher {
         for candidate in &burst.candidates {
             let route = &roster.routes[candidate.route as usize];
             let monitor = &roster.monitors[route.monitor as usize];
-            let verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
+            let mut verdict = candidate.dedupe_index().map_or(Verdict::New, |index| verdicts[index]);
+            if verdict != Verdict::New && !self.drops_repeats && !monitor.drops_repeats(roster.path) {
+                verdict = Verdict::New;
+            }
             if let Some(race) = &monitor.race {
                 match (verdict, candidate.dedupe_index().and_then(|index| self.order.lost_by(index))) {
                     (Verdict::New, _) => race.won(),
@@ -265,10 +284,12 @@ impl Batcher {
             if conflict {
                 absorbed.conflicts += 1;
                 monitor.totals.add_conflict();
+                monitor.path_totals.add_conflict();
             }
             if verdict == Verdict::Repeat || (conflict && monitor.on_conflict == OnConflict::Drop) {
                 absorbed.repeats += 1;
                 monitor.totals.add_repeat();
+                monitor.path_totals.add_repeat();
                 self.builder.account(&monitor.identity, AccountDelta { repeats: 1, ..AccountDelta::default() });
                 continue;
             }
@@ -394,8 +415,9 @@ impl Batcher {
 
     fn count(&mut self, burst: &mut Burst) {
         for (monitor, counts) in burst.drain_counts() {
-            let Monitor { identity, totals, .. } = &self.roster.monitors[monitor as usize];
+            let Monitor { identity, totals, path_totals, .. } = &self.roster.monitors[monitor as usize];
             totals.add(counts);
+            path_totals.add(counts);
             let delta = AccountDelta {
                 messages: counts.messages.into(),
                 repeats: 0,
@@ -407,6 +429,7 @@ impl Batcher {
         let counts = burst.upstream_counts;
         if counts.messages > 0 {
             self.roster.upstream_totals.add(counts);
+            self.roster.upstream_path_totals.add(counts);
             let delta = AccountDelta {
                 messages: counts.messages.into(),
                 repeats: 0,
@@ -490,6 +513,15 @@ impl Batcher {
             handover: false,
         });
     }
+}
+
+/// Routes of monitors that both paths take for a time, and whose events need not have ids.
+fn crossing_without_ids(roster: &Roster) -> HashSet<u32> {
+    let crosses = |route: &Route| {
+        let monitor = &roster.monitors[route.monitor as usize];
+        monitor.crossing.is_some() && !monitor.has_ids
+    };
+    (0..).zip(&roster.routes).filter(|(_, route)| crosses(route)).map(|(number, _)| number).collect()
 }
 
 #[inline]

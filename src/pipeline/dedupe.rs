@@ -125,6 +125,11 @@ impl DedupeWindow {
         });
     }
 
+    /// Whether an id was seen lately. Changes nothing.
+    pub fn knows(&self, hash: u128) -> bool {
+        lock(&self.shards[shard_of(hash)]).knows(hash)
+    }
+
     /// Ids remembered.
     pub fn ids(&self) -> u64 {
         self.shards.iter().map(|shard| lock(shard).len() as u64).sum()

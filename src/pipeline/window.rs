@@ -132,6 +132,22 @@ impl Shard {
         std::hint::black_box(touched);
     }
 
+    /// Whether an id is remembered.
+    pub(super) fn knows(&self, hash: u128) -> bool {
+        let hash = split(hash);
+        let mut at = self.home(hash);
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                return false;
+            }
+            if slot & TAG_MASK == tag(hash) && self.entry(number(slot)).hash == hash {
+                return true;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+
     /// Looks an id up and remembers it if it is new.
     pub(super) fn admit(&mut self, hash: u128, payload_check: u32, now_ms: u32) -> Known {
         let hash = split(hash);

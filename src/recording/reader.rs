@@ -164,11 +164,13 @@ impl RecordingReader {
             let payload = line.into_bytes();
             return Ok(RecordedFrame { at: None, direction: Direction::In, payload, is_binary: false });
         }
-        let Line { t, dir, text, b64, url } = read.map_err(|error| match foreign(&line).filter(|_| self.number == 1) {
-            Some(what) => Unread::Foreign(what),
-            None => Unread::Line(error.to_string()),
-        })?;
-        let direction = Direction::of(&dir).ok_or_else(|| Unread::Line(format!("`dir` is `{}`", dir.escape_debug())))?;
+        let Line { t, dir, text, b64, url } =
+            read.map_err(|error| match foreign(&line).filter(|_| self.number == 1) {
+                Some(what) => Unread::Foreign(what),
+                None => Unread::Line(error.to_string()),
+            })?;
+        let direction =
+            Direction::of(&dir).ok_or_else(|| Unread::Line(format!("`dir` is `{}`", dir.escape_debug())))?;
         let is_binary = text.is_none() && b64.is_some();
         let payload = match (direction, text, b64) {
             (Direction::Open | Direction::Close, ..) => url.unwrap_or_default().into_bytes(),

@@ -1,6 +1,7 @@
 //! The newest good checkpoint at a start: what it says of how far the journal was durable, and what became of those that were
 //! passed over.
 
+use std::fs::File;
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Found, Gather, Keeper};
@@ -23,7 +24,15 @@ impl Bookmarks {
     /// # Errors
     /// [`CheckpointError::Locked`]. A folder that cannot be had for another reason is no reason not to start.
     pub fn open(dir: &Path, journal: Option<JournalId>) -> Result<Self, CheckpointError> {
-        let opened = CheckpointFolder::open(dir).and_then(|folder| Ok((folder.newest(journal)?, folder)));
+        Self::open_with(dir, None, journal)
+    }
+
+    /// As [`Bookmarks::open`], with the folder's lock that another process has handed over.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(dir: &Path, lock: Option<File>, journal: Option<JournalId>) -> Result<Self, CheckpointError> {
+        let opened = CheckpointFolder::open_with(dir, lock).and_then(|folder| Ok((folder.newest(journal)?, folder)));
         match opened {
             Ok((found, folder)) => Ok(Self { folder: Ok(folder), found }),
             Err(error @ CheckpointError::Locked { .. }) => Err(error),

@@ -7,10 +7,12 @@
 //! | `gaps/`    | what was not seen, read back: the ledger at a start, lists, completeness  |
 //! | `backfill/` | fetching what was not seen                                            |
 //! | `replay/`  | writing a span of the journal into a sink's store anew                   |
+//! | `compare/` | comparing the journal with what others wrote, and one path with the other |
 //! | `verify/`  | comparing what a sink's store holds with the journal                     |
 
 pub mod backfill;
 mod bookmark;
+pub mod compare;
 pub mod gaps;
 pub mod replay;
 mod resume;

@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
+mod canary;
 mod circuits;
 mod gaps;
 mod guard;
@@ -17,6 +18,10 @@ mod settings;
 mod sinks;
 mod views;
 
+pub use canary::{
+    CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,
+    PlanShown, RollBackShown,
+};
 pub use gaps::{FillRequest, FillRow};
 pub use guard::{Access, AccessError};
 pub use health::{Health, HealthState};
@@ -27,8 +32,9 @@ pub use polls::{PollAction, PollChange, PollRow};
 pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use sequences::{CountedSequence, TopicSequence};
-pub use serve::{ServerError, View, listen, serve};
+pub use serve::{Listening, ServerError, View, listen, serve};
 pub use settings::{
-    ChangeRefusal, Changed, Control, Kind, MonitorState, MonitorVerdict, ProposedFile, StateAnswer, StateRequest,
+    ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
+    StateAnswer, StateRequest,
 };
 pub use views::{Buffer, Latency, Running};

@@ -21,6 +21,9 @@ pub struct MonitorRow {
     pub upstream: String,
     /// `smart` or `legacy`.
     pub path: String,
+    /// The other path, where it is on its way there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crossing_to: Option<String>,
     /// `live`, `partly_live`, `waiting`, `refused`, `left_out`; `stopped` or `resting` where an operator or a rule had it stop.
     pub state: String,
     /// `live`, or `polling` while it is fetched over HTTP; none where it has no such fall-back.

@@ -10,12 +10,19 @@ use serde_json::json;
 use super::serve::Shown;
 use crate::breaker::BreakerState;
 use crate::config::Rate;
+use crate::journal::Path;
 
 /// The pool of an upstream as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PoolRow {
     /// Whose.
     pub upstream: String,
+    /// `smart`: a pool. `legacy`: the links of one monitor.
+    #[serde(default)]
+    pub path: Path,
+    /// The monitor that has them for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<String>,
     /// `closed`, `open`, `half_open`; none where nothing stands before its connects.
     pub circuit: Option<BreakerState>,
     /// `polling` while a monitor of it is fetched over HTTP.

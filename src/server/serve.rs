@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post, put};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
 use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
@@ -29,6 +30,7 @@ use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
 use crate::enrich::LookUpRow;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
+use crate::rollout::history::CanaryRow;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
 use crate::telemetry::MetricsHandle;
 use crate::value_cache::CacheFigures;
@@ -107,6 +109,18 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When that cannot be done.
     fn change_poll(&self, monitor: &str, action: PollAction) -> Result<Vec<PollRow>, Refusal>;
+    /// How the change-over to the smart path stands. May wait for a change that is being made.
+    fn canary(&self) -> CanaryStatus;
+    /// Decides about it. Blocking.
+    ///
+    /// # Errors
+    /// When that cannot be done, or not now.
+    fn change_canary(&self, request: &CanaryRequest) -> Result<CanaryAnswer, Refusal>;
+    /// What was decided, at most so much: the newest, oldest first. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn canary_history(&self, limit: usize) -> Result<Vec<CanaryRow>, Refusal>;
     /// Every checkpoint in the folder. Blocking.
     ///
     /// # Errors
@@ -160,8 +174,38 @@ pub(super) struct Shown {
 ///
 /// # Errors
 /// When it cannot be had.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ServerError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| ServerError::Listen { address, source })
+}
+
+/// A socket that is listened on until another process does: what comes then is left to that one.
+pub struct Listening {
+    /// The socket.
+    pub listener: TcpListener,
+    /// Given when no more connections are to be taken from it.
+    pub leave: CancellationToken,
+}
+
+impl axum::serve::Listener for Listening {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        tokio::select! {
+            biased;
+            () = self.leave.cancelled() => std::future::pending().await,
+            accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 /// Serves until `stop` is given.
@@ -169,7 +213,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 /// # Errors
 /// When accepting connections fails for good.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listening,
     view: Arc<dyn View>,
     metrics: MetricsHandle,
     access: Access,
@@ -191,6 +235,9 @@ pub async fn serve(
             get(settings::monitor).put(settings::replace_monitor).delete(settings::delete_monitor)
         })
         .route("/api/v1/monitors/{name}/state", put(settings::monitor_state))
+        .route("/api/v1/monitors/{name}/shadow", put(settings::shadow))
+        .route("/api/v1/emergency-stop", post(settings::emergency_stop))
+        .route("/api/v1/start", post(settings::start))
         .route("/api/v1/monitor-states", put(settings::monitor_states))
         .route("/api/v1/monitor-verdicts", get(settings::verify))
         .route("/api/v1/upstreams", get(settings::upstreams).post(settings::create_upstream))
@@ -213,6 +260,8 @@ pub async fn serve(
         .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
         .route("/api/v1/polls", get(polls::polls))
         .route("/api/v1/polls/{monitor}", put(polls::change))
+        .route("/api/v1/canary", get(canary::canary).put(canary::change))
+        .route("/api/v1/canary/history", get(canary::history))
         .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))

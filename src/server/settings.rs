@@ -1,6 +1,7 @@
 //! `/api/v1/settings`, `/api/v1/reload`, and changes of monitors and upstreams: what operators change while the daemon runs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::monitors::MonitorRow;
 use super::serve::Shown;
 use crate::config::{Plan, Priority, Problem, ShownSetting};
+use crate::journal;
 
 /// What can be made, changed and taken away by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,9 @@ pub struct StateRequest {
     /// Where no names are given: all of this priority and lower ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// Where neither is given: all that are on this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<journal::Path>,
     /// Of these only those that are in this state now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<MonitorState>,
@@ -94,6 +99,19 @@ pub struct StateAnswer {
     pub monitors: Vec<String>,
     /// Whether it was only asked what would be.
     pub dry_run: bool,
+}
+
+/// A monitor that the other path takes as well, to be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowRow {
+    /// Which.
+    pub monitor: String,
+    /// The path that only compares.
+    pub path: journal::Path,
+    /// The domain of what that path brings.
+    pub domain: String,
+    /// Until when, RFC 3339; none where it is over.
+    pub until: Option<String>,
 }
 
 /// A settings file that is not in use.
@@ -208,6 +226,34 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// When there is none of a name, or the change cannot be remembered; nothing has changed then.
     fn set_states(&self, request: &StateRequest) -> Result<StateAnswer, ChangeRefusal>;
+
+    /// Has the other path take a monitor as well for so long, to be compared; for no time: not any longer.
+    ///
+    /// # Errors
+    /// When there is none of the name, or the change cannot be remembered; nothing has changed then.
+    fn shadow(&self, monitor: &str, span: Duration) -> Result<ShadowRow, ChangeRefusal>;
+
+    /// Stops taking anything from any upstream, and makes durable what was taken; or takes again. Outlives restarts.
+    ///
+    /// # Errors
+    /// When the change cannot be remembered; nothing has changed then.
+    fn emergency(&self, stopped: bool, reason: Option<&str>) -> Result<EmergencyRow, ChangeRefusal>;
+}
+
+/// Whether everything stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmergencyRow {
+    /// Whether it does.
+    pub stopped: bool,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+    /// Why, as whoever did it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Events below this are durable.
+    pub durable_offset: u64,
+    /// Whether everything that had been taken is.
+    pub drained: bool,
 }
 
 #[derive(Deserialize)]
@@ -401,7 +447,7 @@ struct OneState {
 
 pub(super) async fn monitor_state(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
     with_body(&body, r#"{"state": "running", "stopped" or "resting"}"#, move |OneState { state, dry_run }| async move {
-        let request = StateRequest { state, names: vec![name], priority: None, from: None, dry_run };
+        let request = StateRequest { state, names: vec![name], priority: None, path: None, from: None, dry_run };
         blocking(StatusCode::OK, move || shown.view.control().set_states(&request)).await
     })
     .await
@@ -414,6 +460,43 @@ pub(super) async fn monitor_states(State(shown): State<Shown>, body: Bytes) -> R
         blocking(StatusCode::OK, move || shown.view.control().set_states(&request)).await
     })
     .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShadowRequest {
+    seconds: f64,
+}
+
+pub(super) async fn shadow(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
+    let expected = r#"{"seconds": 3600}, or 0 to be done with it"#;
+    with_body(&body, expected, move |ShadowRequest { seconds }| async move {
+        blocking(StatusCode::OK, move || {
+            let span = Duration::try_from_secs_f64(seconds)
+                .map_err(|error| ChangeRefusal::new(422, format!("`seconds`: {error}")))?;
+            shown.view.control().shadow(&name, span)
+        })
+        .await
+    })
+    .await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmergencyRequest {
+    reason: Option<String>,
+}
+
+pub(super) async fn emergency_stop(State(shown): State<Shown>, body: Bytes) -> Response {
+    let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+    with_body(&body, r#"{"reason": "why"}, or nothing"#, move |EmergencyRequest { reason }| async move {
+        blocking(StatusCode::OK, move || shown.view.control().emergency(true, reason.as_deref())).await
+    })
+    .await
+}
+
+pub(super) async fn start(State(shown): State<Shown>) -> Response {
+    blocking(StatusCode::OK, move || shown.view.control().emergency(false, None)).await
 }
 
 #[derive(Deserialize)]

@@ -96,7 +96,12 @@ pub(crate) async fn converse(connection: &mut Connection, hub: &Hub, greeting: &
 }
 
 impl Conversation<'_> {
-    async fn run(&mut self, greeting: &Greeting, break_at: Option<Instant>) -> Result<(), End> {
+    /// Whether it has too few subscriptions to meet faults.
+    fn is_spared(&self) -> bool {
+        self.tokens.len() < self.asked.from_topics
+    }
+
+    async fn run(&mut self, greeting: &Greeting, mut break_at: Option<Instant>) -> Result<(), End> {
         self.speak(|speaker, desk| speaker.greet(greeting, desk));
         let mut beat = tokio::time::interval(Duration::from_secs(1));
         beat.reset();
@@ -119,6 +124,10 @@ impl Conversation<'_> {
             self.follow_faults();
             match input {
                 Input::Stop => return self.stop(End::Stopped),
+                Input::Break if self.is_spared() => {
+                    let number = self.connection.number;
+                    break_at = self.connection.break_at(&mut fastrand::Rng::with_seed(number));
+                }
                 Input::Break => return self.stop(self.connection.way_of_breaking()),
                 Input::Frame(frame) => {
                     if let Some(heard) = self.connection.answer(frame)?
@@ -278,8 +287,13 @@ impl Conversation<'_> {
         self.mailbox.take(BURST_EVENTS_MAX, &mut events);
         self.hub.stir();
         let mut sendings = Vec::new();
+        let is_spared = self.is_spared();
         for event in events {
-            self.faults.pass(event, &mut sendings);
+            if is_spared {
+                sendings.push(Sending { event, fault: None });
+            } else {
+                self.faults.pass(event, &mut sendings);
+            }
             for sending in sendings.drain(..) {
                 self.send(&sending);
             }

@@ -100,7 +100,11 @@ impl FrameReader {
     /// The text up to an end mark.
     fn up_to(&mut self, mark: &[u8]) -> io::Result<Option<ClientFrame>> {
         let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) else {
-            return if self.buffer.len() > CLIENT_MESSAGE_BYTES_MAX { Err(broken("message over 1 MiB")) } else { Ok(None) };
+            return if self.buffer.len() > CLIENT_MESSAGE_BYTES_MAX {
+                Err(broken("message over 1 MiB"))
+            } else {
+                Ok(None)
+            };
         };
         let text = self.buffer[..at].to_vec();
         self.buffer.drain(..at + mark.len());

@@ -45,7 +45,9 @@ pub(crate) async fn open(stream: TcpStream, shared: &Shared) -> Option<(Opened, 
             Opened { stream, framing: Framing::Requests, read_ahead: Vec::new() },
             Greeting { target: String::from("/"), last_event_id: None },
         )),
-        Some(SimulatedDialect::Sse) => tokio::time::timeout(HANDSHAKE_MAX, stream_of_events(stream, shared)).await.ok()?,
+        Some(SimulatedDialect::Sse) => {
+            tokio::time::timeout(HANDSHAKE_MAX, stream_of_events(stream, shared)).await.ok()?
+        }
         Some(SimulatedDialect::Qsys) if !asks_for_websocket(&stream).await => {
             let admitted = shared.admit().1;
             let opened = Opened { stream, framing: Framing::NulEnded, read_ahead: Vec::new() };
@@ -131,8 +133,10 @@ async fn stream_of_events(mut stream: TcpStream, shared: &Shared) -> Option<(Ope
     let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n\
         Transfer-Encoding: chunked\r\n\r\n";
     stream.write_all(answer.as_bytes()).await.ok()?;
-    let greeting =
-        Greeting { target: request.target.to_owned(), last_event_id: request.header("last-event-id").map(str::to_owned) };
+    let greeting = Greeting {
+        target: request.target.to_owned(),
+        last_event_id: request.header("last-event-id").map(str::to_owned),
+    };
     Some((Opened { stream, framing: Framing::Chunked, read_ahead }, greeting))
 }
 

@@ -90,8 +90,7 @@ pub(crate) async fn answer_polls(connection: &mut Connection, hub: &Hub) -> End 
             return End::Left;
         }
         answers += 1;
-        if let (Some(bytes), false) = (faults.giant_frame, shared.giant_sent.swap(true, Ordering::Relaxed))
-        {
+        if let (Some(bytes), false) = (faults.giant_frame, shared.giant_sent.swap(true, Ordering::Relaxed)) {
             let length = if faults.giant_fragments { u64::MAX >> 1 } else { bytes };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
             connection.out.extend_from_slice(head.as_bytes());

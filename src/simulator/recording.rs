@@ -97,12 +97,15 @@ impl Recording {
                 recording.frames.push(RecordedFrame { payload, opcode: Opcode::Text, at: Duration::ZERO, reply: None });
                 continue;
             }
-            let line: Line = serde_json::from_str(&line).map_err(|error| match foreign(&line).filter(|_| number == 1) {
-                Some(what) => format!("it is {what}; a recording has a JSON text a line, as `sluice record` writes it"),
-                None => format!(
-                    "line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}"
-                ),
-            })?;
+            let line: Line =
+                serde_json::from_str(&line).map_err(|error| match foreign(&line).filter(|_| number == 1) {
+                    Some(what) => {
+                        format!("it is {what}; a recording has a JSON text a line, as `sluice record` writes it")
+                    }
+                    None => format!(
+                        "line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}"
+                    ),
+                })?;
             let time = line.t.as_deref().and_then(|t| t.parse::<f64>().ok());
             let start = *first.get_or_insert(time.unwrap_or(0.0));
             match (line.dir.as_str(), line.text, line.b64) {

@@ -311,7 +311,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 tasks.spawn(async move {
                     let (cancel, killed) = (shared.cancel.clone(), shared.killed.clone());
                     let served = async {
-                        if let Some(Some((opened, greeting))) = cancel.run_until_cancelled(open(stream, &shared)).await {
+                        if let Some(Some((opened, greeting))) = cancel.run_until_cancelled(open(stream, &shared)).await
+                        {
                             serve(opened, &greeting, &shared).await;
                         }
                     };

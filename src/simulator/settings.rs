@@ -317,6 +317,9 @@ pub struct Faults {
     pub giant_fragments: bool,
     /// What happens at the handshake.
     pub handshake: Handshake,
+    /// A connection with fewer subscriptions meets no fault in its messages, and is not broken: so that one client's pool suffers what
+    /// another's connection of a single topic does not.
+    pub from_topics: usize,
 }
 
 /// Everything a simulator needs to know.

@@ -1,10 +1,7 @@
 //! Which events a sink takes.
 
 use crate::config::SinkSettings;
-use crate::journal::{BlockHeader, Event, OWN_DOMAIN, SINKS_MONITOR};
-
-/// Domains of the legacy path's shadows begin with this.
-const SHADOW_DOMAINS: &str = "_shadow.";
+use crate::journal::{BlockHeader, Event, OWN_DOMAIN, SHADOW_DOMAINS, SINKS_MONITOR};
 
 /// Which events a sink takes: by monitor and by domain. The daemon's own, and those of shadows, only where they are named.
 #[derive(Debug, Clone)]
@@ -34,8 +31,12 @@ impl Interest {
     pub fn admits(&self, monitor: &str, domain: &str) -> bool {
         let by_monitor = self.monitors.iter().any(|named| named == monitor);
         let by_domain = self.domains.iter().any(|named| named == domain);
+        // A shadow has its monitor's name, and goes only where its domain is named.
+        if domain.starts_with(SHADOW_DOMAINS) {
+            return by_domain && (by_monitor || self.monitors.is_empty());
+        }
         // No domain of a user's begins so.
-        if domain.starts_with('_') && (domain == OWN_DOMAIN || domain.starts_with(SHADOW_DOMAINS)) {
+        if domain == OWN_DOMAIN {
             return match (self.monitors.is_empty(), self.domains.is_empty()) {
                 (true, _) => by_domain,
                 (false, true) => by_monitor,
@@ -71,6 +72,7 @@ mod tests {
         let all = interest(&[], &[]);
         assert!(all.admits("trades", "trading"));
         assert!(!all.admits("gaps", OWN_DOMAIN) && !all.admits("trades", "_shadow.trading"));
+        assert!(!interest(&["trades"], &[]).admits("trades", "_shadow.trading"));
         let own = interest(&[], &[OWN_DOMAIN]);
         assert!(own.admits("gaps", OWN_DOMAIN) && !own.admits("trades", "trading"));
         let gaps = interest(&["gaps", "trades"], &[]);

@@ -33,7 +33,7 @@ mod lost;
 mod narrowing;
 mod nats;
 mod pacing;
-mod postgres;
+pub(crate) mod postgres;
 mod reading;
 mod runner;
 mod running;

@@ -10,12 +10,13 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::latency::LatencyHistogram;
 use crate::breaker::BreakerState;
-use crate::journal::{CommitReport, OWN_DOMAIN, RetentionStatus};
+use crate::journal::{CommitReport, OWN_DOMAIN, Path, RetentionStatus};
 use crate::monitor::ledger::GapFigures;
 use crate::monitor::races::RaceNow;
 use crate::monitor::sequence::book::SequenceCounts;
 use crate::monitor::totals::TotalsNow;
 use crate::pipeline::dedupe::WindowFigures;
+use crate::rollout::guard::Check;
 use crate::sink::{SinkRow, SinkState};
 use crate::upstream::{LinkState, LinkStatus};
 use crate::value_cache::CacheFigures;
@@ -99,6 +100,13 @@ const SINK_FILES: &str = "sluice_sink_files";
 const SINK_BYTES: &str = "sluice_sink_bytes";
 const CIRCUIT_STATE: &str = "sluice_circuit_state";
 const CIRCUIT_OPENINGS: &str = "sluice_circuit_openings_total";
+const CANARY_FRACTION: &str = "sluice_canary_fraction";
+const CANARY_STAGE: &str = "sluice_canary_stage";
+const CANARY_MONITORS: &str = "sluice_canary_monitors";
+const CANARY_CROSSINGS: &str = "sluice_canary_crossings";
+const CANARY_ROLLBACKS: &str = "sluice_canary_rollbacks_total";
+const CANARY_ROLLBACK: &str = "sluice_canary_last_rollback_seconds";
+const CANARY_COOLING: &str = "sluice_canary_cooling";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -258,6 +266,20 @@ fn describe() {
     describe_gauge!(SINK_BYTES, Unit::Bytes, "Bytes that hold a sink's events");
     describe_gauge!(CIRCUIT_STATE, "1 for the state that a circuit breaker is in, 0 for the others");
     describe_counter!(CIRCUIT_OPENINGS, "How often a circuit breaker opened by itself");
+    describe_gauge!(CANARY_FRACTION, "The share of monitors that is to be on the smart path");
+    describe_gauge!(CANARY_STAGE, "The stage that the plan is in, from 1; 0 without a plan under way");
+    describe_gauge!(CANARY_MONITORS, "Monitors on a path now; one that changes paths counts where it was");
+    describe_gauge!(CANARY_CROSSINGS, "Monitors that are changing paths");
+    describe_counter!(
+        CANARY_ROLLBACKS,
+        "How often the guard took monitors back from the smart path, by what was worse"
+    );
+    describe_gauge!(
+        CANARY_ROLLBACK,
+        Unit::Seconds,
+        "How long it took the last time until all were where they were to be"
+    );
+    describe_gauge!(CANARY_COOLING, "1 while the guard lets nothing be put on the smart path, else 0");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
@@ -340,18 +362,33 @@ impl SequenceMetrics {
 /// Figures of one upstream.
 pub struct UpstreamMetrics {
     upstream: String,
+    path: Path,
+    /// What the links of a unit are told from each other by, beside their numbers: the monitor of a dedicated one.
+    of: Option<String>,
     frames: Counter,
     bytes: Counter,
     ping: Histogram,
     refused: Counter,
 }
 
+/// A dedicated link is called by its monitor.
+fn link_labels(upstream: &str, path: Path, of: Option<&str>, number: usize) -> [(&'static str, String); 3] {
+    let link = match (of, number) {
+        (None, number) => number.to_string(),
+        (Some(monitor), 0) => monitor.to_owned(),
+        (Some(monitor), number) => format!("{monitor}/{number}"),
+    };
+    [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned()), ("link", link)]
+}
+
 impl UpstreamMetrics {
-    /// The handles of `upstream`.
-    pub fn new(upstream: &str) -> Self {
-        let labels = [("upstream", upstream.to_owned())];
+    /// The handles of a path of `upstream`; on the legacy path, of a monitor.
+    pub fn new(upstream: &str, path: Path, of: Option<&str>) -> Self {
+        let labels = [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned())];
         Self {
             upstream: upstream.to_owned(),
+            path,
+            of: of.map(str::to_owned),
             frames: counter!(FRAMES, &labels),
             bytes: counter!(FRAME_BYTES, &labels),
             ping: metrics::histogram!(LINK_PING, &labels),
@@ -367,27 +404,34 @@ impl UpstreamMetrics {
 
     /// A connection was opened.
     pub fn connected(&self, link: usize) {
-        counter!(LINK_CONNECTS, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(1);
+        counter!(LINK_CONNECTS, &self.link_labels(link)).increment(1);
+    }
+
+    fn link_labels(&self, link: usize) -> [(&'static str, String); 3] {
+        link_labels(&self.upstream, self.path, self.of.as_deref(), link)
     }
 
     /// Data frames came over a link. Once a second.
     pub fn link_messages(&self, link: usize, messages: u64) {
-        counter!(LINK_MESSAGES, "upstream" => self.upstream.clone(), "link" => link.to_string()).increment(messages);
+        counter!(LINK_MESSAGES, &self.link_labels(link)).increment(messages);
     }
 
     /// A connection was lost, or did not come about.
     pub fn failed(&self, cause: &'static str) {
-        counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+        counter!(LINK_FAILURES, "upstream" => self.upstream.clone(), "path" => self.path.as_str(), "cause" => cause)
+            .increment(1);
     }
 
     /// Topics were found silent.
     pub fn silent(&self, topics: usize) {
-        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone()).increment(topics as u64);
+        counter!(SILENT_TOPICS, "upstream" => self.upstream.clone(), "path" => self.path.as_str())
+            .increment(topics as u64);
     }
 
     /// A link is replaced before it fails.
     pub fn replaced(&self, cause: &'static str) {
-        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "cause" => cause).increment(1);
+        counter!(LINKS_REPLACED, "upstream" => self.upstream.clone(), "path" => self.path.as_str(), "cause" => cause)
+            .increment(1);
     }
 
     /// A ping was answered.
@@ -401,18 +445,18 @@ impl UpstreamMetrics {
     }
 
     /// How many links are in a state.
-    pub fn set_links(upstream: &str, state: &'static str, links: usize) {
+    pub fn set_links(upstream: &str, path: Path, state: &'static str, links: usize) {
         #[expect(clippy::cast_precision_loss, reason = "links are few")]
-        gauge!(LINKS, "upstream" => upstream.to_owned(), "state" => state).set(links as f64);
+        gauge!(LINKS, "upstream" => upstream.to_owned(), "path" => path.as_str(), "state" => state).set(links as f64);
     }
 
     /// How a link is. What is not known is not a number.
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-    pub fn set_link(upstream: &str, number: usize, link: &LinkStatus) {
-        let labels = [("upstream", upstream.to_owned()), ("link", number.to_string())];
+    pub fn set_link(upstream: &str, path: Path, of: Option<&str>, number: usize, link: &LinkStatus) {
+        let labels = link_labels(upstream, path, of, number);
         for state in LinkState::ALL {
-            let [of_upstream, of_link] = labels.clone();
-            let labels = [of_upstream, of_link, ("state", state.name().to_owned())];
+            let [of_upstream, of_path, of_link] = labels.clone();
+            let labels = [of_upstream, of_path, of_link, ("state", state.name().to_owned())];
             gauge!(LINK_STATE, &labels).set(if state == link.state { 1.0 } else { 0.0 });
         }
         gauge!(LINK_TOPICS, &labels).set(link.topics as f64);
@@ -808,6 +852,65 @@ impl SinkMetrics {
         self.lost.absolute(row.lost);
         self.files.set(known(row.files));
         self.bytes.set(known(row.bytes));
+    }
+}
+
+/// Figures of the roll-out.
+pub struct CanaryMetrics {
+    fraction: Gauge,
+    stage: Gauge,
+    monitors: [(Path, Gauge); 2],
+    crossings: Gauge,
+    rollbacks: Vec<(Check, Counter)>,
+    rollback: Gauge,
+    cooling: Gauge,
+}
+
+impl Default for CanaryMetrics {
+    fn default() -> Self {
+        let rollbacks = Check::ALL.map(|check| {
+            let counter = counter!(CANARY_ROLLBACKS, "reason" => check.as_str());
+            counter.absolute(0);
+            (check, counter)
+        });
+        let monitors = |path: Path, word: &'static str| (path, gauge!(CANARY_MONITORS, "path" => word));
+        Self {
+            fraction: gauge!(CANARY_FRACTION),
+            stage: gauge!(CANARY_STAGE),
+            monitors: [monitors(Path::Smart, "smart"), monitors(Path::Legacy, "legacy")],
+            crossings: gauge!(CANARY_CROSSINGS),
+            rollbacks: rollbacks.into(),
+            rollback: gauge!(CANARY_ROLLBACK),
+            cooling: gauge!(CANARY_COOLING),
+        }
+    }
+}
+
+impl CanaryMetrics {
+    /// Brings the gauges up to how things stand; `stage` is from 1, 0 without a plan under way.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set(&self, fraction: f64, stage: usize, monitors: impl Fn(Path) -> usize, crossings: usize, cooling: bool) {
+        self.fraction.set(fraction);
+        self.stage.set(stage as f64);
+        for (path, gauge) in &self.monitors {
+            gauge.set(monitors(*path) as f64);
+        }
+        self.crossings.set(crossings as f64);
+        self.cooling.set(if cooling { 1.0 } else { 0.0 });
+    }
+
+    /// The guard takes monitors back.
+    pub fn rolled_back(&self, reason: Check) {
+        for (check, counter) in &self.rollbacks {
+            if *check == reason {
+                counter.increment(1);
+            }
+        }
+    }
+
+    /// All of them are where they are to be.
+    pub fn rollback_took(&self, took: Duration) {
+        self.rollback.set(took.as_secs_f64());
     }
 }
 

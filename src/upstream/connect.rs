@@ -6,6 +6,7 @@ mod login;
 mod stream;
 mod websocket;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ tokio::task_local! {
     /// What the connection that this task asks the pool for is to be opened with: a pool's objects are made without being told
     /// for whom.
     pub(super) static OPENING: Opening;
+
+    /// A connection that is there already, in the place of a new one.
+    pub(super) static READY_MADE: RefCell<Option<Connection>>;
 }
 
 /// An object of the pool.
@@ -57,9 +61,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Host and port, for messages: never the path, which may hold a key.
     pub(super) fn address(&self) -> String {
-        let url = self.endpoint.reveal();
-        let host = url.host_str().unwrap_or_default();
-        format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+        self.endpoint.address()
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
@@ -139,6 +141,9 @@ impl Manager for Connector {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Connection, ConnectError> {
+        if let Ok(Some(connection)) = READY_MADE.try_with(RefCell::take) {
+            return Ok(connection);
+        }
         self.connect().await
     }
 

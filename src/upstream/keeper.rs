@@ -322,7 +322,10 @@ impl Keeper {
                 return;
             }
         };
-        if let Err(until) = self.shared.pace.take(now) {
+        // One that was opened beside has been counted then.
+        if !self.shared.has_prepared(number)
+            && let Err(until) = self.shared.pace.take(now)
+        {
             self.tell_of_pace(number, now, until);
             self.wait_until(number, until);
             return;
@@ -456,6 +459,7 @@ impl Keeper {
         let wait = slot.not_before - now;
         slot.doing = Doing::Waiting { until: slot.not_before };
         self.shared.metrics.failed(cause);
+        self.shared.counts.failed();
         self.shared.status.set_link(number, LinkState::Waiting);
         self.shared.status.update_link(number, |link| link.last_error = Some(reason.clone()));
         tracing::warn!(

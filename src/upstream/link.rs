@@ -6,7 +6,9 @@
 //! Which topics it carries the pool's keeper says, by [`Order`]s between two bursts; what becomes of them it is told by
 //! [`Report`]s.
 
+mod careful;
 mod ending;
+mod held;
 mod proof;
 mod receipts;
 mod sending;
@@ -33,17 +35,18 @@ use super::orders::{Keeping, Order, Report};
 use super::pace::{SendPace, Sending};
 use super::placement::SlotNumber;
 use super::pool::Shared;
+use super::prepare::Held;
 use super::resume::ResumePoint;
 use super::status::LinkState;
 use super::subscriptions::Subscriptions;
 use super::wire::{Incoming, Outgoing, Wire, WireError};
 use crate::clock::UnixNanos;
-use crate::dialect::{Frame, Intake as _, Outbox, Session, TopicId};
-use crate::journal::{EncodedBlock, Journal, JournalState};
+use crate::dialect::{Frame, Intake as _, Outbox, Receipt, Session, SessionToken, TopicId};
+use crate::journal::{Awaited, EncodedBlock, Journal, JournalState};
 use crate::monitor::ledger::ResumedFrom;
 use crate::monitor::reading::{Reading, SubscriptionNews};
 use crate::monitor::roster::Roster;
-use crate::pipeline::batcher::Batcher;
+use crate::pipeline::batcher::{Absorbed, Batcher};
 
 /// The most messages of a burst, so that timers and pings get their turn. Source: a guess; a read of 64 KiB holds 400
 /// short messages.
@@ -81,6 +84,8 @@ pub(super) struct Begin {
     pub(super) overlapping: Vec<TopicId>,
     /// Where the upstream was asked to go on from.
     pub(super) resume: Option<ResumePoint>,
+    /// What came over it before, if it was opened beside another process's.
+    pub(super) held: Option<Held>,
 }
 
 /// From where topics were asked for.
@@ -123,6 +128,7 @@ pub(super) struct Link<'a> {
     roster: Arc<Roster>,
     number: SlotNumber,
     begin: Vec<TopicId>,
+    held_before: Option<Box<Held>>,
     /// Reports that the keeper had no room for; the oldest first.
     unsent: VecDeque<Report>,
     /// Topics that another link lets go when they are in force here.
@@ -169,6 +175,8 @@ pub(super) struct Link<'a> {
     /// When the last frame came. The answer to a ping says nothing of what an upstream had and did not send.
     last_seen: Option<UnixNanos>,
     receipts: Receipts,
+    /// On the legacy path, what the next message waits for.
+    unsafe_yet: Option<Awaited>,
     /// When the last event came that was new, or a token, which keeps the order of what is sent. Answers and heartbeats may pass what
     /// waits to be sent, and repeats of what another link has brought may be old.
     last_data: Option<UnixNanos>,
@@ -191,7 +199,7 @@ enum Io {
 
 impl<'a> Link<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, begin: Begin) -> Self {
-        let Begin { slot, topics, overlapping, resume } = begin;
+        let Begin { slot, topics, overlapping, resume, held } = begin;
         let now = Instant::now();
         let roster = shared.roster();
         let mut session = shared.dialect.session(&roster.topics, &roster.plan);
@@ -203,6 +211,9 @@ impl<'a> Link<'a> {
         let mut batcher = shared.batcher(&roster);
         for topic in &overlapping {
             batcher.mark_handover(*topic, true);
+        }
+        if resume.is_some() {
+            batcher.drop_repeats();
         }
         Self {
             session,
@@ -231,6 +242,7 @@ impl<'a> Link<'a> {
             closed_by: None,
             last_seen: None,
             receipts: Receipts::default(),
+            unsafe_yet: None,
             last_data: None,
             resumed: resumed(&topics, resume).collect(),
             proved: None,
@@ -239,6 +251,7 @@ impl<'a> Link<'a> {
             roster,
             number: slot,
             begin: topics,
+            held_before: held.map(Box::new),
             unsent: VecDeque::new(),
             joining: overlapping.into_iter().collect(),
             overlapping: BTreeMap::new(),
@@ -260,14 +273,21 @@ impl<'a> Link<'a> {
         let Keeping { mut orders, reports } = keeping;
         let early = self.prove(connection.proof.take());
         let wire = &mut connection.wire;
-        let greeting = self.greeting();
-        self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
-        let topics = std::mem::take(&mut self.begin);
-        self.ask(&topics);
-        if self.shared.dialect.asks_by_opening() {
-            self.in_force_by_opening(&topics);
+        if let Some(held) = self.held_before.take() {
+            if let Some(end) = self.go_on_with(*held) {
+                self.finish(wire, &end).await;
+                return end;
+            }
+        } else {
+            let greeting = self.greeting();
+            self.session.opened(&self.shared.link_name(self.number), &greeting, &mut self.outbox);
+            let topics = std::mem::take(&mut self.begin);
+            self.ask(&topics);
+            if self.shared.dialect.asks_by_opening() {
+                self.in_force_by_opening(&topics);
+            }
+            self.take_early(&early);
         }
-        self.take_early(&early);
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let end = loop {
             self.give_receipts();
@@ -277,6 +297,7 @@ impl<'a> Link<'a> {
             let shared = self.shared;
             let reporting = !self.unsent.is_empty();
             let receipt = self.receipts.next();
+            let unsafe_yet = self.unsafe_yet.clone();
             let io = tokio::select! {
                 biased;
                 () = stop.cancelled() => break LinkEnd::Stopped,
@@ -300,6 +321,10 @@ impl<'a> Link<'a> {
                 io = poll_fn(|cx| self.poll_io(wire, cx)) => Some(io),
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
                 () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
+                () = async { if let Some(awaited) = &unsafe_yet { awaited.durable().await } }, if unsafe_yet.is_some() => {
+                    self.unsafe_yet = None;
+                    None
+                }
             };
             let now = Instant::now();
             match io {
@@ -337,8 +362,9 @@ impl<'a> Link<'a> {
             Err(error) => return Poll::Ready(Io::Gone(Some(error))),
         };
         let mut messages = 0;
-        if !self.is_held() {
-            let messages_max = BURST_MESSAGES_MAX.min(self.batcher.burst_messages_max());
+        if !self.is_held() && self.unsafe_yet.is_none() {
+            let messages_max = if self.is_careful() { 1 } else { BURST_MESSAGES_MAX };
+            let messages_max = messages_max.min(self.batcher.burst_messages_max());
             let bytes_max = BURST_BYTES_MAX.min(self.batcher.burst_bytes_max());
             loop {
                 match wire.poll_incoming(cx) {
@@ -403,10 +429,21 @@ impl<'a> Link<'a> {
     }
 
     fn absorb(&mut self, now: Instant) {
+        let (tokens, receipts) = (self.session.take_tokens(), self.session.take_receipts());
+        self.absorb_with(now, self.received, tokens, receipts);
+    }
+
+    /// What was read: `in_force_at` is when it came, as far as topics are in force by it.
+    fn absorb_with(
+        &mut self,
+        now: Instant,
+        in_force_at: UnixNanos,
+        tokens: Vec<SessionToken>,
+        receipts: Vec<Receipt>,
+    ) -> Absorbed {
         self.note_moving();
         let absorbed = self.batcher.absorb(self.reading.burst(), self.received, now, &mut self.closed);
-        self.note_receipts(absorbed);
-        let tokens = self.session.take_tokens();
+        self.note_receipts(absorbed, receipts);
         if absorbed.events > 0 || !tokens.is_empty() {
             self.last_data = Some(self.received);
         }
@@ -416,7 +453,7 @@ impl<'a> Link<'a> {
         }
         self.messages += self.frames;
         self.shared.metrics.burst(std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
-        self.take_news(now);
+        self.take_news(now, in_force_at);
         if self.reading.take_closing() {
             self.tell_sick("the upstream says that it will close it".into(), "announced");
         }
@@ -424,11 +461,16 @@ impl<'a> Link<'a> {
             self.report(Report::Away { slot: self.number, wait });
         }
         self.let_go_drained(now);
-        self.close_if_due(now);
+        if self.is_careful() {
+            self.make_safe();
+        } else {
+            self.close_if_due(now);
+        }
+        absorbed
     }
 
     /// Takes note of what frames said about subscriptions.
-    fn take_news(&mut self, now: Instant) {
+    fn take_news(&mut self, now: Instant, in_force_at: UnixNanos) {
         let mut live = Vec::new();
         for news in self.reading.take_news() {
             if let SubscriptionNews::Live(topic) = news {
@@ -437,7 +479,7 @@ impl<'a> Link<'a> {
             self.note(news);
         }
         let carried = live.iter().copied().filter(|topic| self.subscriptions.carries(*topic)).collect();
-        self.cover(carried, self.received, now);
+        self.cover(carried, in_force_at, now);
         self.joined(live.into_iter());
     }
 
@@ -447,13 +489,18 @@ impl<'a> Link<'a> {
         for topic in topics {
             self.reading.acknowledged(*topic);
         }
-        self.take_news(Instant::now());
+        self.take_news(Instant::now(), self.received);
     }
 
-    /// Says what came of topics that change links.
+    /// Says what came of topics that change links, and of monitors that change paths.
     fn note_moving(&mut self) {
         if self.shared.meetings.any() {
             self.shared.meetings.brought(self.number, self.received, self.reading.told_apart());
+        }
+        if self.roster.crosses {
+            for (crossing, topic, hash) in self.reading.crossing() {
+                crossing.brought(self.roster.path, topic, self.received, hash);
+            }
         }
     }
 

@@ -1,24 +1,15 @@
 //! Topics that two links bring at once because they change links, and what of them both have brought.
 //!
-//! That a link answers a ping, or that anything else comes over it, does not say that it has brought what the upstream had for it:
-//! answers and heartbeats may pass what waits to be sent. Only an event that both links have brought does: the old one has then
-//! brought everything before it, and the new one brings everything behind it. The keeper says which topics change links, links say
-//! what they bring of them, and ask when they let them go.
+//! The keeper says which topics change links, links say what they bring of them, and ask when they let them go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::placement::{SlotNumber, Step, Steps};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
-
-/// Events of a topic that are remembered of the old link: the last ones. Source: a guess; a new link that is so many behind the old
-/// one is not waited for.
-const OLD_MAX: usize = 256;
-
-/// Events of a topic that are remembered of the new link: the first ones, of which the old one has to bring any.
-const NEW_MAX: usize = 64;
+use crate::monitor::meeting::{Meeting, Proof, Side};
 
 /// What a link may do with a topic that it lets go, or that it loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,41 +22,26 @@ pub(super) enum Parting {
     Unproven(Proof),
 }
 
-/// How much speaks for a link having brought everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// The new link has brought nothing of the topic yet.
-    Quiet,
-    /// The new link has brought events that this one has not.
-    Behind,
-    /// Both have brought an event. An upstream that sends two messages in the wrong order may still have the one before it.
-    Once,
-}
-
 /// A topic on its way from one link to another.
 #[derive(Debug)]
-struct Meeting {
+struct Moving {
     from: SlotNumber,
     to: SlotNumber,
     from_gone: bool,
     to_gone: bool,
-    /// Bursts that brought what the other link had brought, up to two. One message may hold several events.
-    met: u8,
-    met_last: UnixNanos,
-    old: VecDeque<u64>,
-    new: Vec<u64>,
+    meeting: Meeting,
 }
 
 /// All topics of an upstream that change links.
 #[derive(Debug, Default)]
 pub(super) struct Meetings {
-    topics: Mutex<HashMap<TopicId, Meeting>>,
+    topics: Mutex<HashMap<TopicId, Moving>>,
     /// How many there are, so that links need no lock to see that there is none.
     count: AtomicUsize,
 }
 
 impl Meetings {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TopicId, Meeting>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TopicId, Moving>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,17 +61,9 @@ impl Meetings {
             match step {
                 Step::Overlap { topics } => {
                     for topic in topics {
-                        let meeting = Meeting {
-                            from: *slot,
-                            to: *slot,
-                            from_gone: false,
-                            to_gone: false,
-                            met: 0,
-                            met_last: UnixNanos(0),
-                            old: VecDeque::new(),
-                            new: Vec::new(),
-                        };
-                        moving.insert(*topic, meeting);
+                        let meeting = Meeting::default();
+                        let (from, to) = (*slot, *slot);
+                        moving.insert(*topic, Moving { from, to, from_gone: false, to_gone: false, meeting });
                     }
                 }
                 Step::Drop { topics, .. } | Step::Alone { topics } | Step::Take { topics, overlapping: false } => {
@@ -122,31 +90,21 @@ impl Meetings {
     pub(super) fn brought(&self, slot: SlotNumber, at: UnixNanos, events: impl Iterator<Item = (TopicId, u64)>) {
         let mut moving = self.lock();
         for (topic, hash) in events {
-            let Some(meeting) = moving.get_mut(&topic) else { continue };
-            let both = if meeting.from == slot {
-                if meeting.old.len() == OLD_MAX {
-                    meeting.old.pop_front();
-                }
-                meeting.old.push_back(hash);
-                meeting.new.contains(&hash)
-            } else if meeting.to == slot {
-                if meeting.new.len() < NEW_MAX {
-                    meeting.new.push(hash);
-                }
-                meeting.old.contains(&hash)
+            let Some(moved) = moving.get_mut(&topic) else { continue };
+            let side = if moved.from == slot {
+                Side::Old
+            } else if moved.to == slot {
+                Side::New
             } else {
-                false
+                continue;
             };
-            if both && meeting.met_last < at {
-                meeting.met_last = at;
-                meeting.met = meeting.met.saturating_add(1);
-            }
+            moved.meeting.brought(side, at, hash);
         }
     }
 
     /// How a topic stands for the link of a slot, which goes on carrying it.
     pub(super) fn standing(&self, slot: SlotNumber, topic: TopicId) -> Parting {
-        self.lock().get(&topic).map_or(Parting::Alone, |meeting| meeting.standing(slot))
+        self.lock().get(&topic).map_or(Parting::Alone, |moved| moved.standing(slot))
     }
 
     /// The link of a slot does not carry a topic any more. From here on the other one is alone with it.
@@ -160,14 +118,12 @@ impl Meetings {
     }
 }
 
-impl Meeting {
+impl Moving {
     fn standing(&self, slot: SlotNumber) -> Parting {
         if slot == self.from && !self.to_gone && self.to != self.from {
-            return match self.met {
-                0 if self.new.is_empty() => Parting::Unproven(Proof::Quiet),
-                0 => Parting::Unproven(Proof::Behind),
-                1 => Parting::Unproven(Proof::Once),
-                _ => Parting::Covered,
+            return match self.meeting.proof() {
+                Proof::Whole => Parting::Covered,
+                proof => Parting::Unproven(proof),
             };
         }
         if slot == self.to && !self.from_gone { Parting::Covered } else { Parting::Alone }

@@ -27,6 +27,14 @@ const HOLD_JITTER: f64 = 0.1;
 /// And no more than this.
 const HOLD_JITTER_MAX: Duration = Duration::from_secs(5);
 
+/// How long the last of so many attempts to connect, made as soon as each may be, waits for its turn.
+pub fn connects_within(attempts: usize, rate: Option<Rate>) -> Duration {
+    let last = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let turn =
+        |rate: Rate| rate.per.saturating_mul(last / rate.count.get().min(u32::try_from(COUNT_MAX).unwrap_or(u32::MAX)));
+    rate.map_or(Duration::ZERO, turn).max(turn(SPREAD))
+}
+
 /// When the last ones were, as many as the largest rate asks for.
 #[derive(Debug, Default)]
 struct Takes {

@@ -11,23 +11,25 @@ use tokio::sync::watch;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Connector;
+use super::connect::{Connection, Connector};
+use super::counts::{PathCounts, PathCountsBook};
 use super::keeper::Keeper;
 use super::meeting::Meetings;
 use super::pace::{ConnectPace, Paces};
 use super::placement::SlotNumber;
 use super::placement::links_wanted;
+use super::prepare::{Held, Prepared, Taken, unit_name};
 use super::resume::{Began, ResumePoint};
 use super::status::UpstreamStatus;
 use crate::breaker::{Breaker, CircuitKind};
 use crate::circuits::Circuits;
-use crate::clock::ReceivedClock;
+use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::{BatchSettings, KeyPath, PoolSettings, Settings, UpstreamSettings};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::dialect::registry;
 use crate::dialect::template::credentials_in;
 use crate::dialect::{Dialect, Limits, Opening, TopicId, Transport};
-use crate::journal::Journal;
+use crate::journal::{Journal, Path};
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Roster;
 use crate::monitor::sequence::book::SequenceBook;
@@ -57,6 +59,10 @@ pub struct Wiring {
     pub ledger: Arc<GapLedger>,
     /// What the feeds' own numbers tell of that.
     pub sequences: Arc<SequenceBook>,
+    /// Links that were opened beside another process's.
+    pub prepared: Option<Arc<Prepared>>,
+    /// What went wrong with connections.
+    pub counts: Arc<PathCountsBook>,
 }
 
 /// Why an upstream cannot be set up.
@@ -105,6 +111,9 @@ pub enum UpstreamError {
 /// What the links of an upstream share.
 pub(super) struct Shared {
     pub(super) name: String,
+    /// On the legacy path, the monitor whose links these are.
+    pub(super) of: Option<Arc<str>>,
+    pub(super) counts: Arc<PathCounts>,
     pub(super) pool: PoolSettings,
     pub(super) limits: Limits,
     pub(super) buffer_bytes_max: usize,
@@ -157,7 +166,38 @@ impl Shared {
         let journal = self.journal.id().0;
         let mut digest = crc32c::crc32c(journal.as_bytes());
         digest = crc32c::crc32c_append(digest, self.name.as_bytes());
+        if let Some(monitor) = &self.of {
+            // No name of an upstream has a byte of 0.
+            digest = crc32c::crc32c_append(digest, b"\0");
+            digest = crc32c::crc32c_append(digest, monitor.as_bytes());
+        }
         format!("sl{:08x}{digest:08x}{slot}", journal.as_fields().0)
+    }
+
+    fn unit(&self) -> String {
+        unit_name(&self.name, self.of.as_deref())
+    }
+
+    /// Whether a link was opened beside for this place.
+    pub(super) fn has_prepared(&self, slot: SlotNumber) -> bool {
+        self.wiring.prepared.as_ref().is_some_and(|prepared| prepared.has(&self.unit(), slot))
+    }
+
+    /// The link that was opened beside for this place, if there is one.
+    pub(super) async fn take_prepared(&self, slot: SlotNumber) -> Option<(Connection, Held)> {
+        self.wiring.prepared.as_ref()?.take(&self.unit(), slot).await
+    }
+
+    /// What was read of such a link is in the link's hands.
+    pub(super) fn note_taken(&self, taken: Taken) {
+        if let Some(prepared) = &self.wiring.prepared {
+            prepared.note_taken(&self.unit(), taken);
+        }
+    }
+
+    /// Until when the process before us has read, where one let go for us.
+    pub(super) fn let_go_at(&self) -> Option<UnixNanos> {
+        self.wiring.prepared.as_ref()?.let_go_at()
     }
 
     pub(super) fn window(&self) -> &DedupeWindow {
@@ -257,7 +297,12 @@ impl Upstream {
         let mut limits = dialect.limits().overridden_by(&settings.limits);
         limits.topics_per_link = settings.topics_per_link.unwrap_or(limits.topics_per_link);
         let slots = pool.max_connections.max(pool.min_connections).max(1) as usize;
-        let credentials = Arc::new(Credentials::new(&name, settings, &pool, &wiring.circuits)?);
+        // What is wrong with the smart path must not keep the legacy one from connecting.
+        let circuits = match roster.path {
+            Path::Smart => Arc::clone(&wiring.circuits),
+            Path::Legacy => Arc::new(Circuits::new(false, Vec::new())),
+        };
+        let credentials = Arc::new(Credentials::new(&name, settings, &pool, &circuits)?);
         check_named(&name, settings, &*dialect, &credentials)?;
         check_links(&name, settings, &*dialect)?;
         let connector = connector(&name, settings, &pool, &*dialect, Arc::clone(&credentials))?;
@@ -275,10 +320,14 @@ impl Upstream {
         );
         let status = UpstreamStatus::new(slots, roster.topics.len());
         status.set_wanted(links);
+        let dedicated = (roster.path == Path::Legacy).then(|| roster.monitors.first()).flatten();
+        let of = dedicated.map(|monitor| Arc::clone(&monitor.identity.name));
         let shared = Shared {
-            metrics: UpstreamMetrics::new(&name),
+            metrics: UpstreamMetrics::new(&name, roster.path, of.as_deref()),
+            counts: wiring.counts.of(&name, roster.path),
+            of,
             began: Began::now(wiring.clock.last()),
-            breaker: wiring.circuits.register(CircuitKind::Upstream, &name),
+            breaker: circuits.register(CircuitKind::Upstream, &name),
             pace: wiring.paces.of(&connections.manager().address(), limits.connects),
             meetings: Meetings::default(),
             status: Arc::new(status),

@@ -205,7 +205,8 @@ impl UpstreamStatus {
     }
 
     /// Whether all events of a topic had ids, by [`TopicId`].
-    pub(super) fn topics_with_ids(&self) -> Vec<bool> {
+    /// By number, of which topics all events had ids so far.
+    pub fn topics_with_ids(&self) -> Vec<bool> {
         lock(&self.topics).iter().map(|topic| topic.ids.all()).collect()
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::store::Change;
-use crate::journal::{Block, Event, OWN_DOMAIN};
+use crate::journal::{Block, Event};
 
 /// The most values, of all monitors together; those whose event is oldest go first.
 /// Source: the state that sled was measured with.
@@ -76,7 +76,7 @@ impl LatestValues {
         let mut seen = HashSet::new();
         for event in block.events().rev() {
             let key = event.key();
-            if event.domain == OWN_DOMAIN || key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+            if event.domain.starts_with('_') || key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
                 continue;
             }
             if seen.insert((event.domain, event.monitor, key.clone())) {

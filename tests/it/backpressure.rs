@@ -104,6 +104,8 @@ fn a_journal_that_takes_nothing_holds_its_link_up_and_no_other() {
         paces: Arc::default(),
         ledger: Arc::default(),
         sequences: Arc::default(),
+        prepared: None,
+        counts: Arc::default(),
     };
     // One thread for both, so that a link that does not give way takes the other's turn.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

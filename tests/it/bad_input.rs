@@ -368,16 +368,6 @@ fn a_daemon_that_cannot_start_says_where_and_what_to_do() {
 }
 
 #[test]
-fn the_legacy_path_is_refused_with_its_reason() {
-    let place = Workplace::new().with_variable("USE_SMART_STREAMING", "false");
-    let outcome = refused(&place, &ordinary());
-    assert_eq!(outcome.code, Some(78), "{}", outcome.stderr);
-    for word in ["USE_SMART_STREAMING", "legacy path", "does not have", "true"] {
-        assert!(outcome.stderr.contains(word), "{}", outcome.stderr);
-    }
-}
-
-#[test]
 fn a_second_daemon_on_the_same_data_names_the_first() {
     let place = Workplace::new();
     let daemon = Daemon::start(&place, &ordinary());

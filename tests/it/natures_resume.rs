@@ -129,10 +129,7 @@ fn jetstream_goes_on_from_its_cursor_less_an_overlap() {
     fn own(id: &str) -> &str {
         id.rsplit(':').nth(1).unwrap()
     }
-    nothing_is_lost_or_doubled(&Resumed {
-        own,
-        ..Resumed::new(SimulatedDialect::Jetstream, "app.bsky.feed.post")
-    });
+    nothing_is_lost_or_doubled(&Resumed { own, ..Resumed::new(SimulatedDialect::Jetstream, "app.bsky.feed.post") });
 }
 
 #[test]

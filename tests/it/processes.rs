@@ -175,6 +175,11 @@ pub(crate) fn figure(figures: &str, what: &str) -> u64 {
 pub(crate) struct Settings(String);
 
 impl Settings {
+    /// With nothing but what is said.
+    pub(crate) fn of(text: String) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn new() -> Self {
         Self(
             "[smart_streaming]\nenabled = true\n[server]\nlisten = \"127.0.0.1:0\"\n\
@@ -351,6 +356,7 @@ pub(crate) struct Event {
     pub(crate) offset: u64,
     pub(crate) monitor: String,
     pub(crate) domain: String,
+    pub(crate) path: String,
     pub(crate) topic: String,
     pub(crate) key: Option<String>,
     pub(crate) id: Option<String>,

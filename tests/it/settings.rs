@@ -413,26 +413,6 @@ fn a_file_that_is_asked_for_must_exist() {
 }
 
 #[test]
-fn without_the_legacy_path_asking_for_it_is_refused_with_the_reason() {
-    let outcome = Workplace::new().run(["config", "check"]);
-    assert_eq!(outcome.code, Some(78));
-    assert_says(
-        &outcome.stderr,
-        &["built-in default: smart_streaming.enabled = false", "legacy path", "USE_SMART_STREAMING=true"],
-    );
-
-    let enabled = "[smart_streaming]\nenabled = true\n";
-    let place = Workplace::new().with_file("config/sluice.toml", enabled).with_variable("USE_SMART_STREAMING", "false");
-    let outcome = place.run(["config", "check"]);
-    assert_eq!(outcome.code, Some(78));
-    assert_says(&outcome.stderr, &["environment variable USE_SMART_STREAMING", "legacy path"]);
-    assert_eq!(place.run(["config", "show"]).code, Some(0));
-
-    let place = Workplace::new().with_file("config/sluice.toml", format!("{enabled}canary = 0.5\n"));
-    assert_says(&place.run(["config", "check"]).stderr, &["config/sluice.toml:3", "canary = 0.5", "legacy path"]);
-}
-
-#[test]
 fn check_says_what_it_found() {
     let text = format!(
         "[smart_streaming]\nenabled = true\n{UPSTREAM}[monitors.x]\ndomain = \"d\"\nupstream = \"feed\"\ntopics = [\"a\", \"b\"]\n"

@@ -63,14 +63,7 @@ fn run(dialect: &str, monitor: impl Fn(Settings, &str) -> Settings) -> Run {
     let of = accounts(&place);
     let gaps: Vec<Value> = serde_json::from_str(&json(&place, &["gaps"])).unwrap();
     assert!(gaps.iter().all(|gap| gap["cause"] != "silence"), "{gaps:?}");
-    Run {
-        sent,
-        dropped,
-        bad,
-        account: of["m"],
-        strange: of.get("upstream:feed").copied().unwrap_or_default(),
-        place,
-    }
+    Run { sent, dropped, bad, account: of["m"], strange: of.get("upstream:feed").copied().unwrap_or_default(), place }
 }
 
 impl Run {
@@ -120,10 +113,13 @@ fn all_that_a_simulated_stream_of_server_sent_events_has_arrives_once() {
 #[test]
 fn all_that_a_simulated_endpoint_shows_to_polls_arrives_once() {
     let run = run("poll", |settings, url| {
-        settings
-            .with("[dialects.list]\nkind = \"poll\"\ninterval = \"100ms\"")
-            .upstream("feed", "list", url)
-            .monitor("m", "d", "feed", &["trades?symbol=X"], "event = { each = \"/items\", id = \"/id\", time = \"/time\" }")
+        settings.with("[dialects.list]\nkind = \"poll\"\ninterval = \"100ms\"").upstream("feed", "list", url).monitor(
+            "m",
+            "d",
+            "feed",
+            &["trades?symbol=X"],
+            "event = { each = \"/items\", id = \"/id\", time = \"/time\" }",
+        )
     });
     run.assert_dropped_is_missing();
     assert!(run.account.repeats > 0 && run.account.quarantined > 0, "{:?}", run.account);
@@ -161,7 +157,10 @@ fn all_that_a_simulated_mqtt_broker_sends_arrives_once() {
     run.assert_dropped_is_missing();
     run.assert_any_payload_is_kept();
     let keys: HashSet<String> = query(&run.place, &[]).into_iter().filter_map(|event| event.key).collect();
-    assert!(keys.len() > 1 && keys.iter().all(|key| key.starts_with("plant/") && key.ends_with("/temperature")), "{keys:?}");
+    assert!(
+        keys.len() > 1 && keys.iter().all(|key| key.starts_with("plant/") && key.ends_with("/temperature")),
+        "{keys:?}"
+    );
 }
 
 #[test]

@@ -65,7 +65,8 @@ fn files_that_are_named_and_not_there_are_refused_with_their_place() {
             enrich,
         )
     };
-    settings("enrich.names = { file = \"names.csv\", key = \"{key}\", fields = { name = \"name\" } }", "").write(&place);
+    settings("enrich.names = { file = \"names.csv\", key = \"{key}\", fields = { name = \"name\" } }", "")
+        .write(&place);
     let (code, said) = refused(&place, &["--config", "sluice.toml", "config", "check"]);
     assert!(code == 78 && said.contains("monitors.m.enrich.names.file") && said.contains("names.csv"), "{code} {said}");
     place.write("names.csv", "key,name\na,b\n");
@@ -79,7 +80,8 @@ fn files_that_are_named_and_not_there_are_refused_with_their_place() {
 fn a_gap_that_goes_on_is_counted_to_the_journals_end_and_this_is_said() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "okx"]);
-    let settings = Settings::new().upstream("feed", "okx", feed.url()).monitor("m", "d", "feed", &["trades:BTC-USDT"], "");
+    let settings =
+        Settings::new().upstream("feed", "okx", feed.url()).monitor("m", "d", "feed", &["trades:BTC-USDT"], "");
     let daemon = Daemon::start(&place, &settings);
     until("it is watched", || (daemon.frames("feed") > 10).then_some(()));
     let gaps = || place.run(["--config", "sluice.toml", "gaps"]);
@@ -88,7 +90,11 @@ fn a_gap_that_goes_on_is_counted_to_the_journals_end_and_this_is_said() {
     feed.stop();
     let outcome = gaps();
     assert!(outcome.stdout.contains("goes on"), "{}", outcome.stdout);
-    assert!(outcome.stderr.contains("no daemon runs: what goes on is counted to the journal's end"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("no daemon runs: what goes on is counted to the journal's end"),
+        "{}",
+        outcome.stderr
+    );
     assert!(json(&place, &["gaps", "--open"]).contains("\"end\""));
 }
 
@@ -192,10 +198,13 @@ fn more_than_one_topic_on_a_link_of_server_sent_events_is_refused() {
 fn an_event_longer_than_max_message_ends_the_link_and_says_which_setting_is_meant() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "sse", "--giant-frame", "3MiB"]);
-    let settings = Settings::new()
-        .upstream("feed", "wikimedia", feed.url())
-        .with("max_message = \"1MiB\"")
-        .monitor("m", "d", "feed", &["recentchange"], "");
+    let settings = Settings::new().upstream("feed", "wikimedia", feed.url()).with("max_message = \"1MiB\"").monitor(
+        "m",
+        "d",
+        "feed",
+        &["recentchange"],
+        "",
+    );
     let daemon = Daemon::start(&place, &settings);
     until("the link is lost", || daemon.log().contains("raise `max_message`").then_some(()));
     let before = daemon.frames("feed");

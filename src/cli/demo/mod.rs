@@ -18,8 +18,8 @@ use self::report::{Rates, Stage, frame, status_line};
 use self::screen::Screen;
 use super::run::conclude;
 use super::{CliError, Context, Exit, PrintError, print_line};
+use crate::config::LogFormat;
 use crate::config::units::{parse_duration, show_duration};
-use crate::config::{LogFormat, require_smart_path};
 use crate::daemon::{self, Daemon, DaemonView, Ending, SettingsSource};
 use crate::journal::Offset;
 use crate::server::View as _;
@@ -81,7 +81,6 @@ impl Args {
         // Where they will be, to be read again.
         source.options.file = Some(settings_file.clone());
         let loaded = source.loaded.clone();
-        require_smart_path(&loaded)?;
 
         let log_file = in_folder("sluice.log");
         let log = DemoLog::open(&log_file).map_err(|error| not_written(&log_file, error))?;

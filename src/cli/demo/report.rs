@@ -252,6 +252,7 @@ mod tests {
             domain: "liquidity".into(),
             upstream: "coinbase".into(),
             path: "smart".into(),
+            crossing_to: None,
             state: "partly_live".into(),
             mode: None,
             topics: "1/2".into(),

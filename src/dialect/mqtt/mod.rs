@@ -97,6 +97,11 @@ impl Dialect for MqttDialect {
         self.settings.limits.limits()
     }
 
+    fn connects_beside(&self) -> bool {
+        // A broker ends a client whose name another one comes with.
+        false
+    }
+
     fn handshake_headers(&self) -> Vec<(String, String)> {
         vec![("Sec-WebSocket-Protocol".to_owned(), "mqtt".to_owned())]
     }

@@ -12,7 +12,10 @@ use rumqttc::mqttbytes::{Error, QoS, check};
 
 use super::{MqttSettings, filter};
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId, too_long};
+use crate::dialect::{
+    Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId,
+    too_long,
+};
 
 /// Requests kept for their answers. Source: a guess; a broker answers at once.
 const OPEN_MAX: usize = 1024;

@@ -9,7 +9,10 @@ use serde::Deserialize;
 use super::jetstream::{Delivered, wants_acknowledgement};
 use super::reader::{Delivery, Front, Said, headers, read};
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId, too_long};
+use crate::dialect::{
+    Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId,
+    too_long,
+};
 
 /// Acknowledgements that are owed at most. A consumer stops at its `max_ack_pending`, 1,000 by default; of more the oldest are
 /// delivered again, since we never say that we have them.

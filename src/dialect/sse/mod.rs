@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::decoder::{Decoder, Item};
-use super::declared::{LimitSettings, read_table};
 use super::MESSAGE_BYTES_MAX;
+use super::declared::{LimitSettings, read_table};
 use super::envelope::Envelope;
 use super::error::Fault;
 use super::{
@@ -232,7 +232,9 @@ impl Session for SseSession {
         if read.is_err() {
             self.broken = true;
             let limit = self.message_bytes_max;
-            intake.broken(&format!("an event of the stream is longer than {limit} bytes; raise `max_message` if it is meant"));
+            intake.broken(&format!(
+                "an event of the stream is longer than {limit} bytes; raise `max_message` if it is meant"
+            ));
         }
     }
 }

@@ -6,6 +6,7 @@ use super::HASH_BYTES;
 use super::builder::{BlockBuilder, BlockContent, ReceivedRun, ResumeToken};
 use super::header::BlockHeader;
 use super::row::{MonitorRow, TimeRange};
+use super::stored::store;
 use crate::journal::identity::Path;
 use crate::journal::progress::Mark;
 use crate::journal::varint::len32;
@@ -16,7 +17,8 @@ const ZSTD_LEVEL: i32 = 1;
 
 /// A compressor with its memory, reused for every block of a link.
 pub struct Encoder {
-    zstd: Compressor<'static>,
+    /// None where blocks are stored as they are.
+    zstd: Option<Compressor<'static>>,
     columns: Vec<u8>,
     compressed: Vec<u8>,
 }
@@ -40,7 +42,12 @@ impl Encoder {
     /// When there is no memory for it.
     pub fn new() -> Self {
         let zstd = Compressor::new(ZSTD_LEVEL).expect("zstd knows level 1 and there is memory for its tables");
-        Self { zstd, columns: Vec::new(), compressed: Vec::new() }
+        Self { zstd: Some(zstd), columns: Vec::new(), compressed: Vec::new() }
+    }
+
+    /// One that stores blocks as they are.
+    pub fn storing() -> Self {
+        Self { zstd: None, columns: Vec::new(), compressed: Vec::new() }
     }
 
     pub(super) fn encode(&mut self, builder: &BlockBuilder, content: BlockContent) -> EncodedBlock {
@@ -50,12 +57,12 @@ impl Encoder {
             self.columns.clear();
             builder.columns.write(&mut self.columns);
             columns_raw = len32(self.columns.len());
-            columns_len = compress(&mut self.zstd, &self.columns, &mut self.compressed);
+            columns_len = encode(self.zstd.as_mut(), &self.columns, &mut self.compressed);
             // Kept apart from the payloads' buffer only as long as it takes to know the exact length of the body.
             let columns_end = self.compressed.len();
             self.columns.clear();
             self.columns.extend_from_slice(&self.compressed[..columns_end]);
-            let payloads_len = compress(&mut self.zstd, &builder.payloads, &mut self.compressed);
+            let payloads_len = encode(self.zstd.as_mut(), &builder.payloads, &mut self.compressed);
             body.reserve_exact(builder.hashes.len() + columns_end + payloads_len as usize);
             body.extend_from_slice(&builder.hashes);
             body.extend_from_slice(&self.columns);
@@ -81,8 +88,12 @@ impl Encoder {
     }
 }
 
-/// Compresses `raw` into `out`, replacing what was there.
-fn compress(zstd: &mut Compressor<'_>, raw: &[u8], out: &mut Vec<u8>) -> u32 {
+/// Compresses or stores `raw` into `out`, replacing what was there.
+fn encode(zstd: Option<&mut Compressor<'_>>, raw: &[u8], out: &mut Vec<u8>) -> u32 {
+    let Some(zstd) = zstd else {
+        store(raw, out);
+        return len32(out.len());
+    };
     out.clear();
     out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
     let len = zstd.compress_to_buffer(raw, out).expect("the buffer is as long as the bound says");
@@ -146,6 +157,11 @@ impl EncodedBlock {
 
     pub(crate) fn parts(&self) -> &BlockParts {
         &self.0
+    }
+
+    /// Whether its link reads nothing more until it is durable.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.path == Path::Legacy && self.0.count > 0
     }
 
     /// How many events.

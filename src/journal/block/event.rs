@@ -94,6 +94,11 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Whether its id is a hash of its payload, which is another one in another scope.
+    pub fn id_is_hash(&self) -> bool {
+        self.row.flags & columns::ID_IS_HASH != 0
+    }
+
     /// Its dedupe hash, where it has one.
     pub fn hash(&self) -> Option<DedupeHash> {
         self.block.hash(self.row)

@@ -11,6 +11,7 @@ mod encoder;
 mod event;
 mod header;
 mod row;
+mod stored;
 #[cfg(test)]
 mod tests;
 

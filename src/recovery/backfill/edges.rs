@@ -163,7 +163,7 @@ impl Edges<'_> {
             filter.may_admit(header)
         })? {
             if let Passage::Block(block) = passage {
-                for event in block.events().filter(|event| filter.admits(event) && event.domain != OWN_DOMAIN) {
+                for event in block.events().filter(|event| filter.admits(event) && !event.domain.starts_with('_')) {
                     if take(&event).is_break() {
                         return Ok(());
                     }

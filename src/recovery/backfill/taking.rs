@@ -112,7 +112,7 @@ impl Taker {
             journal: Arc::clone(&bench.journal),
             clock: Arc::clone(&bench.clock),
             reading: Reading::new(Arc::clone(&roster)),
-            batcher: Batcher::new(settings, roster, bench.own.clone(), Arc::clone(&bench.window)),
+            batcher: Batcher::new(settings, roster, bench.own.clone(), Arc::clone(&bench.window)).dropping_repeats(),
             batch: bench.batch.clone(),
             window: Arc::clone(&bench.window),
             monitor: index,

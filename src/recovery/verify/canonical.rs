@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 130;
 
 /// Appends the form of a payload to `out`. One that is a text, but not JSON, has that of the JSON string it makes; anything else is
 /// taken as it is.
-pub(super) fn put_payload(raw: &[u8], out: &mut Vec<u8>) {
+pub(in crate::recovery) fn put_payload(raw: &[u8], out: &mut Vec<u8>) {
     match std::str::from_utf8(raw) {
         Ok(text) => match serde_json::from_str::<&RawValue>(text) {
             Ok(json) => put(json.get(), 0, out),

@@ -4,7 +4,7 @@
 //! Both sides are read in order and summed up; memory is taken for sums and never for events. Only stretches of offsets in which
 //! the sums differ are read once more, a bounded number of them, and compared event by event.
 
-mod canonical;
+pub(super) mod canonical;
 mod sums;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -210,12 +210,7 @@ pub(crate) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(crate) fn new(
-        dialect: SimulatedDialect,
-        refuse: &'a [String],
-        mute: bool,
-        standing: &'a Standing,
-    ) -> Self {
+    pub(crate) fn new(dialect: SimulatedDialect, refuse: &'a [String], mute: bool, standing: &'a Standing) -> Self {
         Self { refuse, dialect, mute, standing, replies: Vec::new(), changes: Vec::new(), refused: 0, released: false }
     }
 

@@ -271,9 +271,9 @@ impl Series for Readings {
         let Self { filter, market } = self;
         let id = market.next_id();
         let device = DEVICES[market.rng.usize(..DEVICES.len())];
-        let name: Vec<&str> = filter.split('/').map(|part| if matches!(part, "+" | "#") { device } else { part }).collect();
-        let mut draft =
-            Draft { position: Some(id), name: name.join("/"), of: filter.clone(), ..Draft::new() };
+        let name: Vec<&str> =
+            filter.split('/').map(|part| if matches!(part, "+" | "#") { device } else { part }).collect();
+        let mut draft = Draft { position: Some(id), name: name.join("/"), of: filter.clone(), ..Draft::new() };
         draft.text.push_str(r#"{"n":"#);
         draft.push_id(&id.to_string(), false);
         _ = write!(draft.text, r#","t":{},"value":{}"#, moment.millis(), market.rng.u8(10..100));

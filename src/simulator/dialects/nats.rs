@@ -121,8 +121,7 @@ impl Speaker for NatsSpeaker {
             // A name has no dots.
             let consumer = draft.of[DELIVER.len()..].replace('.', "_");
             let time = draft.made.nanos();
-            reply =
-                format!("$JS.ACK.{STREAM}.{consumer}.{}.{sequence}.{sequence}.{time}.0", 1 + u8::from(again));
+            reply = format!("$JS.ACK.{STREAM}.{consumer}.{}.{sequence}.{sequence}.{time}.0", 1 + u8::from(again));
             self.pending.insert(reply.clone());
             reply.push(' ');
         }

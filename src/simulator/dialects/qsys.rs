@@ -144,9 +144,7 @@ impl Speaker for QsysSpeaker {
         match &self.polling {
             Polling::Automatic(id) => Wrapped::Text(self.frame(&text, id)),
             // What faults have spoiled must not spoil what it would be sent with.
-            _ if serde_json::from_slice::<Value>(&text).is_err() => {
-                Wrapped::Text(self.frame(&text, "null"))
-            }
+            _ if serde_json::from_slice::<Value>(&text).is_err() => Wrapped::Text(self.frame(&text, "null")),
             _ => {
                 self.waiting.push(text);
                 Wrapped::Held
@@ -185,7 +183,12 @@ impl Series for Control {
         _ = write!(draft.text, r#""Name":{},"Value":"#, Value::from(self.name.as_str()));
         // A value never comes twice, of no control, so that what was sent can be told apart, though the protocol has no ids.
         draft.push_id(&self.last.to_string(), false);
-        _ = write!(draft.text, r#","String":"{}dB","Position":0.{}"#, self.last, mix(self.seed ^ self.last) % 1_000_000);
+        _ = write!(
+            draft.text,
+            r#","String":"{}dB","Position":0.{}"#,
+            self.last,
+            mix(self.seed ^ self.last) % 1_000_000
+        );
         draft.mark_twist();
         draft.text.push('}');
         draft

@@ -12,6 +12,7 @@
 //! | `row`        | an event as a row of a binary COPY                                         |
 //! | `field`      | columns of declared fields; `numeric` is how decimal numbers are written   |
 //! | `reading`    | what the tables hold                                                       |
+//! | `foreign`    | a table of somebody else's, to be compared                                 |
 //! | `failure`    | what an error means                                                        |
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ mod address;
 mod cursor;
 mod failure;
 mod field;
+mod foreign;
 mod numeric;
 mod reading;
 mod row;
@@ -38,6 +40,8 @@ mod session;
 mod table;
 mod unverified;
 mod writing;
+
+pub(crate) use foreign::{ForeignError, ForeignField, ForeignTable, ForeignTime, ForeignValue};
 
 use address::{Caller, ServerName};
 use failure::Failure;

@@ -19,7 +19,7 @@ use crate::clock::UnixNanos;
 use crate::journal::{JournalId, Offset, payload_of_text};
 
 /// A `timestamptz` as it is sent: microseconds since 2000-01-01.
-struct Micros(i64);
+pub(super) struct Micros(pub(super) i64);
 
 impl<'a> FromSql<'a> for Micros {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {

@@ -1,5 +1,6 @@
 //! A link's task: connects, works, and says how it ended.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaker::Permit;
 use crate::dialect::TopicId;
-use crate::upstream::connect::{Connector, OPENING};
+use crate::upstream::connect::{Connector, OPENING, READY_MADE};
 use crate::upstream::link::{Begin, Link, LinkEnd};
 use crate::upstream::orders::{Keeping, Order, Report};
 use crate::upstream::placement::SlotNumber;
@@ -51,7 +52,9 @@ impl Connecting {
     pub(super) async fn run(self, stop: CancellationToken) -> SlotEnd {
         let Self { shared, connections, number, topics, overlapping, orders, reports, permit } = self;
         shared.status.set_link(number, LinkState::Connecting);
-        let resume = ResumePoint::of(&shared, &shared.roster(), &topics);
+        let (ready_made, held) = shared.take_prepared(number).await.unzip();
+        // What was opened beside goes on from where it is.
+        let resume = held.is_none().then(|| ResumePoint::of(&shared, &shared.roster(), &topics)).flatten();
         if let Some(resume) = &resume {
             resume.remember_ids(&shared).await;
         }
@@ -59,7 +62,7 @@ impl Connecting {
         let connection = tokio::select! {
             biased;
             () = stop.cancelled() => return SlotEnd::Stopped,
-            connection = OPENING.scope(opening, connections.get()) => connection,
+            connection = OPENING.scope(opening, READY_MADE.scope(RefCell::new(ready_made), connections.get())) => connection,
         };
         let mut connection = match connection {
             Ok(connection) => connection,
@@ -86,7 +89,7 @@ impl Connecting {
         }
         // The keeper always listens, but for when all is being stopped.
         reports.send(Report::Opened { slot: number }).await.ok();
-        let begin = Begin { slot: number, topics, overlapping, resume };
+        let begin = Begin { slot: number, topics, overlapping, resume, held };
         let end = Link::new(&shared, begin).run(&mut connection, Keeping { orders, reports }, &stop).await;
         let lasted = connection.opened.elapsed();
         // A connection is never shared or handed on: what it was subscribed to would come to another.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Link;
 use super::ending::LinkEnd;
 use crate::config::OnRefresh;
-use crate::credentials::{LoginAnswer, Pass, renewed_after};
+use crate::credentials::{Credentials, LoginAnswer, Pass, renewed_after};
 use crate::upstream::connect::Proof;
 use crate::upstream::wire::{Incoming, Outgoing};
 
@@ -35,6 +35,11 @@ impl Proved {
         let proved =
             Self { pass, url, login_again, awaited: None, generation, replace_at: None, refused: None, lasting };
         (proved, early)
+    }
+
+    /// It was opened with other credentials of the same settings, whose tokens are numbered apart.
+    pub(super) fn goes_on_with(&mut self, credentials: &Credentials) {
+        self.generation = credentials.generation();
     }
 }
 

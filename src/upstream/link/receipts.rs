@@ -39,8 +39,7 @@ impl Receipts {
 
 impl Link<'_> {
     /// Notes what the burst that was absorbed last must be acknowledged for.
-    pub(super) fn note_receipts(&mut self, absorbed: Absorbed) {
-        let receipts = self.session.take_receipts();
+    pub(super) fn note_receipts(&mut self, absorbed: Absorbed, receipts: Vec<Receipt>) {
         if !receipts.is_empty() {
             self.receipts.waiting.push_back((self.batcher.awaited(absorbed.repeats > 0), receipts));
         }

@@ -12,8 +12,9 @@ use crate::clock::UnixNanos;
 use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::ResumedFrom;
+use crate::monitor::meeting::Proof;
 use crate::monitor::reading::SubscriptionNews;
-use crate::upstream::meeting::{Parting, Proof};
+use crate::upstream::meeting::Parting;
 use crate::upstream::orders::Order;
 use crate::upstream::orders::Report;
 use crate::upstream::placement::DropReason;
@@ -46,6 +47,9 @@ impl Link<'_> {
     pub(super) fn obey(&mut self, order: Order) {
         match order {
             Order::Adopt(roster) => {
+                let in_force: Vec<TopicId> = self.subscriptions.in_force().collect();
+                let left = self.shared.ledger().left(&self.roster, &roster, in_force, self.whole_until());
+                self.batcher.record_ledger(&left, self.shared.clock.stamp(), Instant::now(), &mut self.closed);
                 self.batcher.adopt(Arc::clone(&roster), &mut self.closed);
                 self.reading.adopt(Arc::clone(&roster));
                 self.session.adopt(&roster.topics, &roster.plan);
@@ -119,6 +123,7 @@ impl Link<'_> {
         let Some(point) = ResumePoint::of(self.shared, &self.roster, topics) else { return };
         let by_opening = self.shared.dialect.resumption().is_some_and(Resumption::is_by_opening);
         if !by_opening && point.is_remembered(self.shared) {
+            self.batcher.drop_repeats();
             self.session.resume_from(&point.point);
             self.resumed.extend(resumed(topics, Some(point)));
         }
@@ -158,7 +163,7 @@ impl Link<'_> {
                     Parting::Unproven(_) if !waited => return true,
                     // The other link is gone: the keeper is about to say that the topic stays here.
                     Parting::Alone => return true,
-                    Parting::Covered | Parting::Unproven(Proof::Once) => {}
+                    Parting::Covered | Parting::Unproven(Proof::Once | Proof::Whole) => {}
                     Parting::Unproven(Proof::Quiet) if alive => {}
                     Parting::Unproven(_) => unproven.push(*topic),
                 }
@@ -302,6 +307,7 @@ impl Link<'_> {
                     self.report(Report::Refused { slot: self.number, topics: joining });
                 }
                 self.shared.metrics.subscriptions_refused(topics.len().max(1));
+                self.shared.counts.refused(topics.len().max(1));
                 let names: Vec<&str> = topics.iter().map(|topic| &**self.roster.topic_name(*topic)).collect();
                 tracing::error!(
                     upstream = %self.shared.name, link = self.number, topics = %names.join(", "), reason,
