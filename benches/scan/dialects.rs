@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::Value;
-use sluice::dialect::{Dialect, Frame, Intake, Message, Outbox, ReadingPlan, Topic, TopicId, registry};
+use sluice::dialect::{Dialect, Intake, Message, Outbox, ReadingPlan, Topic, TopicId, registry};
 
 use super::cpu_time;
 
 /// A recording is gone through until about so many bytes are read, in each of [`ROUNDS`].
-const BYTES: usize = 32 << 20;
-const ROUNDS: usize = 5;
+pub(super) const BYTES: usize = 32 << 20;
+pub(super) const ROUNDS: usize = 5;
 
 /// Binance first: the others are held against the first line.
 const RECORDINGS: [(&str, &str); 20] = [
@@ -46,16 +46,17 @@ const RECORDINGS: [(&str, &str); 20] = [
 ];
 
 /// A frame as it came, and how long its JSON is.
-struct Recorded {
-    text: Option<String>,
-    bytes: Vec<u8>,
-    json_length: usize,
+pub(super) struct Recorded {
+    pub(super) text: Option<String>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) json_length: usize,
 }
 
+/// What a session said.
 #[derive(Default)]
-struct Count {
-    messages: u64,
-    unreadable: u64,
+pub(super) struct Count {
+    pub(super) messages: u64,
+    pub(super) unreadable: u64,
 }
 
 impl Intake for Count {
@@ -78,15 +79,14 @@ impl Intake for Count {
     }
 }
 
-/// Prints a line for each recording.
-pub(crate) fn compare() {
+/// Prints a line for each recording; gives Binance's nanoseconds a byte.
+pub(crate) fn compare() -> f64 {
     println!();
     println!(
-        "{:<12}{:<48}{:>8}{:>8}{:>10}{:>9}{:>8}  packed",
+        "{:<22}{:<48}{:>8}{:>8}{:>10}{:>9}{:>8}  packed",
         "dialect", "recording", "frames", "bytes", "ns/frame", "ns/byte", "ratio"
     );
     let mut base = None;
-    let float = |number: usize| f64::from(u32::try_from(number).expect("a recording's size"));
     for (dialect, recording) in RECORDINGS {
         let (frames, sent) = load(recording);
         let built = registry::build(dialect, &BTreeMap::new()).expect("a preset");
@@ -102,15 +102,24 @@ pub(crate) fn compare() {
             }
             best = best.min(time.as_secs_f64() * 1e9 / float(passes * bytes));
         }
-        let ratio = best / *base.get_or_insert(best);
         let packed = if dialect == "huobi" { "gzip" } else { "" };
-        println!(
-            "{dialect:<12}{recording:<48}{:>8}{:>8}{:>10.1}{best:>9.3}{ratio:>8.2}  {packed}",
-            frames.len(),
-            bytes / frames.len(),
-            best * float(bytes) / float(frames.len()),
-        );
+        line(dialect, recording, frames.len(), bytes, best, *base.get_or_insert(best), packed);
     }
+    base.expect("there are recordings")
+}
+
+fn float(number: usize) -> f64 {
+    f64::from(u32::try_from(number).expect("a recording's size"))
+}
+
+/// Prints what so many frames of so many bytes in all took a byte, and how that is to `base`.
+pub(super) fn line(dialect: &str, source: &str, frames: usize, bytes: usize, byte_nanos: f64, base: f64, packed: &str) {
+    println!(
+        "{dialect:<22}{source:<48}{frames:>8}{:>8}{:>10.1}{byte_nanos:>9.3}{:>8.2}  {packed}",
+        bytes / frames,
+        byte_nanos * float(bytes) / float(frames),
+        byte_nanos / base,
+    );
 }
 
 /// A link's life: what its frames take of the CPU.
@@ -128,8 +137,7 @@ fn pass(
     out.clear();
     let start = cpu_time();
     for frame in frames {
-        let frame = frame.text.as_deref().map_or(Frame::Binary(&frame.bytes), Frame::Text);
-        session.receive(black_box(frame), &mut count, &mut out);
+        session.receive(black_box(frame.frame()), &mut count, &mut out);
         out.clear();
     }
     let spent = cpu_time().saturating_sub(start);
@@ -139,7 +147,7 @@ fn pass(
 }
 
 /// Pointers that the preset's event rules read out of whole messages.
-fn plan(dialect: &dyn Dialect) -> ReadingPlan {
+pub(super) fn plan(dialect: &dyn Dialect) -> ReadingPlan {
     let mut pointers = BTreeSet::new();
     for rule in dialect.default_event_rules() {
         let named = rule.when.keys().chain(&rule.id).chain(&rule.key).chain(&rule.time).chain(&rule.payload);
@@ -156,7 +164,7 @@ fn plan(dialect: &dyn Dialect) -> ReadingPlan {
 }
 
 /// A recording's frames, and what its client sent; first of all the address.
-fn load(name: &str) -> (Vec<Recorded>, Vec<Value>) {
+pub(super) fn load(name: &str) -> (Vec<Recorded>, Vec<Value>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.session.jsonl.gz"));
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();

@@ -1,9 +1,10 @@
 //! The scanner beside others, on a trade message: CPU time per message, and the ratios; then what each dialect takes of its
-//! recording ([`dialects`]). `cargo bench --bench scan`
+//! recording ([`dialects`], [`natures`]). `cargo bench --bench scan`
 //!
 //! The texts differ in their numbers, so that the branch predictor cannot learn a single one by heart.
 
 mod dialects;
+mod natures;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -64,7 +65,8 @@ fn main() {
     ] {
         println!("{name:<44}{figure:>8.1}  {:>8.2}", figure / checked);
     }
-    dialects::compare();
+    let base = dialects::compare();
+    natures::compare(base);
 }
 
 /// CPU nanoseconds per text, of the best round.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sluice::config::{LoadOptions, load};
+use sluice::config::{LoadOptions, RunTimeLayer, load};
 
 /// In memory, where the system has such a folder.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -19,8 +19,13 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 fuzz_target!(init: sluice_fuzz::seeds::write(sluice_fuzz::seeds::settings), |text: &[u8]| {
     let file = FOLDER.join("sluice.toml");
     std::fs::write(&file, text).unwrap();
-    let options =
-        LoadOptions { file: Some(file), set: Vec::new(), environment: Vec::new(), current_dir: FOLDER.clone() };
+    let options = LoadOptions {
+        file: Some(file),
+        set: Vec::new(),
+        environment: Vec::new(),
+        current_dir: FOLDER.clone(),
+        run_time: RunTimeLayer::default(),
+    };
     match load(&options) {
         Ok(loaded) => {
             let shown = sluice::config::show(&loaded);

@@ -11,6 +11,7 @@ use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, pri
 use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, show};
 use crate::credentials::Credentials;
 use crate::daemon;
+use crate::enrich;
 use crate::server::{Access, Changed, ProposedFile};
 use crate::sink;
 use crate::upstream;
@@ -144,6 +145,9 @@ fn check(context: &Context) -> Result<Exit, CliError> {
             CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
         })?;
     }
+    enrich::check(settings).map_err(|error| {
+        CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
+    })?;
     sink::check(settings).map_err(|error| super::run::sink_error(&loaded, &error))?;
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {

@@ -96,14 +96,15 @@ impl Args {
         };
         let folder = journal::folder(&context.load()?.settings.daemon.data_dir);
         let mut reader = JournalReader::open(&folder).map_err(journal_error)?;
-        let now = if journal::is_locked(&folder) {
+        let is_running = journal::is_locked(&folder);
+        let now = if is_running {
             UnixNanos::now()
         } else {
             // Nobody knows anything of later: a daemon that died has not said so.
             last_received(&mut reader).map_err(journal_error)?.unwrap_or_default()
         };
         match action {
-            Some(Action::Fill(_)) | None => self.list.run(&mut reader, now),
+            Some(Action::Fill(_)) | None => self.list.run(&mut reader, now, is_running),
             Some(Action::Completeness { topics, output }) => {
                 print_completeness(&mut reader, &topics.query(), now, output)
             }
@@ -112,7 +113,7 @@ impl Args {
 }
 
 impl List {
-    fn run(self, reader: &mut JournalReader, now: UnixNanos) -> Result<Exit, CliError> {
+    fn run(self, reader: &mut JournalReader, now: UnixNanos, is_running: bool) -> Result<Exit, CliError> {
         let Self { topics, cause, open, unfilled, limit, output } = self;
         let query = GapQuery { causes: cause, open, unfilled, ..topics.query() };
         if output.output == Format::Json && limit.is_none() {
@@ -131,7 +132,15 @@ impl List {
         found.map_err(journal_error)?;
         match output.output {
             Format::Json => print_json(&rows)?,
-            Format::Table => print(rows, more)?,
+            Format::Table => {
+                let goes_on = rows.iter().any(|row| row.end.is_none());
+                print(rows, more)?;
+                if goes_on && !is_running {
+                    // As below: a note for people.
+                    let said = "no daemon runs: what goes on is counted to the journal's end";
+                    writeln!(io::stderr().lock(), "{said}, {now}").ok();
+                }
+            }
         }
         Ok(Exit::Done)
     }

@@ -27,7 +27,7 @@ const UNNAMED: &str = "record";
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Which of the settings' upstreams
-    #[arg(value_name = "UPSTREAM", required_unless_present = "url")]
+    #[arg(value_name = "UPSTREAM")]
     upstream: Option<String>,
     /// Topics to ask for, separated by commas [default: those of its monitors]
     #[arg(long, value_name = "TOPIC,…", value_delimiter = ',', conflicts_with = "url")]
@@ -68,7 +68,12 @@ impl Args {
         });
         let out = self.create(&path)?;
         let packed = path.extension().is_some_and(|extension| extension == "gz");
-        let book = Book::new(FrameWriter::new(out, packed), self.frames);
+        let advice = match (&self.url, self.send.is_empty()) {
+            (Some(_), true) => "it may wait to be asked: `--send TEXT` says something to it",
+            (Some(_), false) => "it may wait for another request than that of `--send`, or have nothing to say",
+            (None, _) => "it may have nothing to say of these topics",
+        };
+        let book = Book::new(FrameWriter::new(out, packed), self.frames, advice);
         // One thread: writing holds up reading, and nothing waits in between.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -101,7 +106,11 @@ impl Args {
                 }
                 (name.clone(), upstream, settings.pool, dialect, topics)
             }
-            (None, None) => return Err(CliError::plain(Exit::Usage, "name an upstream, or say `--url`")),
+            (None, None) => {
+                let said =
+                    "nothing says what to record: name an upstream of the settings, or give an address with `--url`";
+                return Err(CliError::plain(Exit::Usage, said));
+            }
         };
         let tap = Tap::new(&name, &upstream, &pool, dialect, &topics)
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
@@ -215,11 +224,19 @@ struct Book {
     received: u64,
     received_bytes: u64,
     sent: u64,
+    /// Seconds that the connection is open and nothing has come; none once that was told.
+    waited: Option<u32>,
+    /// What is to be done about it.
+    advice: &'static str,
 }
 
+/// Seconds without a frame before it is told. Source: a guess; most providers greet at once, or send when they are asked.
+const SILENT_SECONDS: u32 = 5;
+
 impl Book {
-    fn new(writer: FrameWriter, most: Option<u64>) -> Self {
-        Self { writer, failed: None, most, received: 0, received_bytes: 0, sent: 0 }
+    fn new(writer: FrameWriter, most: Option<u64>, advice: &'static str) -> Self {
+        let waited = Some(0);
+        Self { writer, failed: None, most, received: 0, received_bytes: 0, sent: 0, waited, advice }
     }
 
     fn write(&mut self, write: impl FnOnce(&mut FrameWriter) -> io::Result<()>) {
@@ -275,6 +292,7 @@ impl Watcher for Book {
 
     fn received(&mut self, frame: Frame<'_>) -> ControlFlow<()> {
         self.received += 1;
+        self.waited = None;
         self.received_bytes += frame.bytes().len() as u64;
         self.frame(Direction::In, frame);
         let enough = self.most.is_some_and(|most| self.received >= most) || self.failed.is_some();
@@ -284,6 +302,13 @@ impl Watcher for Book {
     /// What a process that is killed loses is at most what came since.
     fn beat(&mut self) -> ControlFlow<()> {
         self.write(FrameWriter::flush);
+        if let Some(waited) = &mut self.waited {
+            *waited += 1;
+            if *waited >= SILENT_SECONDS {
+                self.waited = None;
+                note(&format!("nothing has come in {SILENT_SECONDS} s; {}", self.advice));
+            }
+        }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

@@ -111,7 +111,7 @@ impl From<StartError> for CliError {
             | StartError::Access(_)
             | StartError::NothingToDo
             | StartError::TakeOver(TakeOverError::Setup(_))
-            | StartError::Enrich(EnrichError::Settings { .. })
+            | StartError::Enrich(EnrichError::Settings { .. } | EnrichError::File { .. })
             | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
             | StartError::TakeOver(_)

@@ -23,14 +23,15 @@ const RATE: u64 = 100;
 #[group(id = "simulate")]
 pub(super) struct Args {
     /// Whose upstream to be: binance, coinbase, kraken, bybit, okx, ethereum, solana, deribit, nostr, jetstream,
-    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit or kraken-v1
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["recording", "flood"])]
+    /// graphql-transport-ws, mastodon, atproto, bitfinex, bitmex, bitstamp, gemini, huobi, upbit, kraken-v1, sse (as the
+    /// preset wikimedia), poll, qsys (over TCP or WebSocket), mqtt or nats
+    #[arg(long, value_name = "NAME")]
     dialect: Option<SimulatedDialect>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Events a second in all, shared by the topics subscribed; 0: as fast as they are taken [default: 100, floods: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_rate)]
     rate: Option<u64>,
     /// What all randomness is drawn from
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -62,7 +63,7 @@ struct RecordingArgs {
     #[arg(long, value_name = "PACE", default_value = "fast", requires = "recording", value_parser = parse_pace)]
     pace: Pace,
     /// At so many times the recorded speed, as `--pace 10x` says it too
-    #[arg(long, value_name = "X", requires = "recording", value_parser = parse_speed)]
+    #[arg(long, value_name = "X", requires = "recording", conflicts_with = "pace", value_parser = parse_speed)]
     speed: Option<f64>,
     /// What follows the last frame
     #[arg(long, value_enum, default_value_t = ThenArg::StayOpen, requires = "recording")]
@@ -159,6 +160,12 @@ struct FaultArgs {
     giant_fragments: bool,
 }
 
+fn parse_rate(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        String::from("a rate is a whole number of events a second, 0 or more; 0 is as fast as they are taken")
+    })
+}
+
 fn parse_speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(speed) if speed > 0.0 && speed.is_finite() => Ok(speed),
@@ -180,6 +187,11 @@ fn parse_pace(text: &str) -> Result<Pace, String> {
 
 impl Args {
     pub(super) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        if self.dialect.is_none() && self.recording.recording.is_none() && !self.flood.flood {
+            let said = "nothing says what to be: a synthetic feed (`--dialect NAME`), a recording (`--recording FILE`), or a flood \
+                        (`--flood`)";
+            return Err(CliError::plain(Exit::Usage, said));
+        }
         let status_interval = self.status_interval.max(Duration::from_millis(100));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::{MapAccess, Visitor, value::MapAccessDeserializer};
@@ -109,7 +109,13 @@ impl<'de> Deserialize<'de> for SecretSource {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretSource, A::Error> {
                 use serde::de::Error as _;
-                match Written::deserialize(MapAccessDeserializer::new(map))? {
+                let written = Written::deserialize(MapAccessDeserializer::new(map))?;
+                let Written { env, file, credential } = &written;
+                let names = [env.as_deref(), credential.as_deref(), file.as_deref().and_then(Path::to_str)];
+                if names.contains(&Some("")) {
+                    return Err(A::Error::custom(format!("names no place; {SECRET_FORMS}")));
+                }
+                match written {
                     Written { env: Some(name), file: None, credential: None } => Ok(SecretSource::Env(name)),
                     Written { env: None, file: Some(path), credential: None } => Ok(SecretSource::File(path)),
                     Written { env: None, file: None, credential: Some(name) } => Ok(SecretSource::Credential(name)),

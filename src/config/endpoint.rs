@@ -133,6 +133,8 @@ fn parse<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result
 
 fn parse_text(text: &str, schemes: &[&str]) -> Result<Endpoint, String> {
     // The text may hold a secret: the error names what is wrong with it, never the text.
+    // Braces that are written out are no holes: an address encodes a hole's with a capital letter, as `{` is.
+    let text = &text.replace("%7B", "%7b");
     let url = Url::parse(text).map_err(|error| format!("not an address: {error}"))?;
     // Of PostgreSQL the host may be a parameter: the folder of the server's socket.
     if schemes.contains(&url.scheme()) && (url.host().is_some() || url.scheme().starts_with("postgres")) {

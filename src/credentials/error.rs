@@ -17,13 +17,15 @@ pub enum CredentialsError {
         /// What is wrong.
         reason: String,
     },
-    /// A secret is not where it should be.
-    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` is missing: {looked}")]
+    /// A secret is not where it should be, or cannot be read there.
+    #[error("upstream `{upstream}`: the secret `auth.secrets.{name}` {state}: {looked}")]
     Missing {
         /// Whose.
         upstream: String,
         /// Its name.
         name: String,
+        /// What it is, for people.
+        state: &'static str,
         /// Where it was looked for, and what was found there.
         looked: String,
     },

@@ -156,10 +156,11 @@ impl Credentials {
     /// Secrets as they stand now, without a token.
     fn read(&self) -> Result<Pass, CredentialsError> {
         let upstream = || self.upstream.clone();
-        let secrets = Secrets::read(&self.sources).map_err(|(name, looked)| CredentialsError::Missing {
+        let secrets = Secrets::read(&self.sources).map_err(|(name, unhad)| CredentialsError::Missing {
             upstream: upstream(),
             name,
-            looked,
+            state: unhad.state,
+            looked: unhad.looked,
         })?;
         let keys = self.shape.values.keys(&secrets);
         let keys = keys.map_err(|fault| CredentialsError::of(&self.upstream, fault))?;

@@ -12,6 +12,25 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// Names a folder of systemd's with a file for each credential of the service.
 const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
 
+/// Why a secret cannot be had.
+#[derive(Debug)]
+pub(super) struct Unhad {
+    /// What it is: missing, or something else.
+    pub(super) state: &'static str,
+    /// Where it was looked for, and what was found there.
+    pub(super) looked: String,
+}
+
+impl Unhad {
+    fn missing(looked: String) -> Self {
+        Self { state: "is missing", looked }
+    }
+
+    fn unusable(looked: String) -> Self {
+        Self { state: "cannot be used", looked }
+    }
+}
+
 /// What we know and nobody else may see: `Debug` shows the names only.
 #[derive(Clone, Default)]
 pub(super) struct Secrets(BTreeMap<String, String>);
@@ -26,11 +45,11 @@ impl Secrets {
     /// Reads all. Small files, and rarely: it may block for as long as a local disk does.
     ///
     /// # Errors
-    /// The first name whose secret is not there, and where it was looked for.
-    pub(super) fn read(sources: &BTreeMap<String, SecretSource>) -> Result<Self, (String, String)> {
+    /// The first name whose secret cannot be had, and why.
+    pub(super) fn read(sources: &BTreeMap<String, SecretSource>) -> Result<Self, (String, Unhad)> {
         let read = |(name, source): (&String, &SecretSource)| match read(source) {
             Ok(text) => Ok((name.clone(), text)),
-            Err(looked) => Err((name.clone(), looked)),
+            Err(unhad) => Err((name.clone(), unhad)),
         };
         sources.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
@@ -45,25 +64,27 @@ impl Secrets {
     }
 }
 
-/// The secret, or where it was looked for and what was found there.
-fn read(source: &SecretSource) -> Result<String, String> {
+fn read(source: &SecretSource) -> Result<String, Unhad> {
     let text = match source {
         SecretSource::Env(name) => match std::env::var(name) {
             Ok(text) => text,
-            Err(std::env::VarError::NotPresent) => return Err(format!("environment variable `{name}` is not set")),
+            Err(std::env::VarError::NotPresent) => {
+                return Err(Unhad::missing(format!("environment variable `{name}` is not set")));
+            }
             Err(std::env::VarError::NotUnicode(_)) => {
-                return Err(format!("environment variable `{name}` is not UTF-8"));
+                return Err(Unhad::unusable(format!("environment variable `{name}` is not UTF-8")));
             }
         },
         SecretSource::File(path) => text_of(path)?,
         SecretSource::Credential(name) => {
             let folder = std::env::var_os(CREDENTIALS_FOLDER).map(PathBuf::from).ok_or_else(|| {
-                format!(
+                Unhad::missing(format!(
                     "credential `{name}`: ${CREDENTIALS_FOLDER} is not set; it is for a service of systemd with \
                      `LoadCredential={name}:…`"
-                )
+                ))
             })?;
-            text_of(&folder.join(name)).map_err(|looked| format!("credential `{name}`: {looked}"))?
+            text_of(&folder.join(name))
+                .map_err(|unhad| Unhad { looked: format!("credential `{name}`: {}", unhad.looked), ..unhad })?
         }
     };
     let text = text.trim_end_matches(['\n', '\r']);
@@ -73,19 +94,25 @@ fn read(source: &SecretSource) -> Result<String, String> {
         SecretSource::Credential(name) => format!("credential `{name}`"),
     };
     if text.is_empty() {
-        return Err(format!("{} is empty", place()));
+        return Err(Unhad::unusable(format!("{} is empty", place())));
     }
     if text.contains(char::is_control) {
-        return Err(format!("{} has more than one line, or characters that no secret has", place()));
+        return Err(Unhad::unusable(format!("{} has more than one line, or characters that no secret has", place())));
     }
     Ok(text.to_owned())
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("file {} cannot be read: {error}", path.display());
+fn text_of(path: &Path) -> Result<String, Unhad> {
+    let unreadable = |error: std::io::Error| {
+        let looked = format!("file {} cannot be read: {error}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Unhad::missing(looked),
+            _ => Unhad { state: "cannot be read", looked },
+        }
+    };
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > SECRET_BYTES_MAX {
-        return Err(format!("file {} has {length} bytes, which no secret has", path.display()));
+        return Err(Unhad::unusable(format!("file {} has {length} bytes, which no secret has", path.display())));
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }
@@ -96,7 +123,7 @@ mod tests {
 
     fn read_one(source: SecretSource) -> Result<String, String> {
         let sources = BTreeMap::from([("key".to_owned(), source)]);
-        let secrets = Secrets::read(&sources).map_err(|(name, looked)| format!("{name}: {looked}"))?;
+        let secrets = Secrets::read(&sources).map_err(|(name, unhad)| format!("{name}: {}", unhad.looked))?;
         assert!(!format!("{secrets:?}").contains(secrets.get("key").unwrap()), "{secrets:?}");
         Ok(secrets.get("key").unwrap().to_owned())
     }

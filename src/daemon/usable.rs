@@ -2,7 +2,7 @@
 
 use super::assembly::check;
 use crate::config::{ConfigError, KeyPath, Loaded, Problem};
-use crate::enrich::{self, EnrichError};
+use crate::enrich;
 use crate::server::Access;
 use crate::sink::{self, SinkError};
 use crate::upstream;
@@ -23,12 +23,7 @@ pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
     for (name, upstream) in &settings.upstreams {
         upstream::check_trust(name, upstream, settings).map_err(|error| at(error.key(), error.to_string()))?;
     }
-    enrich::check(settings).map_err(|error| match &error {
-        EnrichError::Settings { monitor, look_up, .. } => {
-            at(KeyPath::from(["monitors", monitor, "enrich", look_up]), error.to_string())
-        }
-        EnrichError::Runtime(_) => at(KeyPath::from(["monitors"]), error.to_string()),
-    })?;
+    enrich::check(settings).map_err(|error| at(error.key(), error.to_string()))?;
     sink::check(settings).map_err(|error| match &error {
         SinkError::Settings { sink, .. } => at(KeyPath::from(["sinks", sink]), error.to_string()),
         SinkError::Runtime(_) => at(KeyPath::from(["sinks"]), error.to_string()),

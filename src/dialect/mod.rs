@@ -230,6 +230,14 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn session(&self, topics: &Arc<[Topic]>, plan: &ReadingPlan) -> Box<dyn Session>;
 }
 
+/// The longest message of a session that was told no bound. Source: the default of `max_message`.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Why a link is given up that begins a message longer than may be.
+fn too_long(what: &str, bytes_max: usize) -> String {
+    format!("it began a {what} of more than {bytes_max} bytes; raise `max_message` if it is meant")
+}
+
 /// The names in a text that are written `{auth.NAME}`.
 fn named_in(text: &str) -> impl Iterator<Item = String> {
     text.split("{auth.").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned())
@@ -241,6 +249,9 @@ pub trait Session: Send {
     /// the same whenever a link takes this place, also after a restart, and no other link's. `greeting` is
     /// [`Dialect::greeting`] with the credentials of now.
     fn opened(&mut self, _name: &str, _greeting: &[String], _out: &mut Outbox) {}
+    /// The longest message that is taken of those that come in pieces; 16 MiB as long as nothing is said. Called before anything
+    /// is received.
+    fn bound_messages(&mut self, _bytes_max: usize) {}
     /// Asks for topics. Also called again for topics that stayed unacknowledged.
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox);
     /// Ends topics. What is under way still is no data.

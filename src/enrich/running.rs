@@ -1,6 +1,7 @@
 //! All look-ups of a daemon: started, changed, stopped; the follower that finds what to look up; what is known for an event.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::subject::{Subject, key_of_values};
 use crate::breaker::CircuitKind;
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
-use crate::config::{EnrichSettings, Hole, Settings};
+use crate::config::{EnrichSettings, Hole, KeyPath, Settings};
 use crate::http_client::HttpError;
 use crate::journal::{Block, BlockFilter, Event, Journal, JournalError, JournalReader, MonitorIdentity, Offset};
 use crate::scanner::Fields;
@@ -57,9 +58,32 @@ pub enum EnrichError {
         /// Why.
         source: HttpError,
     },
+    /// A look-up's file is not there.
+    #[error("`monitors.{monitor}.enrich.{look_up}.file`: {} cannot be read: {source}", .file.display())]
+    File {
+        /// Whose.
+        monitor: String,
+        /// Which.
+        look_up: String,
+        /// As it is named.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Runtime(std::io::Error),
+}
+
+impl EnrichError {
+    /// The key that is meant.
+    pub fn key(&self) -> KeyPath {
+        match self {
+            Self::Settings { monitor, look_up, .. } => KeyPath::from(["monitors", monitor, "enrich", look_up]),
+            Self::File { monitor, look_up, .. } => KeyPath::from(["monitors", monitor, "enrich", look_up, "file"]),
+            Self::Runtime(_) => KeyPath::from(["monitors"]),
+        }
+    }
 }
 
 /// What look-ups are made of.
@@ -79,7 +103,18 @@ pub struct EnrichmentParts {
 /// # Errors
 /// When those of one cannot.
 pub fn check(settings: &Settings) -> Result<(), EnrichError> {
-    each(settings).try_for_each(|(monitor, name, look_up)| source(monitor, name, look_up).map(drop))
+    each(settings).try_for_each(|(monitor, name, look_up)| {
+        if let Some(file) = &look_up.file {
+            // What is in it may be wrong for a while, and is told while it runs; one that is not there was named wrongly.
+            std::fs::File::open(file).map_err(|source| EnrichError::File {
+                monitor: monitor.to_owned(),
+                look_up: name.to_owned(),
+                file: file.clone(),
+                source,
+            })?;
+        }
+        source(monitor, name, look_up).map(drop)
+    })
 }
 
 /// Whether settings have a look-up of this name, `MONITOR.LOOKUP`.

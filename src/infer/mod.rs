@@ -46,6 +46,12 @@ pub enum InferError {
         /// What is wrong.
         source: ReadError,
     },
+    /// It has no messages at all.
+    #[error("{file}: it has no frame that a provider sent; there is nothing to be told")]
+    Empty {
+        /// Its name.
+        file: String,
+    },
     /// It has no messages that are JSON.
     #[error("{file}: none of its {frames} frames is JSON, packed or not; there is nothing to be told by pointers")]
     NoJson {
@@ -92,6 +98,9 @@ pub fn infer(path: &Path, name: &str) -> Result<Proposal, InferError> {
             behind = Some(copy);
             break;
         }
+    }
+    if frames == 0 {
+        return Err(InferError::Empty { file: file() });
     }
     if sample.messages.is_empty() {
         return Err(InferError::NoJson { file: file(), frames });

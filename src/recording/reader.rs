@@ -39,6 +39,12 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// The file is something else.
+    #[error("it is {what}; a recording has a JSON text a line, as `sluice record` writes it")]
+    Foreign {
+        /// What its first line looks like.
+        what: &'static str,
+    },
     /// A line is no frame.
     #[error("line {line}: {reason}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}")]
     Line {
@@ -63,6 +69,26 @@ pub struct RecordingReader {
     number: u64,
     form: Option<Form>,
     was_cut: bool,
+}
+
+/// Why a line is no frame.
+enum Unread {
+    /// The file is something else.
+    Foreign(&'static str),
+    Line(String),
+}
+
+/// What a file is by its first line that is no recording; none where that does not show.
+fn foreign(first: &str) -> Option<&'static str> {
+    const FIELDS: [&str; 5] = [":", "data:", "event:", "id:", "retry:"];
+    let first = first.trim_start_matches('\u{feff}');
+    if FIELDS.iter().any(|field| first.starts_with(field)) {
+        return Some("a stream of server-sent events");
+    }
+    match first.trim_start().chars().next()? {
+        '{' | '[' => Some("JSON over several lines, or damaged JSON"),
+        _ => Some("no JSON"),
+    }
 }
 
 #[derive(Deserialize)]
@@ -120,13 +146,14 @@ impl RecordingReader {
                     self.was_cut = true;
                     return Ok(None);
                 }
-                Err(reason) => return Err(ReadError::Line { line: number, reason }),
+                Err(Unread::Foreign(what)) => return Err(ReadError::Foreign { what }),
+                Err(Unread::Line(reason)) => return Err(ReadError::Line { line: number, reason }),
                 Ok(frame) => return Ok(Some(frame)),
             }
         }
     }
 
-    fn frame(&mut self, mut line: String) -> Result<RecordedFrame, String> {
+    fn frame(&mut self, mut line: String) -> Result<RecordedFrame, Unread> {
         if line.ends_with('\n') {
             line.pop();
         }
@@ -137,14 +164,21 @@ impl RecordingReader {
             let payload = line.into_bytes();
             return Ok(RecordedFrame { at: None, direction: Direction::In, payload, is_binary: false });
         }
-        let Line { t, dir, text, b64, url } = read.map_err(|error| error.to_string())?;
-        let direction = Direction::of(&dir).ok_or_else(|| format!("`dir` is `{}`", dir.escape_debug()))?;
+        let Line { t, dir, text, b64, url } =
+            read.map_err(|error| match foreign(&line).filter(|_| self.number == 1) {
+                Some(what) => Unread::Foreign(what),
+                None => Unread::Line(error.to_string()),
+            })?;
+        let direction =
+            Direction::of(&dir).ok_or_else(|| Unread::Line(format!("`dir` is `{}`", dir.escape_debug())))?;
         let is_binary = text.is_none() && b64.is_some();
         let payload = match (direction, text, b64) {
             (Direction::Open | Direction::Close, ..) => url.unwrap_or_default().into_bytes(),
             (_, Some(text), _) => text.into_bytes(),
-            (_, None, Some(packed)) => STANDARD.decode(packed).map_err(|error| format!("`b64`: {error}"))?,
-            (_, None, None) => return Err("neither `text` nor `b64` is there".to_owned()),
+            (_, None, Some(packed)) => {
+                STANDARD.decode(packed).map_err(|error| Unread::Line(format!("`b64`: {error}")))?
+            }
+            (_, None, None) => return Err(Unread::Line("neither `text` nor `b64` is there".to_owned())),
         };
         Ok(RecordedFrame { at: t, direction, payload, is_binary })
     }

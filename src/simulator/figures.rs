@@ -119,6 +119,8 @@ figures! {
     giant_frames,
     /// Connections cut because they took nothing.
     slow_readers,
+    /// Recordings begun though the client had asked for nothing.
+    unasked,
     /// Recordings served to their end.
     recordings_served,
     /// Recorded replies not sent, since their request was never made.
@@ -151,6 +153,7 @@ impl fmt::Display for Figures {
             ("acknowledgements lost", self.acks_lost),
             ("giant frames", self.giant_frames),
             ("slow readers cut", self.slow_readers),
+            ("begun unasked", self.unasked),
             ("recordings served", self.recordings_served),
             ("recorded replies withheld", self.replies_withheld),
             ("replies made", self.replies_made),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connection::{Connection, End, at};
+use super::connection::{Connection, End, Heard, at};
 use super::dialects::{Moment, streams_of};
 use super::figures::{add, sub};
 use super::frames::{ClientFrame, Opcode, push_frame};
@@ -263,7 +263,7 @@ impl Pour<'_> {
     }
 
     fn hear(&mut self, frame: io::Result<Option<ClientFrame>>) -> Result<(), End> {
-        let Some(text) = self.connection.answer(frame)? else { return Ok(()) };
+        let Some(Heard::Text(text)) = self.connection.answer(frame)? else { return Ok(()) };
         let Ok(request) = serde_json::from_str::<Value>(&text) else { return Ok(()) };
         let streams = request.get("params").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let streams: Vec<String> = streams.iter().filter_map(Value::as_str).map(str::to_owned).collect();

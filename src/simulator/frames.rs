@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455) as a server reads and writes them, after the handshake.
+//! Frames as a server reads and writes them after the handshake: WebSocket's (RFC 6455), and what stands in their place elsewhere.
 
 use std::io;
 
@@ -7,6 +7,19 @@ use tokio::net::tcp::OwnedReadHalf;
 
 /// The longest message a client may send. Source: far above any request of the dialects built.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// How what is said on a connection is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// By the frames of WebSocket.
+    WebSocket,
+    /// By a NUL behind each text, over plain TCP.
+    NulEnded,
+    /// The server's by the chunks of an HTTP answer without an end; the client has said all with its request.
+    Chunked,
+    /// By HTTP requests and their answers.
+    Requests,
+}
 
 /// A frame's kind, by its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +50,7 @@ impl Opcode {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ClientFrame {
     Text(String),
-    Binary,
+    Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close,
@@ -46,6 +59,7 @@ pub(crate) enum ClientFrame {
 /// Reads a client's frames. Dropping the future of [`FrameReader::next`] loses nothing.
 pub(crate) struct FrameReader {
     half: OwnedReadHalf,
+    framing: Framing,
     buffer: Vec<u8>,
     /// Fragments of the message that has begun, with its kind.
     message: Vec<u8>,
@@ -53,8 +67,9 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn new(half: OwnedReadHalf) -> Self {
-        Self { half, buffer: Vec::with_capacity(4096), message: Vec::new(), kind: None }
+    /// Of a connection of which these bytes have been read already.
+    pub(crate) fn new(half: OwnedReadHalf, framing: Framing, read_ahead: Vec<u8>) -> Self {
+        Self { half, framing, buffer: read_ahead, message: Vec::new(), kind: None }
     }
 
     pub(crate) fn half(&self) -> &OwnedReadHalf {
@@ -64,12 +79,38 @@ impl FrameReader {
     /// The next frame; none at the end of the stream.
     pub(crate) async fn next(&mut self) -> io::Result<Option<ClientFrame>> {
         loop {
-            if let Some(frame) = self.parse()? {
+            let parsed = match self.framing {
+                Framing::WebSocket => self.parse()?,
+                Framing::NulEnded => self.up_to(b"\0")?,
+                Framing::Requests => self.up_to(b"\r\n\r\n")?,
+                Framing::Chunked => {
+                    self.buffer.clear();
+                    None
+                }
+            };
+            if let Some(frame) = parsed {
                 return Ok(Some(frame));
             }
             if self.half.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
             }
+        }
+    }
+
+    /// The text up to an end mark.
+    fn up_to(&mut self, mark: &[u8]) -> io::Result<Option<ClientFrame>> {
+        let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) else {
+            return if self.buffer.len() > CLIENT_MESSAGE_BYTES_MAX {
+                Err(broken("message over 1 MiB"))
+            } else {
+                Ok(None)
+            };
+        };
+        let text = self.buffer[..at].to_vec();
+        self.buffer.drain(..at + mark.len());
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Some(ClientFrame::Text(text))),
+            Err(_) => Err(broken("text that is not UTF-8")),
         }
     }
 
@@ -108,7 +149,7 @@ impl FrameReader {
                     Ok(text) => Ok(Some(ClientFrame::Text(text))),
                     Err(_) => Err(broken("text that is not UTF-8")),
                 },
-                Some(_) => Ok(Some(ClientFrame::Binary)),
+                Some(_) => Ok(Some(ClientFrame::Binary(message))),
                 None => Err(broken("continuation of nothing")),
             };
         }

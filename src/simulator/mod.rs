@@ -1,6 +1,6 @@
 //! The feed simulator: an upstream of our own, for `sluice demo`, `sluice simulate`, tests and benches.
 //!
-//! It is a WebSocket server that speaks the dialects built and takes what it sends from one of three sources:
+//! It is a server that speaks the dialects built, over WebSocket or what they have in its place, and takes what it sends from one of three sources:
 //!
 //! | source      | sends                                                          | file           |
 //! |-------------|----------------------------------------------------------------|----------------|
@@ -14,12 +14,16 @@
 //! the same wrong in the other, and it can send what no sound library would.
 
 mod connection;
+mod conversation;
 mod dialects;
 mod faults;
 mod figures;
 mod flood;
 mod frames;
+mod giant;
 mod hub;
+mod opening;
+mod polled;
 mod recording;
 mod replay;
 mod server;

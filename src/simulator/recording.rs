@@ -97,11 +97,15 @@ impl Recording {
                 recording.frames.push(RecordedFrame { payload, opcode: Opcode::Text, at: Duration::ZERO, reply: None });
                 continue;
             }
-            let line: Line = serde_json::from_str(&line).map_err(|error| {
-                format!(
-                    "line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}"
-                )
-            })?;
+            let line: Line =
+                serde_json::from_str(&line).map_err(|error| match foreign(&line).filter(|_| number == 1) {
+                    Some(what) => {
+                        format!("it is {what}; a recording has a JSON text a line, as `sluice record` writes it")
+                    }
+                    None => format!(
+                        "line {number}: {error}; a line is {{\"t\":\"…\",\"dir\":\"open|out|in|close\",\"text\":\"…\"}}"
+                    ),
+                })?;
             let time = line.t.as_deref().and_then(|t| t.parse::<f64>().ok());
             let start = *first.get_or_insert(time.unwrap_or(0.0));
             match (line.dir.as_str(), line.text, line.b64) {
@@ -128,6 +132,9 @@ impl Recording {
                 _ => {}
             }
         }
+        if recording.frames.is_empty() {
+            return Err("it has no frame that a server sent; there is nothing to serve".to_owned());
+        }
         if recording.dialect.is_none() {
             recording.dialect = SimulatedDialect::named_in(&settings.path.to_string_lossy());
         }
@@ -149,6 +156,19 @@ impl Recording {
             asked.extend(id_in_value(part).map(|id| (id, place)));
         }
         self.requests.push(content(&value));
+    }
+}
+
+/// What a file is by its first line that is no recording; none where that does not show.
+fn foreign(first: &str) -> Option<&'static str> {
+    const FIELDS: [&str; 5] = [":", "data:", "event:", "id:", "retry:"];
+    let first = first.trim_start_matches('\u{feff}');
+    if FIELDS.iter().any(|field| first.starts_with(field)) {
+        return Some("a stream of server-sent events");
+    }
+    match first.trim_start().chars().next()? {
+        '{' | '[' => Some("JSON over several lines, or damaged JSON"),
+        _ => Some("no JSON"),
     }
 }
 

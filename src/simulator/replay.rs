@@ -2,8 +2,9 @@
 //!
 //! The rule, in the order in which it is applied:
 //!
-//! 1. Nothing is sent before the client's first request. Where the recording holds no requests, or the client's URL
-//!    says what it wants (`?streams=`), it begins at once, or after [`RecordingSettings::patience`] without a request.
+//! 1. Nothing is sent before the client's first request. Where the client's URL says what it wants (`?streams=`), it begins at
+//!    once; where the recording holds no requests, after [`RecordingSettings::patience`]; else after [`UNASKED`] without a
+//!    request, which is counted, since whoever only listens would wait for ever.
 //! 2. Inbound frames are served in their order, to the byte. Only a reply that carries the id of a recorded request is
 //!    treated otherwise: it goes to a client that has made the same request (equal but for the id), and the bytes of
 //!    the id are replaced by those that the client used.
@@ -26,8 +27,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::connection::{Connection, End, at};
-use super::dialects::{Desk, Draft, Speaker};
+use super::connection::{Connection, End, Heard, at};
+use super::dialects::{Desk, Draft, Speaker, Words};
 use super::faults::{FaultMaker, Sending};
 use super::figures::Fault;
 use super::figures::{add, sub};
@@ -36,6 +37,8 @@ use super::hub::Event;
 use super::recording::{Recording, content, id_in_text};
 use super::settings::{AfterRecording, Pace, SimulatedDialect};
 
+/// How long a client that has a request to make may take for it. Source: a guess; a login may come first.
+const UNASKED: Duration = Duration::from_secs(5);
 /// Bytes put together before they are written.
 const BURST_BYTES: usize = 128 * 1024;
 
@@ -60,8 +63,6 @@ enum Hold {
     Free,
     /// It is not its time yet.
     Until(Instant),
-    /// The client's first request has not come, and it has all the time it wants.
-    Request,
     /// All is served.
     Done,
 }
@@ -116,7 +117,7 @@ impl Replay<'_> {
             let wake = match hold {
                 Hold::Free => Some(Instant::now()),
                 Hold::Until(moment) => Some(moment),
-                Hold::Request | Hold::Done => None,
+                Hold::Done => None,
             };
             let connection = &mut *self.connection;
             let frame = tokio::select! {
@@ -126,7 +127,7 @@ impl Replay<'_> {
                 () = at(break_at) => return Err(connection.way_of_breaking()),
                 () = at(wake) => continue,
             };
-            if let Some(text) = self.connection.answer(frame)? {
+            if let Some(Heard::Text(text)) = self.connection.answer(frame)? {
                 self.hear(&text);
             }
         }
@@ -139,11 +140,14 @@ impl Replay<'_> {
             let Some(frame) = self.recording.frames.get(self.next) else { return Hold::Done };
             let quiet_at = self.last_request + patience;
             if !self.asked && self.started.is_none() {
-                if !self.recording.requests.is_empty() {
-                    return Hold::Request;
+                let awaited = !self.recording.requests.is_empty();
+                let begins_at = if awaited { self.last_request + patience.max(UNASKED) } else { quiet_at };
+                if Instant::now() < begins_at {
+                    return Hold::Until(begins_at);
                 }
-                if Instant::now() < quiet_at {
-                    return Hold::Until(quiet_at);
+                if awaited {
+                    tracing::debug!(connection = self.connection.number, "simulator: served unasked");
+                    add(&self.connection.shared.counters.unasked, 1);
                 }
             }
             let started = *self.started.get_or_insert_with(Instant::now);
@@ -280,7 +284,7 @@ impl Replay<'_> {
         let Some((dialect, speaker)) = &mut self.speaker else { return };
         let shared = Arc::clone(&self.connection.shared);
         let faults = &shared.settings.faults;
-        let mut desk = Desk::new(*dialect, &faults.refuse, faults.no_pong);
+        let mut desk = Desk::new(*dialect, &faults.refuse, faults.no_pong, &shared.standing);
         let handed_out = matches!(dialect, SimulatedDialect::Ethereum | SimulatedDialect::Solana);
         if handed_out && text.contains("ubscribe") && !id.is_empty() {
             desk.say_unknown(id);
@@ -292,9 +296,12 @@ impl Replay<'_> {
             if !id.is_empty() {
                 add(&shared.counters.replies_made, 1);
             }
-            match dialect.frame(reply.text.as_bytes()) {
-                Some(frame) => self.connection.push(Opcode::Binary, &frame),
-                None => self.connection.push(Opcode::Text, reply.text.as_bytes()),
+            match &reply.words {
+                Words::Bytes(bytes) => self.connection.push(Opcode::Binary, bytes),
+                Words::Text(text) => match dialect.frame(text.as_bytes()) {
+                    Some(frame) => self.connection.push(Opcode::Binary, &frame),
+                    None => self.connection.push(Opcode::Text, text.as_bytes()),
+                },
             }
         }
     }

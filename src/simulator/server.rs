@@ -7,24 +7,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_tungstenite::accept_hdr_async_with_config;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, End};
-use super::dialects::Moment;
+use super::dialects::{Greeting, Moment, Standing};
 use super::figures::{Counters, Figures, Ledger, LedgerEntry, Made, add, sub};
 use super::flood::Flood;
+use super::frames::Framing;
 use super::hub::Hub;
+use super::opening::{Opened, open};
+use super::polled::Boards;
 use super::recording::Recording;
 use super::settings::{Faults, LedgerSettings, SimulatorSettings, Source};
 
-/// A client that has not finished its handshake by then is dropped.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted, so that a process without file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -73,11 +71,15 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) cancel: CancellationToken,
     pub(crate) kind: Kind,
+    /// What is kept of clients from connection to connection.
+    pub(crate) standing: Standing,
+    /// What those who poll are shown.
+    pub(crate) boards: Boards,
     /// Whether the one giant frame has been sent.
     pub(crate) giant_sent: AtomicBool,
     /// Connections broken so far, so that ways of breaking them take turns.
     pub(crate) breaks: AtomicU64,
-    attempts: AtomicU64,
+    pub(crate) attempts: AtomicU64,
     connections: AtomicU64,
 }
 
@@ -140,6 +142,8 @@ impl Simulator {
             ledger,
             cancel: CancellationToken::new(),
             kind,
+            standing: Standing::default(),
+            boards: Boards::default(),
             giant_sent: AtomicBool::new(false),
             breaks: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
@@ -266,12 +270,12 @@ impl Running {
 
     /// The address as a URL, with the path that the real upstream has.
     pub fn url(&self) -> String {
-        let path = match &self.shared.settings.source {
-            Source::Synthetic(dialect) => dialect.path(),
-            Source::Recording(recording) => recording.dialect.map_or("/", super::SimulatedDialect::path),
-            Source::Flood(_) => "/stream",
+        let (scheme, path) = match &self.shared.settings.source {
+            Source::Synthetic(dialect) => (dialect.scheme(), dialect.path()),
+            Source::Recording(recording) => ("ws", recording.dialect.map_or("/", super::SimulatedDialect::path)),
+            Source::Flood(_) => ("ws", "/stream"),
         };
-        format!("ws://{}{path}", self.address)
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// Closes all connections, stops listening, and writes out the ledger.
@@ -307,8 +311,9 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
                 tasks.spawn(async move {
                     let (cancel, killed) = (shared.cancel.clone(), shared.killed.clone());
                     let served = async {
-                        if let Some(Some((stream, target))) = cancel.run_until_cancelled(shake(stream, &shared)).await {
-                            serve(stream, &target, &shared).await;
+                        if let Some(Some((opened, greeting))) = cancel.run_until_cancelled(open(stream, &shared)).await
+                        {
+                            serve(opened, &greeting, &shared).await;
                         }
                     };
                     killed.run_until_cancelled(served).await;
@@ -323,59 +328,18 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, tasks: TaskTracker) 
     }
 }
 
-/// Shakes hands; gives the path and query asked for.
-async fn shake(stream: TcpStream, shared: &Shared) -> Option<(TcpStream, String)> {
-    // Latency is measured through this; a failure only makes it worse.
-    drop(stream.set_nodelay(true));
-    let handshake = shared.faults().handshake;
-    let attempt = shared.attempts.fetch_add(1, Ordering::Relaxed);
-    let refusal = handshake.status.filter(|_| attempt < handshake.refusals);
-    let mut target = String::from("/");
-    #[expect(clippy::result_large_err, reason = "the library's own type, once a connection")]
-    let callback = |request: &Request, mut response: Response| {
-        if let Some(status) = refusal {
-            return Err(refuse(status, handshake.retry_after));
-        }
-        target = request.uri().path_and_query().map_or_else(|| String::from("/"), ToString::to_string);
-        // Whatever is asked for is agreed to: each dialect that has a subprotocol has one.
-        if let Some(subprotocol) = request.headers().get("Sec-WebSocket-Protocol") {
-            response.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol.clone());
-        }
-        Ok(response)
-    };
-    let accepted = tokio::time::timeout(HANDSHAKE_MAX, accept_hdr_async_with_config(stream, callback, None)).await;
-    if refusal.is_some() {
-        add(&shared.counters.handshakes_refused, 1);
-    }
-    let socket = accepted.ok()?.ok()?;
-    // Nothing is lost with the library's buffers: it takes bytes after the client's request for an error.
-    let stream = socket.into_inner();
-    let begun = refusal_count(handshake);
-    (attempt < begun || attempt >= begun + handshake.accept_then_close).then_some((stream, target))
-}
-
-fn refusal_count(handshake: super::settings::Handshake) -> u64 {
-    if handshake.status.is_some() { handshake.refusals } else { 0 }
-}
-
-fn refuse(status: u16, retry_after: Option<Duration>) -> ErrorResponse {
-    let mut response = ErrorResponse::new(Some(format!("refused with {status} on request\n")));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    if let Some(after) = retry_after {
-        response.headers_mut().insert("Retry-After", HeaderValue::from(after.as_secs()));
-    }
-    response
-}
-
-async fn serve(stream: TcpStream, target: &str, shared: &Arc<Shared>) {
+async fn serve(opened: Opened, greeting: &Greeting, shared: &Arc<Shared>) {
     let number = 1 + shared.connections.fetch_add(1, Ordering::Relaxed);
     add(&shared.counters.accepted, 1);
     add(&shared.counters.open, 1);
-    let mut connection = Connection::new(stream, number, Arc::clone(shared));
+    let mut connection = Connection::new(opened, number, Arc::clone(shared));
     let end = match &shared.kind {
-        Kind::Synthetic(hub) => super::connection::converse(&mut connection, hub, target).await,
-        Kind::Recording(recording) => super::replay::replay(&mut connection, recording, target).await,
-        Kind::Flood(flood) => super::flood::pour(&mut connection, flood, target).await,
+        Kind::Synthetic(hub) if connection.framing == Framing::Requests => {
+            super::polled::answer_polls(&mut connection, hub).await
+        }
+        Kind::Synthetic(hub) => super::conversation::converse(&mut connection, hub, greeting).await,
+        Kind::Recording(recording) => super::replay::replay(&mut connection, recording, &greeting.target).await,
+        Kind::Flood(flood) => super::flood::pour(&mut connection, flood, &greeting.target).await,
     };
     if matches!(end, End::Slow) {
         add(&shared.counters.slow_readers, 1);

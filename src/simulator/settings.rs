@@ -49,11 +49,21 @@ pub enum SimulatedDialect {
     Upbit,
     /// Kraken WebSocket v1.
     KrakenV1,
+    /// Server-sent events over HTTP, as Wikimedia's are.
+    Sse,
+    /// An HTTP endpoint that shows the newest events of a list to whoever asks.
+    Poll,
+    /// A Q-SYS Core, over TCP with NUL ends or over WebSocket.
+    Qsys,
+    /// An MQTT 3.1.1 broker over WebSocket.
+    Mqtt,
+    /// A NATS server over WebSocket, with push consumers of `JetStream`.
+    Nats,
 }
 
 impl SimulatedDialect {
     /// Every dialect, in the order they are listed to users.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Binance,
         Self::Coinbase,
         Self::Kraken,
@@ -74,6 +84,11 @@ impl SimulatedDialect {
         Self::Huobi,
         Self::Upbit,
         Self::KrakenV1,
+        Self::Sse,
+        Self::Poll,
+        Self::Qsys,
+        Self::Mqtt,
+        Self::Nats,
     ];
 
     /// Its name in settings and on the command line.
@@ -99,6 +114,11 @@ impl SimulatedDialect {
             Self::Huobi => "huobi",
             Self::Upbit => "upbit",
             Self::KrakenV1 => "kraken-v1",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+            Self::Qsys => "qsys",
+            Self::Mqtt => "mqtt",
+            Self::Nats => "nats",
         }
     }
 
@@ -119,14 +139,35 @@ impl SimulatedDialect {
             Self::Gemini => "/v2/marketdata",
             Self::Huobi => "/ws",
             Self::Upbit => "/websocket/v1",
-            Self::Coinbase | Self::Ethereum | Self::Solana | Self::Nostr | Self::Bitstamp | Self::KrakenV1 => "/",
+            Self::Mqtt => "/mqtt",
+            Self::Coinbase
+            | Self::Ethereum
+            | Self::Solana
+            | Self::Nostr
+            | Self::Bitstamp
+            | Self::KrakenV1
+            | Self::Sse
+            | Self::Poll
+            | Self::Qsys
+            | Self::Nats => "/",
+        }
+    }
+
+    /// What its address begins with. A Q-SYS Core takes `ws` too.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Sse | Self::Poll => "http",
+            Self::Qsys => "tcp",
+            _ => "ws",
         }
     }
 
     /// The dialect whose name is part of `text`, such as a recording's URL or path; of several the longest.
     pub fn named_in(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
-        let named = Self::ALL.into_iter().filter(|dialect| text.contains(dialect.name()));
+        // Recordings are served over WebSocket, and `sse` stands in many a word.
+        let served = Self::ALL.into_iter().filter(|dialect| dialect.scheme() == "ws");
+        let named = served.filter(|dialect| text.contains(dialect.name()));
         named.max_by_key(|dialect| dialect.name().len())
     }
 }

@@ -203,6 +203,7 @@ impl<'a> Link<'a> {
         let now = Instant::now();
         let roster = shared.roster();
         let mut session = shared.dialect.session(&roster.topics, &roster.plan);
+        session.bound_messages(shared.message_bytes_max);
         if let Some(resume) = &resume {
             session.resume_from(&resume.point);
         }

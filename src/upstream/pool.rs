@@ -84,6 +84,17 @@ pub enum UpstreamError {
         /// Of its address.
         scheme: String,
     },
+    /// More topics on a link than its dialect can have there.
+    #[error(
+        "upstream `{upstream}`: `topics_per_link` is {topics}, but a request of server-sent events is for one topic; leave it \
+         out, and raise `pool.max_connections` for more topics"
+    )]
+    OneTopicLinks {
+        /// Its name.
+        upstream: String,
+        /// How many were asked for.
+        topics: u32,
+    },
     /// Our credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -106,6 +117,7 @@ pub(super) struct Shared {
     pub(super) pool: PoolSettings,
     pub(super) limits: Limits,
     pub(super) buffer_bytes_max: usize,
+    pub(super) message_bytes_max: usize,
     pub(super) dialect: Arc<dyn Dialect>,
     /// The generation that links begin with.
     roster: Mutex<Arc<Roster>>,
@@ -258,6 +270,7 @@ impl UpstreamError {
         match self {
             Self::Pool { upstream, .. } => KeyPath::from(["upstreams", upstream, "pool"]),
             Self::Scheme { upstream, .. } => KeyPath::from(["upstreams", upstream, "url"]),
+            Self::OneTopicLinks { upstream, .. } => KeyPath::from(["upstreams", upstream, "topics_per_link"]),
             Self::Tls { upstream, .. } => KeyPath::from(["upstreams", upstream, "ca_file"]),
             Self::Credentials(error) => {
                 let (upstream, keys) = error.place();
@@ -291,6 +304,7 @@ impl Upstream {
         };
         let credentials = Arc::new(Credentials::new(&name, settings, &pool, &circuits)?);
         check_named(&name, settings, &*dialect, &credentials)?;
+        check_links(&name, settings, &*dialect)?;
         let connector = connector(&name, settings, &pool, &*dialect, Arc::clone(&credentials))?;
         // Without timeouts, which the connector has itself.
         let connections = Pool::builder(connector)
@@ -323,6 +337,7 @@ impl Upstream {
             credentials,
             credentials_named: credentials_named(&*dialect),
             buffer_bytes_max: settings.buffer.as_usize(),
+            message_bytes_max: settings.max_message.as_usize(),
             dialect,
             roster: Mutex::new(Arc::clone(&roster)),
             journal: Arc::clone(&wiring.journal),
@@ -408,6 +423,16 @@ fn trust(
     config.map(Some).map_err(|source| UpstreamError::Tls { upstream: name.to_owned(), source })
 }
 
+/// Whether links can carry as many topics as the upstream's settings say.
+fn check_links(name: &str, settings: &UpstreamSettings, dialect: &dyn Dialect) -> Result<(), UpstreamError> {
+    match settings.topics_per_link {
+        Some(topics) if topics > 1 && dialect.transports().contains(&Transport::EventStream) => {
+            Err(UpstreamError::OneTopicLinks { upstream: name.to_owned(), topics })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether an upstream's certificates can be read, and what it says of its credentials can be meant.
 ///
 /// # Errors
@@ -418,6 +443,12 @@ pub fn check_trust(name: &str, settings: &UpstreamSettings, all: &Settings) -> R
     // One that cannot be built is told of with its own mistake.
     if let Ok(dialect) = registry::build(&settings.dialect, &all.dialects) {
         check_named(name, settings, &*dialect, &credentials)?;
+        check_links(name, settings, &*dialect)?;
+    }
+    // Links in the clear trust nobody, but what is asked over HTTP for them may; and a file that is named is meant to be there.
+    if settings.ca_file.is_some() {
+        tls::client_config_with(settings.ca_file.as_deref(), None)
+            .map_err(|source| UpstreamError::Tls { upstream: name.to_owned(), source })?;
     }
     trust(name, settings, credentials.identity()).map(drop)
 }

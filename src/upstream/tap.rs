@@ -73,6 +73,7 @@ pub struct Tap {
     /// The login as the settings have it, its holes open.
     login: Option<String>,
     health_check_interval: Duration,
+    message_bytes_max: usize,
 }
 
 impl Tap {
@@ -104,6 +105,7 @@ impl Tap {
             credentials_named: credentials_named(&*dialect),
             login: settings.auth.login.as_ref().map(|login| login.send.clone()),
             health_check_interval: pool.health_check_interval,
+            message_bytes_max: settings.max_message.as_usize(),
             dialect,
         })
     }
@@ -169,8 +171,10 @@ struct Listening<'a> {
 impl<'a> Listening<'a> {
     fn new(tap: &'a Tap, heard: &'a mut Heard, watcher: &'a mut dyn Watcher) -> Self {
         let now = Instant::now();
+        let mut session = tap.dialect.session(&tap.topics, &ReadingPlan::default());
+        session.bound_messages(tap.message_bytes_max);
         Self {
-            session: tap.dialect.session(&tap.topics, &ReadingPlan::default()),
+            session,
             outbox: Outbox::new(),
             proof: None,
             answers: VecDeque::new(),

@@ -12,10 +12,10 @@ use rumqttc::mqttbytes::{Error, QoS, check};
 
 use super::{MqttSettings, filter};
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId};
-
-/// The longest packet that is taken. Source: the default of a WebSocket message, `max_message`; packets may span those.
-const PACKET_BYTES_MAX: usize = 16 << 20;
+use crate::dialect::{
+    Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId,
+    too_long,
+};
 
 /// Requests kept for their answers. Source: a guess; a broker answers at once.
 const OPEN_MAX: usize = 1024;
@@ -42,6 +42,8 @@ pub(super) struct MqttSession {
     next_packet: u16,
     /// What came and is no whole packet yet.
     buffer: BytesMut,
+    /// The longest packet that is taken; packets may span frames.
+    packet_bytes_max: usize,
     envelope: Envelope,
     receipts: Vec<Receipt>,
     /// Which topic a name was found to be of.
@@ -63,6 +65,7 @@ impl MqttSession {
             open: VecDeque::new(),
             next_packet: 0,
             buffer: BytesMut::new(),
+            packet_bytes_max: MESSAGE_BYTES_MAX,
             envelope: Envelope::default(),
             receipts: Vec::new(),
             known: HashMap::new(),
@@ -190,6 +193,10 @@ impl MqttSession {
 }
 
 impl Session for MqttSession {
+    fn bound_messages(&mut self, bytes_max: usize) {
+        self.packet_bytes_max = bytes_max;
+    }
+
     fn opened(&mut self, name: &str, greeting: &[String], out: &mut Outbox) {
         let client_id = match &self.settings.client_id {
             // The name ends with the number of the link.
@@ -263,9 +270,14 @@ impl Session for MqttSession {
         }
         self.buffer.extend_from_slice(bytes);
         loop {
-            let length = match check(self.buffer.iter(), PACKET_BYTES_MAX) {
+            let length = match check(self.buffer.iter(), self.packet_bytes_max) {
                 Ok(header) => header.frame_length(),
                 Err(Error::InsufficientBytes(_)) => return,
+                Err(Error::PayloadSizeLimitExceeded(_)) => {
+                    let reason = too_long("packet", self.packet_bytes_max);
+                    intake.unreadable(None, &reason, bytes);
+                    return self.give_up(&reason, intake);
+                }
                 Err(error) => {
                     intake.unreadable(None, &error.to_string(), bytes);
                     return self.give_up(&format!("it broke the MQTT protocol: {error}"), intake);
@@ -273,7 +285,7 @@ impl Session for MqttSession {
             };
             let mut packet = self.buffer.split_to(length);
             let raw = packet.clone().freeze();
-            match Packet::read(&mut packet, PACKET_BYTES_MAX) {
+            match Packet::read(&mut packet, self.packet_bytes_max) {
                 Ok(packet) => self.packet(packet, &raw, intake, out),
                 Err(error) => intake.unreadable(None, &format!("no MQTT packet: {error}"), &raw),
             }
@@ -287,6 +299,6 @@ impl Session for MqttSession {
 /// Packets of ours are far below any limit: what could be too long was checked with the topics.
 fn send(packet: &Packet, out: &mut Outbox) {
     let mut bytes = BytesMut::new();
-    packet.write(&mut bytes, PACKET_BYTES_MAX).expect("a topic has at most 65,535 bytes, and a request few of them");
+    packet.write(&mut bytes, MESSAGE_BYTES_MAX).expect("a topic has at most 65,535 bytes, and a request few of them");
     out.push(OutFrame::Binary(bytes.to_vec()));
 }

@@ -111,3 +111,15 @@ fn mistakes_in_settings_name_their_key() {
         assert!(said.contains(expected), "{said}");
     }
 }
+
+#[test]
+fn a_packet_longer_than_max_message_ends_the_link_before_it_is_kept() {
+    for (length, ends) in [(100, false), (101, true)] {
+        let mut bench = Bench::of("mqtt", &["a"]);
+        bench.session.bound_messages(100);
+        // The head of a PUBLISH; the rest of it would come in further frames.
+        bench.receive_frame(Frame::Binary(&[0x30, length]));
+        let said = &bench.tally.broken;
+        assert_eq!(said.first().is_some_and(|said| said.contains("raise `max_message`")), ends, "{said:?}");
+    }
+}

@@ -3,10 +3,6 @@
 /// The longest line. Source: a server's `max_control_line` is 4 KiB by default; INFO lists all servers of a cluster.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// The longest message with its headers. Source: the default of a WebSocket message, `max_message`; a server's
-/// `max_payload` is 1 MiB by default.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
-
 /// One thing that a server said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
@@ -36,12 +32,15 @@ pub(super) enum Front<'a> {
     Said(Said<'a>, usize),
     /// Nothing whole yet; so many bytes are needed at least.
     More(usize),
+    /// A message that is longer than may be.
+    TooLong,
     /// Something that is not of the protocol.
     Broken(&'static str),
 }
 
-/// Reads what is at the front.
-pub(super) fn read(bytes: &[u8]) -> Front<'_> {
+/// Reads what is at the front. A message with its headers has at most so many bytes; a server's `max_payload` is 1 MiB by
+/// default.
+pub(super) fn read(bytes: &[u8], message_bytes_max: usize) -> Front<'_> {
     let Some(end) = memchr::memchr(b'\n', &bytes[..bytes.len().min(LINE_BYTES_MAX)]) else {
         return if bytes.len() >= LINE_BYTES_MAX {
             Front::Broken("a line does not end")
@@ -54,7 +53,7 @@ pub(super) fn read(bytes: &[u8]) -> Front<'_> {
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let rest = rest.trim();
     let said = if word.eq_ignore_ascii_case("MSG") || word.eq_ignore_ascii_case("HMSG") {
-        return read_message(bytes, end + 1, rest, word.len() == 4);
+        return read_message(bytes, end + 1, rest, word.len() == 4, message_bytes_max);
     } else if word.eq_ignore_ascii_case("INFO") {
         Said::Info(rest)
     } else if word.eq_ignore_ascii_case("PING") {
@@ -72,7 +71,13 @@ pub(super) fn read(bytes: &[u8]) -> Front<'_> {
 }
 
 /// `subject sid [reply] [header bytes] bytes`, and behind the line so many bytes.
-fn read_message<'a>(bytes: &'a [u8], body: usize, line: &'a str, with_headers: bool) -> Front<'a> {
+fn read_message<'a>(
+    bytes: &'a [u8],
+    body: usize,
+    line: &'a str,
+    with_headers: bool,
+    message_bytes_max: usize,
+) -> Front<'a> {
     const MALFORMED: Front<'static> = Front::Broken("the line of a message is malformed");
     let words: Vec<&str> = line.split_ascii_whitespace().take(6).collect();
     let numbers = 1 + usize::from(with_headers);
@@ -85,20 +90,22 @@ fn read_message<'a>(bytes: &'a [u8], body: usize, line: &'a str, with_headers: b
     let (Some(total), Some(headers)) = (number(1), if with_headers { number(2) } else { Some(0) }) else {
         return MALFORMED;
     };
-    if total > MESSAGE_BYTES_MAX {
-        return Front::Broken("a message is longer than 16 MiB");
+    if total > message_bytes_max {
+        return Front::TooLong;
     }
     if headers > total {
         return MALFORMED;
     }
     let end = body + total;
-    let Some(message) = bytes.get(body..end) else { return Front::More(end + 2) };
+    // One byte more tells whether it ends where its line says.
+    let Some(message) = bytes.get(body..end) else { return Front::More(end + 1) };
     match bytes[end..] {
         [b'\r', b'\n', ..] => {
             let (headers, payload) = message.split_at(headers);
             Front::Said(Said::Message(Delivery { subject, sid, reply, headers, payload }), end + 2)
         }
-        [] | [b'\r'] => Front::More(end + 2),
+        [] => Front::More(end + 1),
+        [b'\r'] => Front::More(end + 2),
         _ => Front::Broken("a message does not end where its line says"),
     }
 }

@@ -9,7 +9,10 @@ use serde::Deserialize;
 use super::jetstream::{Delivered, wants_acknowledgement};
 use super::reader::{Delivery, Front, Said, headers, read};
 use crate::dialect::envelope::Envelope;
-use crate::dialect::{Frame, Intake, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId};
+use crate::dialect::{
+    Frame, Intake, MESSAGE_BYTES_MAX, Message, OutFrame, Outbox, ReadingPlan, Receipt, Session, Topic, TopicId,
+    too_long,
+};
 
 /// Acknowledgements that are owed at most. A consumer stops at its `max_ack_pending`, 1,000 by default; of more the oldest are
 /// delivered again, since we never say that we have them.
@@ -49,6 +52,7 @@ pub(super) struct NatsSession {
     owed: VecDeque<(u64, String)>,
     next_receipt: u64,
     receipts: Vec<Receipt>,
+    message_bytes_max: usize,
     broken: bool,
 }
 
@@ -70,6 +74,7 @@ impl NatsSession {
             owed: VecDeque::new(),
             next_receipt: 0,
             receipts: Vec::new(),
+            message_bytes_max: MESSAGE_BYTES_MAX,
             broken: false,
         }
     }
@@ -205,7 +210,7 @@ impl NatsSession {
     fn read(&mut self, bytes: &[u8], intake: &mut dyn Intake, out: &mut Outbox) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.broken {
-            match read(&bytes[at..]) {
+            match read(&bytes[at..], self.message_bytes_max) {
                 Front::Said(said, length) => {
                     match said {
                         Said::Info(text) => self.info(text, intake, out),
@@ -224,6 +229,11 @@ impl NatsSession {
                     self.needed = needed;
                     return at;
                 }
+                Front::TooLong => {
+                    let reason = too_long("message", self.message_bytes_max);
+                    intake.unreadable(None, &reason, &bytes[at..]);
+                    self.give_up(&reason, intake);
+                }
                 Front::Broken(reason) => {
                     intake.unreadable(None, reason, &bytes[at..]);
                     self.give_up(&format!("it broke the NATS protocol: {reason}"), intake);
@@ -236,6 +246,10 @@ impl NatsSession {
 }
 
 impl Session for NatsSession {
+    fn bound_messages(&mut self, bytes_max: usize) {
+        self.message_bytes_max = bytes_max;
+    }
+
     fn opened(&mut self, name: &str, greeting: &[String], _out: &mut Outbox) {
         name.clone_into(&mut self.name);
         let members = self.connect_keys.iter().zip(greeting);

@@ -119,3 +119,31 @@ fn subjects_are_checked_before_anything_is_connected() {
         assert!(check_topic(bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn a_message_longer_than_max_message_ends_the_link_before_it_is_kept() {
+    let mut bench = bench(&["md.>"]);
+    bench.session.bound_messages(100);
+    bench.receive_frame(Frame::Binary(INFO));
+    bench.receive_frame(Frame::Binary(b"MSG md.a 1 100\r\n"));
+    assert!(bench.tally.broken.is_empty(), "{:?}", bench.tally.broken);
+    let mut bench = self::bench(&["md.>"]);
+    bench.session.bound_messages(100);
+    bench.receive_frame(Frame::Binary(INFO));
+    bench.receive_frame(Frame::Binary(b"MSG md.a 1 101\r\n"));
+    assert!(bench.tally.broken[0].contains("more than 100 bytes; raise `max_message`"), "{:?}", bench.tally.broken);
+}
+
+/// Found by fuzzing: a message that did not end where its line said was noticed a byte later when it came in pieces.
+#[test]
+fn a_message_that_does_not_end_is_given_up_at_the_same_byte_however_it_is_cut() {
+    let stream: &[u8] = b"INFO {\"server_id\":\"NDHBOVYMPTBVHRC\":true,\"max_payload\":1048576: 3, \"p\": \"1.5\"}\r\n\
+        MSG md.btc 2 20\r\n{\"i\": 3, \"p\": \"event\r\nMSG md.eth 1 20\r\n{\"i\": 4, \x03INFO {\"serv";
+    for size in [1, 7, stream.len()] {
+        let mut bench = bench(&["md.>", "md.btc"]);
+        for piece in stream.chunks(size) {
+            bench.receive_frame(Frame::Binary(piece));
+        }
+        assert_eq!((bench.messages(), bench.tally.broken.len()), (1, 1), "in pieces of {size}");
+    }
+}

@@ -12,6 +12,10 @@ use crate::scanner::{Fields, Pointer, PointerSet, Token, Utf8, elements};
 /// Requests kept for their answers; without the one of the automatic polls, which is answered again and again. Source: a guess.
 const OPEN_MAX: usize = 1024;
 
+/// So many looks later a poll that has no answer is made again: the answer may have come so damaged that nobody can tell that it
+/// was one. Source: a guess; ten seconds at the vendor's rate.
+const LATE_LOOKS: u32 = 30;
+
 /// Pointers of a frame, in the order of [`At`].
 const POINTERS: [&str; 9] = [
     "/id",
@@ -60,6 +64,8 @@ pub(super) struct QsysSession {
     next_id: u64,
     /// The request under whose id changes keep coming.
     automatic: Option<u64>,
+    /// Looks that passed since a poll was made that has no answer.
+    late_looks: u32,
     /// Whether the group was told to send all it has when it is looked at first.
     begun: bool,
     design: Option<String>,
@@ -85,6 +91,7 @@ impl QsysSession {
             open: VecDeque::new(),
             next_id: 1,
             automatic: None,
+            late_looks: 0,
             begun: false,
             design: None,
             frame: pointers(&POINTERS),
@@ -353,8 +360,15 @@ impl Session for QsysSession {
 
     fn keep_alive(&mut self, out: &mut Outbox) {
         if self.settings.poll && self.begun {
-            // A Core that is late is not asked again.
-            if !self.open.iter().any(|(_, purpose)| *purpose == Purpose::Poll) {
+            // A Core that is late is not asked again, or not soon.
+            if self.open.iter().any(|(_, purpose)| *purpose == Purpose::Poll) {
+                self.late_looks += 1;
+            } else {
+                self.late_looks = 0;
+            }
+            if self.late_looks == 0 || self.late_looks > LATE_LOOKS {
+                self.late_looks = 0;
+                self.open.retain(|(_, purpose)| *purpose != Purpose::Poll);
                 let group = json!({"Id": self.group});
                 self.request("ChangeGroup.Poll", &group, Purpose::Poll, out);
             }

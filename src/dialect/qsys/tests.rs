@@ -143,6 +143,24 @@ fn a_core_that_does_not_send_by_itself_is_asked_and_one_that_wants_a_logon_gets_
     assert_eq!(bench.tally.broken, ["the Core refused the logon: Logon failed (10)"]);
 }
 
+/// An answer that could not be read left a Core unasked for ever.
+#[test]
+fn a_poll_whose_answer_was_lost_is_made_again() {
+    let mut bench = bench("poll = true");
+    bench.subscribe([0]);
+    bench.receive(r#"{"jsonrpc":"2.0","result":true,"id":1}"#);
+    let look = |bench: &mut Bench| {
+        bench.session.keep_alive(&mut bench.out);
+        bench.subscribe([])
+    };
+    assert_eq!(look(&mut bench).len(), 1);
+    bench.receive(r#"{"jsonrpc":"2.0","result":{"Id":"group","Chan"#);
+    let asked = (0..100).find_map(|_| look(&mut bench).pop()).expect("another poll");
+    assert_eq!(requests(&[asked], 4), [request("ChangeGroup.Poll", json!({"Id": "group"}))]);
+    bench.receive(r#"{"jsonrpc":"2.0","result":{"Id":"group","Changes":[{"Name":"Main Gain","Value":1}]},"id":4}"#);
+    assert_eq!((bench.messages(), look(&mut bench).len()), (1, 1));
+}
+
 #[test]
 fn topics_and_addresses_are_checked() {
     let dialect = &bench("").dialect;

@@ -4,9 +4,6 @@
 
 use std::time::Duration;
 
-/// The most that is kept of an event that has not ended. Source: that of a WebSocket message, `max_message`.
-const EVENT_BYTES_MAX: usize = 16 << 20;
-
 /// A longer id is none: it has to fit into a header of a request.
 const ID_BYTES_MAX: usize = 8 << 10;
 
@@ -27,9 +24,11 @@ pub(super) enum Item<'a> {
 }
 
 /// A stream being read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about what was read last")]
 pub(super) struct Decoder {
+    /// The most that is kept of an event that has not ended.
+    event_bytes_max: usize,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// The last line ended with CR: a LF that follows belongs to it.
@@ -52,6 +51,21 @@ pub(super) struct Decoder {
 pub(super) struct TooLong;
 
 impl Decoder {
+    pub(super) fn new(event_bytes_max: usize) -> Self {
+        Self {
+            event_bytes_max,
+            line: Vec::new(),
+            after_cr: false,
+            begun: false,
+            data: Vec::new(),
+            has_data: false,
+            name: String::new(),
+            touched: false,
+            id: Vec::new(),
+            last_id: None,
+        }
+    }
+
     /// The id by which the stream can be taken up behind the last event.
     pub(super) fn last_id(&self) -> Option<&[u8]> {
         self.last_id.as_deref().filter(|id| !id.is_empty())
@@ -65,14 +79,14 @@ impl Decoder {
                 continue;
             }
             let Some(end) = memchr::memchr2(b'\n', b'\r', piece) else {
-                if self.line.len() + self.data.len() + piece.len() > EVENT_BYTES_MAX {
+                if self.line.len() + self.data.len() + piece.len() > self.event_bytes_max {
                     return Err(TooLong);
                 }
                 self.line.extend_from_slice(piece);
                 return Ok(());
             };
             self.after_cr = piece[end] == b'\r';
-            if self.line.len() + self.data.len() + end > EVENT_BYTES_MAX {
+            if self.line.len() + self.data.len() + end > self.event_bytes_max {
                 return Err(TooLong);
             }
             if self.line.is_empty() {
@@ -146,7 +160,7 @@ mod tests {
 
     /// What a stream says, its pieces cut at `at`.
     fn read(stream: &[u8], at: usize) -> Vec<String> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(1 << 20);
         let mut said = Vec::new();
         let (before, behind) = stream.split_at(at.min(stream.len()));
         for piece in [before, behind] {
@@ -187,8 +201,8 @@ mod tests {
 
     #[test]
     fn an_event_that_does_not_end_is_given_up_before_it_takes_all_memory() {
-        let mut decoder = Decoder::default();
-        let piece = vec![b'x'; 1 << 20];
+        let mut decoder = Decoder::new(16 << 10);
+        let piece = vec![b'x'; 1 << 10];
         let mut read = || decoder.read(&piece, |_, _| {});
         assert!((0..16).all(|_| read().is_ok()));
         assert_eq!(read(), Err(TooLong));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::decoder::{Decoder, Item};
+use super::MESSAGE_BYTES_MAX;
 use super::declared::{LimitSettings, read_table};
 use super::envelope::Envelope;
 use super::error::Fault;
@@ -27,7 +28,7 @@ use crate::config::{EventRuleSettings, units};
 pub struct SseSettings {
     /// What the declaration is for, for people.
     pub about: Option<String>,
-    /// What the upstream allows. A link carries one topic, whatever `topics_per_link` says.
+    /// What the upstream allows. A link carries one topic.
     pub limits: LimitSettings,
     /// Put before each topic, to make the path behind the address.
     pub path: String,
@@ -57,6 +58,11 @@ impl SseDialect {
     /// Reads and checks a declaration.
     pub(crate) fn from_table(mut table: toml::Table) -> Result<Self, Fault> {
         table.entry("resume").or_insert(toml::Value::Boolean(true));
+        let of_links = table.get("limits").and_then(|limits| limits.get("topics_per_link"));
+        if of_links.and_then(toml::Value::as_integer).is_some_and(|topics| topics > 1) {
+            let reason = "must be 1 or be left out: a request of server-sent events is for one topic";
+            return Err(Fault::new("limits.topics_per_link", reason));
+        }
         let settings: SseSettings = read_table(table)?;
         settings.limits.check()?;
         let resumption = settings.resume.then(|| Resumption::by_header("Last-Event-ID"));
@@ -108,7 +114,8 @@ impl Dialect for SseDialect {
             resumes: self.settings.resume,
             topics: Arc::clone(topics),
             topic: None,
-            decoder: Decoder::default(),
+            decoder: Decoder::new(MESSAGE_BYTES_MAX),
+            message_bytes_max: MESSAGE_BYTES_MAX,
             token: None,
             broken: false,
         })
@@ -124,6 +131,7 @@ struct SseSession {
     /// What is asked for.
     topic: Option<TopicId>,
     decoder: Decoder,
+    message_bytes_max: usize,
     /// Of the last event that had one, since it was last taken.
     token: Option<Vec<u8>>,
     broken: bool,
@@ -137,6 +145,11 @@ impl SseSession {
 }
 
 impl Session for SseSession {
+    fn bound_messages(&mut self, bytes_max: usize) {
+        self.message_bytes_max = bytes_max;
+        self.decoder = Decoder::new(bytes_max);
+    }
+
     fn subscribe(&mut self, topics: &[TopicId], out: &mut Outbox) {
         let Some(path) = topics.first().and_then(|topic| self.path_of(*topic)) else { return };
         if self.topic != topics.first().copied() {
@@ -173,7 +186,7 @@ impl Session for SseSession {
         let piece = match frame {
             Frame::Text(path) => {
                 // A new answer: nothing of the one before is left.
-                self.decoder = Decoder::default();
+                self.decoder = Decoder::new(self.message_bytes_max);
                 self.broken = false;
                 let topic = self.topic.filter(|topic| self.path_of(*topic).is_some_and(|own| own == path));
                 if let Some(topic) = topic {
@@ -218,7 +231,10 @@ impl Session for SseSession {
         });
         if read.is_err() {
             self.broken = true;
-            intake.broken("an event of the stream does not end; it is given up");
+            let limit = self.message_bytes_max;
+            intake.broken(&format!(
+                "an event of the stream is longer than {limit} bytes; raise `max_message` if it is meant"
+            ));
         }
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::market::{Market, hex};
-use super::{Desk, Draft, Moment, Series, Speaker};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker};
 
 const STREAM: &str = "*";
 
@@ -15,7 +15,7 @@ const STREAM: &str = "*";
 pub(super) struct AtprotoSpeaker;
 
 impl Speaker for AtprotoSpeaker {
-    fn greet(&mut self, target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, Greeting { target, .. }: &Greeting, desk: &mut Desk<'_>) {
         let cursor = target.split(['?', '&']).find_map(|pair| pair.strip_prefix("cursor=")?.parse::<u64>().ok());
         // What comes again begins behind the cursor.
         desk.resume(vec![STREAM.to_owned()], "", cursor.map(|cursor| cursor + 1), None);

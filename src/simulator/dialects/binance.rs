@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::market::{LevelStyle, Market, Side, pair};
-use super::{Desk, Draft, Moment, Series, Speaker, echo, strings};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker, echo, strings};
 
 const LEVELS: LevelStyle = LevelStyle { price_places: 8, size_places: 8, zeros: true, write: pair };
 
@@ -25,7 +25,7 @@ impl BinanceSpeaker {
 }
 
 impl Speaker for BinanceSpeaker {
-    fn greet(&mut self, target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, Greeting { target, .. }: &Greeting, desk: &mut Desk<'_>) {
         for stream in streams_of(target) {
             // Streams in the URL are never acknowledged, nor refused: nothing comes.
             if !desk.refuses(&stream) {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::market::Market;
-use super::{Desk, Draft, Moment, Series, Speaker};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker};
 
 /// Seconds between heartbeats of a channel. Source: Bitfinex's documents.
 const HEARTBEAT: u32 = 15;
@@ -44,7 +44,7 @@ fn repeated(request: &Value) -> String {
 }
 
 impl Speaker for BitfinexSpeaker {
-    fn greet(&mut self, _target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, _greeting: &Greeting, desk: &mut Desk<'_>) {
         desk.say(String::from(r#"{"event":"info","version":2,"serverId":"simulator","platform":{"status":1}}"#));
     }
 

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::market::{Market, mix};
-use super::{Desk, Draft, Moment, Series, Speaker, strings};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker, strings};
 
 #[derive(Debug, Default)]
 pub(super) struct BitmexSpeaker;
 
 impl Speaker for BitmexSpeaker {
-    fn greet(&mut self, _target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, _greeting: &Greeting, desk: &mut Desk<'_>) {
         desk.say(format!(
             r#"{{"info":"Welcome to the BitMEX Realtime API.","version":"2.0.0","timestamp":"{}","docs":"/app/wsAPI","limit":{{"remaining":39}}}}"#,
             Moment::now().rfc3339()

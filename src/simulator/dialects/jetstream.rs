@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::market::{Market, hash, hex};
-use super::{Desk, Draft, Moment, Series, Speaker, strings};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker, strings};
 
 /// What comes whatever is asked for.
 const ALWAYS: [&str; 2] = ["#identity", "#account"];
@@ -41,7 +41,7 @@ impl JetstreamSpeaker {
 }
 
 impl Speaker for JetstreamSpeaker {
-    fn greet(&mut self, target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, Greeting { target, .. }: &Greeting, desk: &mut Desk<'_>) {
         let Ok(url) = url::Url::parse(&format!("ws://simulator{target}")) else { return };
         let all = |wanted: &str| -> Vec<String> {
             url.query_pairs().filter(|(name, _)| name == wanted).map(|(_, value)| value.into_owned()).collect()

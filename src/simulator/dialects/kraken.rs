@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::market::{LevelStyle, Market, Side};
-use super::{Desk, Draft, Moment, Series, Speaker, echo, strings};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker, echo, strings};
 
 const LEVELS: LevelStyle = LevelStyle {
     price_places: 1,
@@ -29,7 +29,7 @@ impl KrakenSpeaker {
 }
 
 impl Speaker for KrakenSpeaker {
-    fn greet(&mut self, _target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, _greeting: &Greeting, desk: &mut Desk<'_>) {
         desk.say(format!(
             r#"{{"channel":"status","type":"update","data":[{{"version":"2.0.10","system":"online","api_version":"v2","connection_id":{}}}]}}"#,
             self.connection

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::market::{LevelStyle, Market, Side};
-use super::{Desk, Draft, Moment, Series, Speaker, echo, strings};
+use super::{Desk, Draft, Greeting, Moment, Series, Speaker, echo, strings};
 
 const LEVELS: LevelStyle = LevelStyle {
     price_places: 5,
@@ -33,7 +33,7 @@ impl KrakenV1Speaker {
 }
 
 impl Speaker for KrakenV1Speaker {
-    fn greet(&mut self, _target: &str, desk: &mut Desk<'_>) {
+    fn greet(&mut self, _greeting: &Greeting, desk: &mut Desk<'_>) {
         desk.say(format!(
             r#"{{"connectionID":{},"event":"systemStatus","status":"online","version":"1.8.3"}}"#,
             self.connection

@@ -20,12 +20,19 @@ mod kraken;
 mod kraken_v1;
 mod market;
 mod mastodon;
+mod mqtt;
+mod nats;
 mod nostr;
 mod okx;
+mod polled;
+mod qsys;
 mod solana;
+mod sse;
+mod standing;
 mod upbit;
 
 pub(crate) use binance::streams_of;
+pub(crate) use standing::Standing;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -34,7 +41,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::settings::SimulatedDialect;
 
 /// The time that messages carry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moment {
     nanos: i64,
 }
@@ -84,6 +91,11 @@ pub(crate) struct Draft {
     pub(crate) twist: Option<usize>,
     /// From where on it comes again, in dialects that can be taken up again.
     pub(crate) position: Option<u64>,
+    /// What the message is about and the topic that it is of, in dialects whose topics are patterns.
+    pub(crate) name: String,
+    pub(crate) of: String,
+    /// When it was made, in dialects whose frames say so.
+    pub(crate) made: Moment,
 }
 
 impl Draft {
@@ -131,10 +143,39 @@ pub(crate) trait Series: Send {
     }
 }
 
+/// What a connection began with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting {
+    /// The path and query that were asked for; `/` where there is nothing of the kind.
+    pub(crate) target: String,
+    /// The header `Last-Event-ID`.
+    pub(crate) last_event_id: Option<String>,
+}
+
+/// What is said to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Words {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// How an event's text goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wrapped {
+    /// As it is.
+    AsItIs,
+    /// In a text of this dialect's.
+    Text(Vec<u8>),
+    /// In a binary frame of this dialect's.
+    Binary(Vec<u8>),
+    /// When the client asks for it.
+    Held,
+}
+
 /// A frame that answers a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
-    pub(crate) text: String,
+    pub(crate) words: Words,
     /// Acknowledgements can be held back on request.
     pub(crate) acknowledgement: bool,
 }
@@ -159,14 +200,18 @@ pub(crate) struct Desk<'a> {
     refuse: &'a [String],
     dialect: SimulatedDialect,
     mute: bool,
+    /// What is kept of clients from connection to connection.
+    standing: &'a Standing,
     pub(crate) replies: Vec<Reply>,
     pub(crate) changes: Vec<Change>,
     pub(crate) refused: u64,
+    /// Whether what was held is among the replies.
+    pub(crate) released: bool,
 }
 
 impl<'a> Desk<'a> {
-    pub(crate) fn new(dialect: SimulatedDialect, refuse: &'a [String], mute: bool) -> Self {
-        Self { refuse, dialect, mute, replies: Vec::new(), changes: Vec::new(), refused: 0 }
+    pub(crate) fn new(dialect: SimulatedDialect, refuse: &'a [String], mute: bool, standing: &'a Standing) -> Self {
+        Self { refuse, dialect, mute, standing, replies: Vec::new(), changes: Vec::new(), refused: 0, released: false }
     }
 
     /// Whether a topic is refused: on request, or since the upstream has none such.
@@ -178,18 +223,34 @@ impl<'a> Desk<'a> {
 
     /// Answers a subscribe or unsubscribe request.
     fn acknowledge(&mut self, text: String) {
-        self.replies.push(Reply { text, acknowledgement: true });
+        self.replies.push(Reply { words: Words::Text(text), acknowledgement: true });
+    }
+
+    /// The same where the protocol has no texts.
+    fn acknowledge_bytes(&mut self, bytes: Vec<u8>) {
+        self.replies.push(Reply { words: Words::Bytes(bytes), acknowledgement: true });
     }
 
     /// Says something else.
     fn say(&mut self, text: String) {
-        self.replies.push(Reply { text, acknowledgement: false });
+        self.replies.push(Reply { words: Words::Text(text), acknowledgement: false });
+    }
+
+    fn say_bytes(&mut self, bytes: Vec<u8>) {
+        self.replies.push(Reply { words: Words::Bytes(bytes), acknowledgement: false });
     }
 
     /// Answers a ping of the dialect's, unless pings go unanswered.
     fn pong(&mut self, text: String) {
         if !self.mute {
             self.say(text);
+        }
+    }
+
+    /// The same where the protocol has no texts.
+    fn pong_bytes(&mut self, bytes: Vec<u8>) {
+        if !self.mute {
+            self.say_bytes(bytes);
         }
     }
 
@@ -220,11 +281,24 @@ impl<'a> Desk<'a> {
 
 /// One connection's conversation, from the upstream's side.
 pub(crate) trait Speaker: Send + Debug {
-    /// A connection has come, to this path and query.
-    fn greet(&mut self, _target: &str, _desk: &mut Desk<'_>) {}
+    /// A connection has come.
+    fn greet(&mut self, _greeting: &Greeting, _desk: &mut Desk<'_>) {}
 
     /// The client has sent a text.
     fn hear(&mut self, text: &str, desk: &mut Desk<'_>);
+
+    /// The client has sent bytes.
+    fn hear_bytes(&mut self, _bytes: &[u8], _desk: &mut Desk<'_>) {}
+
+    /// Whether the client is to get more events now; it may owe acknowledgements.
+    fn takes_more(&self) -> bool {
+        true
+    }
+
+    /// How the text of an event goes out that is marked with `token`.
+    fn wrap(&mut self, _draft: &Draft, _token: &str, _text: &[u8], _standing: &Standing) -> Wrapped {
+        Wrapped::AsItIs
+    }
 
     /// A second has passed.
     fn beat(&mut self, _desk: &mut Desk<'_>) {}
@@ -259,6 +333,11 @@ impl SimulatedDialect {
             Self::Huobi => Box::<huobi::HuobiSpeaker>::default(),
             Self::Upbit => Box::<upbit::UpbitSpeaker>::default(),
             Self::KrakenV1 => Box::new(kraken_v1::KrakenV1Speaker::new(rng)),
+            Self::Sse => Box::new(sse::SseSpeaker),
+            Self::Poll => Box::new(polled::PollSpeaker),
+            Self::Qsys => Box::<qsys::QsysSpeaker>::default(),
+            Self::Mqtt => Box::<mqtt::MqttSpeaker>::default(),
+            Self::Nats => Box::<nats::NatsSpeaker>::default(),
         }
     }
 
@@ -285,12 +364,17 @@ impl SimulatedDialect {
             Self::Huobi => huobi::series(topic, seed, first_id),
             Self::Upbit => upbit::series(topic, seed, first_id),
             Self::KrakenV1 => kraken_v1::series(topic, seed, first_id),
+            Self::Sse => sse::series(topic, seed, first_id),
+            Self::Poll => polled::series(topic, seed, first_id),
+            Self::Qsys => qsys::series(topic, seed, first_id),
+            Self::Mqtt => mqtt::series(topic, seed, first_id),
+            Self::Nats => nats::series(topic, seed, first_id),
         }
     }
 
     /// Whether it sends again what came from a position on.
     pub(crate) fn resumes(self) -> bool {
-        matches!(self, Self::Nostr | Self::Jetstream | Self::Atproto)
+        matches!(self, Self::Nostr | Self::Jetstream | Self::Atproto | Self::Sse | Self::Mqtt | Self::Nats)
     }
 
     /// The frame that a message's text stands for, where frames of the dialect are no texts. None also where the text has been
@@ -304,7 +388,7 @@ impl SimulatedDialect {
         }
     }
 
-    fn has_topic(self, topic: &str) -> bool {
+    pub(crate) fn has_topic(self, topic: &str) -> bool {
         // Binance acknowledges streams that do not exist, and nothing comes.
         self == Self::Binance || self.series(topic, 0, 0).is_some()
     }

@@ -97,7 +97,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NulEndedWire<S> {
             self.over = true;
             return Some(Err(WireError::TooLong { bytes: text.len(), limit: self.message_bytes_max }));
         }
-        Some(Utf8Bytes::try_from(text).map(Incoming::Text).map_err(|error| WireError::NotText(error.to_string())))
+        // What is no text costs that message and not the connection: it ends where it ends.
+        let incoming = Utf8Bytes::try_from(text.clone()).map_or(Incoming::Binary(text), Incoming::Text);
+        Some(Ok(incoming))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -184,6 +186,15 @@ mod tests {
         drop(server);
         assert!(matches!(next(&mut wire).await, Some(Err(WireError::Reset(_)))));
         assert!(next(&mut wire).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_text_is_handed_on_as_it_came_and_the_wire_goes_on() {
+        let (mut far, near) = tokio::io::duplex(1 << 10);
+        let mut wire = NulEndedWire::new(near, 100);
+        far.write_all(b"{\xff}\0{}\0").await.unwrap();
+        assert!(matches!(next(&mut wire).await, Some(Ok(Incoming::Binary(bytes))) if bytes == b"{\xff}"[..]));
+        assert!(matches!(next(&mut wire).await, Some(Ok(Incoming::Text(text))) if text == "{}"));
     }
 
     #[tokio::test]
