@@ -31,7 +31,9 @@ fn events(place: &Workplace) -> [u64; 2] {
 
 fn go_on(place: &Workplace) {
     let [a, b] = events(place);
-    until("events of both go on", || events(place).iter().zip([a, b]).all(|(now, before)| *now > before + 10).then_some(()));
+    until("events of both go on", || {
+        events(place).iter().zip([a, b]).all(|(now, before)| *now > before + 10).then_some(())
+    });
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod emergency;
 mod enrichment;
 mod failing_disk;
 mod fault_proxy;
@@ -73,6 +74,7 @@ mod run_time_settings;
 mod scarcity;
 mod sequences;
 mod settings;
+mod shadows;
 mod signals;
 mod simulated_dialects;
 mod simulated_natures;

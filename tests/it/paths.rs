@@ -47,7 +47,7 @@ fn chosen(fraction: f64) -> BTreeSet<String> {
 }
 
 /// Runs a command that asks the daemon.
-fn ask(place: &Workplace, daemon: &Daemon, command: &[&str]) -> Outcome {
+pub(crate) fn ask(place: &Workplace, daemon: &Daemon, command: &[&str]) -> Outcome {
     let listen = format!("server.listen={}", daemon.address());
     place.run(command.iter().copied().chain(["--config", "sluice.toml", "--set", &listen]))
 }

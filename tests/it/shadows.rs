@@ -50,7 +50,8 @@ fn a_shadow_goes_to_its_own_domain_and_to_no_sink_and_ends_at_its_time_and_survi
     for entry in std::fs::read_dir(place.path("out")).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap();
-        let text = if path.extension().is_some_and(|end| end == "zst") { zstd::decode_all(&*text).unwrap() } else { text };
+        let text =
+            if path.extension().is_some_and(|end| end == "zst") { zstd::decode_all(&*text).unwrap() } else { text };
         for line in String::from_utf8(text).unwrap().lines() {
             let row: Value = serde_json::from_str(line).unwrap();
             assert_eq!(row["domain"], "spot", "no shadow in a sink: {row}");
