@@ -252,9 +252,10 @@ impl Upstreams {
         self.lock().leaving.values().any(|ended| !ended.is_cancelled())
     }
 
-    /// Whether all that was taken in until now is durable.
+    /// Whether all that was taken in until now is durable, and nothing of the ledger waits for the journal.
     pub(super) fn is_durable(&self) -> bool {
-        self.wiring.window.progress().all().is_durable()
+        let Wiring { window, ledger, journal, .. } = &self.wiring;
+        window.progress().all().is_durable() && !ledger.has_outbox() && journal.queued().0 == 0
     }
 
     /// Where monitors are now.

@@ -467,6 +467,11 @@ impl GapLedger {
         self.lock().outbox.extend(records);
     }
 
+    /// Whether anything that was left by [`GapLedger::later`] waits still.
+    pub fn has_outbox(&self) -> bool {
+        !self.lock().outbox.is_empty()
+    }
+
     /// What was left by [`GapLedger::later`].
     pub fn take_outbox(&self) -> Vec<LedgerRecord> {
         std::mem::take(&mut self.lock().outbox)

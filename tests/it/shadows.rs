@@ -54,8 +54,11 @@ fn a_shadow_goes_to_its_own_domain_and_to_no_sink_and_ends_at_its_time_and_survi
             if path.extension().is_some_and(|end| end == "zst") { zstd::decode_all(&*text).unwrap() } else { text };
         for line in String::from_utf8(text).unwrap().lines() {
             let row: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(row["domain"], "spot", "no shadow in a sink: {row}");
-            rows += 1;
+            // The last line of a file says how far it goes.
+            if row.get("payload").is_some() {
+                assert_eq!(row["domain"], "spot", "no shadow in a sink: {row}");
+                rows += 1;
+            }
         }
     }
     assert!(rows > 40, "{rows} rows");
@@ -89,12 +92,10 @@ fn two_paths_that_are_given_the_same_are_found_the_same_by_the_comparison() {
     daemon.stop();
     let compared = printed(&place, &[&["monitors", "compare", "a"], &span[..]].concat());
     let compared: Value = serde_json::from_str(&compared).unwrap();
-    let row = compared.as_array().map_or(&compared, |rows| &rows[0]);
-    assert!(row.to_string().contains("\"both\":"), "{row}");
     for (name, wanted) in [("only_smart", 0), ("only_legacy", 0), ("differing", 0)] {
-        assert_eq!(row[name].as_u64(), Some(wanted), "{name}: {row}");
+        assert_eq!(compared[name].as_u64(), Some(wanted), "{name}: {compared}");
     }
-    assert!(row["both"].as_u64().is_some_and(|both| both >= 190), "{row}");
+    assert!(compared["in_both"].as_u64().is_some_and(|both| both >= 190), "{compared}");
     runtime.block_on(feed.stop()).unwrap();
 }
 
