@@ -171,17 +171,13 @@ fn look(connection: &mut Connection, hub: &Hub, target: &str) -> Option<Answer> 
     let surplus = board.shown.len().saturating_sub(board.unseen.max(SHOWN));
     board.shown.drain(..surplus);
     let answer = board.answer();
-    Some(match garbled {
-        // Whoever has that has not seen what is new.
-        Some(body) => {
-            board.version += 1;
-            Answer { body, ..answer }
-        }
-        None => {
-            board.unseen = 0;
-            answer
-        }
-    })
+    let Some(body) = garbled else {
+        board.unseen = 0;
+        return Some(answer);
+    };
+    // Whoever has that has not seen what is new.
+    board.version += 1;
+    Some(Answer { body, ..answer })
 }
 
 impl Board {

@@ -36,7 +36,11 @@ impl MqttSpeaker {
     /// Takes the packets that are whole. None: this is no MQTT.
     fn packets(&mut self, desk: &mut Desk<'_>) -> Option<()> {
         loop {
-            let Some((head, length)) = length(&self.buffer)? else { return Some(()) };
+            let (head, length) = match length(&self.buffer) {
+                Head::Whole { head, length } => (head, length),
+                Head::Begun => return Some(()),
+                Head::None => return None,
+            };
             if self.buffer.len() < head + length {
                 return Some(());
             }
@@ -220,16 +224,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Bytes of a packet's head and of what follows; the inner none as long as the head is not whole, the outer where it is none.
-fn length(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
+/// What is read of a packet's head.
+enum Head {
+    /// Its bytes, and those that follow.
+    Whole { head: usize, length: usize },
+    /// More of it is to come.
+    Begun,
+    /// It is none of a packet that is taken.
+    None,
+}
+
+fn length(bytes: &[u8]) -> Head {
     let mut length = 0;
     for (at, byte) in bytes.iter().enumerate().skip(1).take(4) {
         length |= usize::from(byte & 0x7f) << (7 * (at - 1));
         if byte & 0x80 == 0 {
-            return (length <= PACKET_BYTES_MAX).then_some(Some((at + 1, length)));
+            return if length <= PACKET_BYTES_MAX { Head::Whole { head: at + 1, length } } else { Head::None };
         }
     }
-    if bytes.len() > 4 { None } else { Some(None) }
+    if bytes.len() > 4 { Head::None } else { Head::Begun }
 }
 
 fn push_length(mut length: usize, out: &mut Vec<u8>) {

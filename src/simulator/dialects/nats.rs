@@ -1,8 +1,8 @@
 //! A NATS server. A topic is a subject; `*` and `>` in it stand for a few devices, which take turns. A subject that begins with
-//! `deliver.` is that of a push consumer of JetStream: its messages wait for acknowledgements, and what was not acknowledged
+//! `deliver.` is that of a push consumer of `JetStream`: its messages wait for acknowledgements, and what was not acknowledged
 //! comes again when the subject is subscribed to anew.
 //!
-//! Source: "NATS Client Protocol" and "JetStream wire API reference" of the NATS documentation.
+//! Source: "NATS Client Protocol" and "`JetStream` wire API reference" of the NATS documentation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -42,7 +42,8 @@ impl NatsSpeaker {
                 if self.buffer.len() < end + size + 2 {
                     return Some(());
                 }
-                self.published(words.first()?, &self.buffer[end..end + size].to_vec(), desk);
+                let is_acknowledgement = self.buffer[end..end + size].starts_with(b"+ACK");
+                self.published(words.first()?, is_acknowledgement, desk);
                 end += size + 2;
             } else {
                 self.line(&verb, &words, desk)?;
@@ -56,20 +57,20 @@ impl NatsSpeaker {
         match (verb, words) {
             ("CONNECT" | "PONG", _) => {}
             ("PING", _) => desk.pong_bytes(b"PONG\r\n".to_vec()),
-            ("SUB", [subject, sid] | [subject, _, sid]) => {
+            ("SUB", [subject, number] | [subject, _, number]) => {
                 if desk.refuses(subject) {
-                    let said = format!("-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\n");
-                    desk.say_bytes(said.into_bytes());
+                    let refusal = format!("-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\n");
+                    desk.say_bytes(refusal.into_bytes());
                 } else {
-                    self.subjects.insert((*sid).to_owned(), (*subject).to_owned());
+                    self.subjects.insert((*number).to_owned(), (*subject).to_owned());
                     // A consumer is known by its subject, whoever is subscribed to it.
                     let since = subject.starts_with(DELIVER).then(|| desk.standing.subscribed(subject, subject, ""));
-                    desk.resume(vec![(*subject).to_owned()], sid, since.flatten(), None);
+                    desk.resume(vec![(*subject).to_owned()], number, since.flatten(), None);
                 }
             }
-            ("UNSUB", [sid, ..]) => {
-                if let Some(subject) = self.subjects.remove(*sid) {
-                    desk.unsubscribe(subject, *sid);
+            ("UNSUB", [number, ..]) => {
+                if let Some(subject) = self.subjects.remove(*number) {
+                    desk.unsubscribe(subject, *number);
                 }
             }
             _ => return None,
@@ -77,9 +78,9 @@ impl NatsSpeaker {
         Some(())
     }
 
-    fn published(&mut self, subject: &str, payload: &[u8], desk: &mut Desk<'_>) {
+    fn published(&mut self, subject: &str, is_acknowledgement: bool, desk: &mut Desk<'_>) {
         // `$JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.…`
-        let (Some(rest), true) = (subject.strip_prefix("$JS.ACK."), payload.starts_with(b"+ACK")) else { return };
+        let (Some(rest), true) = (subject.strip_prefix("$JS.ACK."), is_acknowledgement) else { return };
         let parts: Vec<&str> = rest.split('.').collect();
         if let [_, consumer, _, sequence, ..] = parts[..]
             && let Ok(sequence) = sequence.parse()

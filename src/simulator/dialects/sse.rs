@@ -1,4 +1,4 @@
-//! Server-sent events in the form of Wikimedia's EventStreams: a topic is a path without its first `/`. An event's id says where
+//! Server-sent events in the form of Wikimedia's `EventStreams`: a topic is a path without its first `/`. An event's id says where
 //! it stands, and a client that gives it as `Last-Event-ID` gets what comes behind.
 
 use std::fmt::Write as _;
