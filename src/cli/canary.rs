@@ -121,16 +121,16 @@ impl Args {
             None => show_status(context, self.output.output),
             Some(Command::Status(Output { output })) => show_status(context, output.output),
             Some(Command::Set(Set { fraction, decide })) => {
-                decide.run(context, CanaryRequest { fraction: Some(fraction), ..CanaryRequest::default() })
+                decide.run(context, &CanaryRequest { fraction: Some(fraction), ..CanaryRequest::default() })
             }
-            Some(Command::Clear(decide)) => decide.run(context, request(CanaryAction::Clear)),
-            Some(Command::Pause(decide)) => decide.run(context, request(CanaryAction::Pause)),
-            Some(Command::Resume(decide)) => decide.run(context, request(CanaryAction::Resume)),
+            Some(Command::Clear(decide)) => decide.run(context, &request(CanaryAction::Clear)),
+            Some(Command::Pause(decide)) => decide.run(context, &request(CanaryAction::Pause)),
+            Some(Command::Resume(decide)) => decide.run(context, &request(CanaryAction::Resume)),
             Some(Command::Abort(Abort { stay, decide })) => {
-                decide.run(context, CanaryRequest { stay, ..request(CanaryAction::Abort) })
+                decide.run(context, &CanaryRequest { stay, ..request(CanaryAction::Abort) })
             }
             Some(Command::Plan(PlanArgs { command: Some(PlanCommand::Start(decide)), .. })) => {
-                decide.run(context, request(CanaryAction::Start))
+                decide.run(context, &request(CanaryAction::Start))
             }
             Some(Command::Plan(PlanArgs { command: None, output })) => show_plan(context, output.output),
             Some(Command::History(history)) => history.run(context),
@@ -163,9 +163,9 @@ fn show_plan(context: &Context, format: Format) -> Result<Exit, CliError> {
 }
 
 impl Decide {
-    fn run(self, context: &Context, request: CanaryRequest) -> Result<Exit, CliError> {
+    fn run(self, context: &Context, request: &CanaryRequest) -> Result<Exit, CliError> {
         let Self { reason, dry_run, force, output } = self;
-        let request = CanaryRequest { reason, dry_run, force, ..request };
+        let request = CanaryRequest { reason, dry_run, force, ..request.clone() };
         let body = serde_json::to_vec(&request)
             .map_err(|error| CliError::new(Exit::No, "the request cannot be written", error))?;
         let answer = api::send_patiently(context, "PUT", "/api/v1/canary", Some(&body), api::CHANGE_PATIENCE)?;

@@ -80,7 +80,7 @@ fn seconds(seconds: f64) -> String {
 
 /// What status and watch show alike.
 pub(super) mod view {
-    use super::*;
+    use super::{CanaryStatus, Fraction, Path, PlanShown, PrintError, print_line, print_table, seconds, show_duration};
     use crate::rollout::guard::PathRates;
     use crate::server::{GuardShown, RollBackShown};
 
@@ -117,28 +117,28 @@ pub(super) mod view {
 
     fn plan(plan: &PlanShown) -> String {
         let Some(state) = plan.state else { return "not started; `sluice canary plan start` does".into() };
-        let mut text = format!("{}, stage {} of {}", state.as_str(), plan.stage, plan.stages.len());
+        let mut text = vec![format!("{}, stage {} of {}", state.as_str(), plan.stage, plan.stages.len())];
         if let Some(stage) = plan.stage.checked_sub(1).and_then(|index| plan.stages.get(index)) {
-            text.push_str(&format!(" ({})", stage.fraction));
+            text.push(format!(" ({})", stage.fraction));
         }
         if let Some(left) = plan.left_seconds {
-            text.push_str(&format!(", {} left", seconds(left)));
+            text.push(format!(", {} left", seconds(left)));
         }
         if let Some(waits_for) = &plan.waits_for {
-            text.push_str(&format!("; waits for {waits_for}"));
+            text.push(format!("; waits for {waits_for}"));
         }
-        text
+        text.concat()
     }
 
     fn guard(guard: &GuardShown) -> String {
-        let mut text = guard.state.as_str().to_owned();
+        let mut text = vec![guard.state.as_str().to_owned()];
         if let Some(words) = &guard.words {
-            text.push_str(&format!(": {words}"));
+            text.push(format!(": {words}"));
         }
         if let Some(until) = &guard.cooling_until {
-            text.push_str(&format!("; nothing is put on the smart path until {until}"));
+            text.push(format!("; nothing is put on the smart path until {until}"));
         }
-        text
+        text.concat()
     }
 
     fn rolled(RollBackShown { roll_back, seconds: lasts, left }: &RollBackShown) -> String {

@@ -323,9 +323,10 @@ impl Asked {
         if request.stay {
             return Ok(What::PlanAborted);
         }
-        match self.plan.as_ref().and_then(|plan| plan.record().before) {
-            Some(before) => self.put(before, request),
-            None => (self.record.decision, self.record.roll_back) = (None, None),
+        if let Some(before) = self.plan.as_ref().and_then(|plan| plan.record().before) {
+            self.put(before, request);
+        } else {
+            (self.record.decision, self.record.roll_back) = (None, None);
         }
         self.notes.push("monitors go back to where they were before the plan".into());
         Ok(What::PlanAborted)

@@ -146,12 +146,11 @@ impl Watch {
         let mut lost = [0; 2];
         for side in [SMART, LEGACY] {
             let standing = &mut self.now[side];
-            match figures[side] {
-                Some(figures) => {
-                    lost[side] = figures.connection_failures.saturating_sub(before[side].sums.told_failures);
-                    standing.set(figures);
-                }
-                None => (standing.monitors, standing.links, standing.open) = (0, 0, 0),
+            if let Some(figures) = figures[side] {
+                lost[side] = figures.connection_failures.saturating_sub(before[side].sums.told_failures);
+                standing.set(figures);
+            } else {
+                (standing.monitors, standing.links, standing.open) = (0, 0, 0);
             }
         }
         if first {
