@@ -32,6 +32,7 @@ pub(crate) struct Figures {
 
 /// What a message cost by one of the paths.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "of the benches that measure daemons one asks for it")]
 pub(crate) struct Cost {
     /// Wall rate.
     pub per_second: f64,
@@ -137,6 +138,7 @@ impl Daemon {
         Self::with(flood, connections, monitors, ("smart_streaming.enabled = true\n", sinks), folder)
     }
 
+    #[allow(dead_code, reason = "as above")]
     /// Starts it on the path that `settings` say.
     pub(crate) fn by_path(flood: &Flood, connections: usize, monitors: usize, settings: &str, folder: &Path) -> Self {
         Self::with(flood, connections, monitors, (settings, ""), folder)
@@ -202,6 +204,7 @@ impl Daemon {
         figures
     }
 
+    #[allow(dead_code, reason = "as above")]
     /// Waits until `messages` are durable, and reads what each of them cost.
     pub(crate) fn cost(self, messages: u64) -> Cost {
         let (pid, address) = (self.child.id(), self.address.clone());

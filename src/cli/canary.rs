@@ -37,6 +37,8 @@ enum Command {
     History(History),
     /// Watch stage, time left, both paths' figures and the guard
     Watch(super::canary_watch::Watch),
+    /// Hold both paths against the targets of a change-over; with and without a running daemon
+    Report(Box<super::canary_report::ReportOfPaths>),
     /// Have the plan wait
     Pause(Decide),
     /// Have the plan go on
@@ -134,6 +136,7 @@ impl Args {
             }
             Some(Command::Plan(PlanArgs { command: None, output })) => show_plan(context, output.output),
             Some(Command::History(history)) => history.run(context),
+            Some(Command::Report(report)) => report.run(context),
             Some(Command::Watch(watch)) => watch.run(context),
         }
     }

@@ -4,6 +4,7 @@
 mod api;
 mod backup;
 mod canary;
+mod canary_report;
 mod canary_text;
 mod canary_watch;
 mod change;

@@ -25,7 +25,7 @@ impl Args {
             .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
         let metrics = telemetry::install().map_err(|error| CliError::from_error(Exit::No, error))?;
         let take_overs = if self.take_over { TakeOvers::Asked } else { TakeOvers::Offered };
-        let ending = daemon::serve(source, metrics, take_overs, |daemon| {
+        let ending = daemon::serve(source, &metrics, take_overs, |daemon| {
             let file =
                 loaded.file.as_deref().map_or("none: built-in defaults".into(), |path| path.display().to_string());
             tracing::info!("settings: {file}");

@@ -65,7 +65,7 @@ pub enum TakeOvers {
 ///
 /// # Errors
 /// When the daemon does not start.
-pub fn run<F, W>(source: SettingsSource, metrics: MetricsHandle, started: F) -> Result<Ending, StartError>
+pub fn run<F, W>(source: SettingsSource, metrics: &MetricsHandle, started: F) -> Result<Ending, StartError>
 where
     F: FnOnce(&Daemon) -> W,
     W: Future<Output = ()>,
@@ -79,7 +79,7 @@ where
 /// When the daemon does not start. Where it was to take over from another one, that one goes on.
 pub fn serve<F, W>(
     source: SettingsSource,
-    metrics: MetricsHandle,
+    metrics: &MetricsHandle,
     take_overs: TakeOvers,
     started: F,
 ) -> Result<Ending, StartError>
@@ -89,7 +89,7 @@ where
 {
     enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    let ending = serve_on(&runtime, source, &metrics, take_overs, started);
+    let ending = serve_on(&runtime, source, metrics, take_overs, started);
     // Tasks of links may still be at work after a hurried stop; the process ends under them.
     runtime.shutdown_background();
     ending

@@ -54,8 +54,8 @@ struct State {
     bytes: usize,
     own: VecDeque<EncodedBlock>,
     own_bytes: usize,
-    /// A link reads nothing more until its block is durable.
-    awaited: bool,
+    /// Blocks whose links read nothing more until they are durable.
+    awaited: usize,
     /// The writer waits for something to come. At other times it looks by itself when the next sync may begin, and to wake
     /// it for every block would cost more than to write it.
     parked: bool,
@@ -112,7 +112,7 @@ impl Intake {
             return Err(block);
         }
         state.bytes += block.bytes();
-        state.awaited |= block.is_awaited();
+        state.awaited += usize::from(block.is_awaited());
         state.blocks.push_back(block);
         let wake = std::mem::take(&mut state.parked) || state.pressed();
         drop(state);
@@ -216,7 +216,7 @@ impl Intake {
         if wanted.blocks || state.closing {
             taken.blocks = std::mem::take(&mut state.blocks);
             state.bytes = 0;
-            state.awaited = false;
+            state.awaited = 0;
         }
         if !(taken.own.is_empty() && taken.blocks.is_empty()) {
             self.busy_since.store(self.now(), Ordering::Relaxed);
@@ -249,7 +249,7 @@ impl Intake {
 impl State {
     /// So much waits that the next sync should not be waited for.
     fn pressed(&self) -> bool {
-        self.awaited || self.bytes >= QUEUE_BYTES_MAX / 2 || self.blocks.len() >= QUEUE_BLOCKS_MAX / 2
+        self.awaited > 0 || self.bytes >= QUEUE_BYTES_MAX / 2 || self.blocks.len() >= QUEUE_BLOCKS_MAX / 2
     }
 
     /// A block that is larger than the whole queue goes in when the queue is empty.

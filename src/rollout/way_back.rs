@@ -89,11 +89,9 @@ mod tests {
         let mut text = format!(
             "[smart_streaming]\nenabled = true\n[upstreams.feed]\nurl = \"wss://example.com/ws\"\ndialect = \"ethereum\"\n{limits}"
         );
-        for number in 0..monitors {
-            text.push_str(&format!(
-                "[monitors.m{number}]\ndomain = \"d\"\nupstream = \"feed\"\ntopics = [\"t{number}\"]\n"
-            ));
-        }
+        text.extend((0..monitors).map(|number| {
+            format!("[monitors.m{number}]\ndomain = \"d\"\nupstream = \"feed\"\ntopics = [\"t{number}\"]\n")
+        }));
         toml::from_str(&text).unwrap()
     }
 

@@ -179,10 +179,10 @@ const STAGES: &str =
     "[rollout]\nstages = [{ fraction = 0.3, for = \"2s\" }, { fraction = 0.6, for = \"2s\" }, { fraction = 1.0 }]";
 
 /// Waits until the plan is in a state and a stage.
-fn plan_is(daemon: &Daemon, state: &str, stage: u64) -> Value {
-    until(&format!("the plan is {state} in stage {stage}"), || {
+fn plan_is(daemon: &Daemon, state: &str, number: u64) -> Value {
+    until(&format!("the plan is {state} in stage {number}"), || {
         let plan = status(daemon)["plan"].clone();
-        (plan["state"] == state && plan["stage"] == stage).then_some(plan)
+        (plan["state"] == state && plan["stage"] == number).then_some(plan)
     })
 }
 

@@ -214,6 +214,10 @@ fn monitors_go_to_the_smart_path_step_by_step_and_back_and_every_event_is_journa
             events.iter().filter(|event| event.monitor == symbol).map(|event| &*event.path).collect();
         assert_eq!(paths, BTreeSet::from(["legacy", "smart"]), "{symbol} was on both");
     }
+    let report: Value = serde_json::from_str(&printed(&place, &["canary", "report"])).unwrap();
+    let targets = report["targets"].as_array().expect("rows");
+    assert!(targets.iter().any(|row| row["verdict"] == "met"), "{report}");
+    assert!(targets.iter().all(|row| row["verdict"] != "not_met" || row["value"].is_string()), "{report}");
     let switched = query(&place, &["--domain", "_sluice", "--monitor", "paths"]);
     assert_eq!(switched.len(), 2 * SYMBOLS.len(), "each went there and back");
     for event in switched {

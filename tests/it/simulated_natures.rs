@@ -56,7 +56,9 @@ fn run(dialect: &str, monitor: impl Fn(Settings, &str) -> Settings) -> Run {
     });
     daemon.stop();
     let mut times = BTreeMap::new();
-    ids().into_iter().for_each(|id| *times.entry(id).or_insert(0) += 1);
+    for id in ids() {
+        *times.entry(id).or_insert(0) += 1;
+    }
     for id in &sent {
         assert_eq!(times.get(id), Some(&1), "{dialect}: {id}");
     }

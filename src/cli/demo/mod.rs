@@ -98,7 +98,7 @@ impl Args {
             failed: Cell::new(None),
             begun: OnceCell::new(),
         };
-        let ending = daemon::run(source, metrics, |daemon| {
+        let ending = daemon::run(source, &metrics, |daemon| {
             let address = daemon.summary.address();
             let written = std::fs::write(&settings_file, providers.settings(&address.to_string()));
             if let Err(error) = &written {

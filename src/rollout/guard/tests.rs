@@ -35,7 +35,7 @@ impl Scene {
     fn new(legacy: usize) -> Self {
         Self {
             guard: Guard::default(),
-            settings: GuardSettings { window: Duration::from_secs(60), min_samples: 100, ..GuardSettings::default() },
+            settings: GuardSettings { window: Duration::from_mins(1), min_samples: 100, ..GuardSettings::default() },
             now: Instant::now(),
             smart: path(Path::Smart, 5, 2),
             legacy: path(Path::Legacy, legacy, legacy),

@@ -175,7 +175,9 @@ fn a_new_process_that_dies_after_the_old_one_has_let_go_has_that_one_start_again
     for (times, point) in (1..).zip(["take_over.let_go", "take_over.handed", "take_over.started"]) {
         if point == "take_over.started" {
             // From then on it answers as well, and what it has accepted dies with it.
-            poller.take().map(Poller::stop);
+            if let Some(poller) = poller.take() {
+                poller.stop();
+            }
         }
         let mut new = Process::of(failing_at(&place, point, "return"));
         assert!(!new.end().success(), "{point}: {}", new.stderr());
@@ -271,7 +273,7 @@ fn what_waits_in_the_sockets_of_a_process_that_is_behind_is_read_or_on_record() 
     let mut old = Daemon::of(command);
     goes_on(&place);
     let new = Process::of(place.command(legacy.iter().copied().chain(["--take-over"])));
-    until_within(Duration::from_secs(60), "the old one ends", || old.has_ended().then_some(()));
+    until_within(Duration::from_mins(1), "the old one ends", || old.has_ended().then_some(()));
     goes_on(&place);
     until("its gaps are over", || gaps(&place).iter().all(|gap| gap["end"].is_string()).then_some(()));
     new.signal(Signal::TERM);
