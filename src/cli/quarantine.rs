@@ -10,7 +10,7 @@ use super::query::open_journal;
 use super::run::journal_error;
 use super::selection::{Selection, Span};
 use super::{CliError, Context, Exit, Format, OutputArgs, print_json, print_table};
-use crate::journal::{Event, OWN_DOMAIN, Offset, QUARANTINE_MONITOR, RETRIES_MONITOR};
+use crate::journal::{Event, OWN_DOMAIN, Offset, Path, QUARANTINE_MONITOR, RETRIES_MONITOR};
 use crate::monitor::quarantine::Quarantined;
 use crate::monitor::retry::RetryRecord;
 
@@ -28,6 +28,9 @@ enum Action {
         /// Only those of this monitor (`upstream:NAME` for frames that belong to none)
         #[arg(long, value_name = "NAME")]
         monitor: Option<String>,
+        /// Only those that came by this path
+        #[arg(long, value_name = "smart|legacy", value_parser = super::selection::path)]
+        path: Option<Path>,
         /// Received at or after: `5m` (ago), or RFC 3339
         #[arg(long, value_name = "TIME", value_parser = super::selection::moment)]
         since: Option<crate::clock::UnixNanos>,
@@ -60,9 +63,9 @@ struct Row {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.action {
-            Action::List { monitor, since, limit, output } => {
+            Action::List { monitor, path, since, limit, output } => {
                 let span = Span { since, ..Span::default() };
-                list(context, monitor.as_deref(), &span, limit, output)
+                list(context, (monitor.as_deref(), path), &span, limit, output)
             }
             Action::Show { offset } => show(context, Offset(offset)),
             Action::Retry(args) => args.run(context),
@@ -72,7 +75,7 @@ impl Args {
 
 fn list(
     context: &Context,
-    monitor: Option<&str>,
+    (monitor, path): (Option<&str>, Option<Path>),
     span: &Span,
     limit: usize,
     output: OutputArgs,
@@ -99,6 +102,8 @@ fn list(
                 if let Some(row) = of_record.and_then(|at| rows.get_mut(at)) {
                     row.retried = true;
                 }
+            } else if path.is_some_and(|path| event.path != path) {
+                // What retries tell has to be looked at whichever way they went.
             } else if let Some(mut frame) = read(&event) {
                 // Always somebody's, for programs: the upstream's own account where it was no monitor's.
                 frame.monitor.get_or_insert_with(|| format!("upstream:{}", frame.upstream));
