@@ -17,7 +17,7 @@ const CROSSINGS_SHOWN: usize = 10;
 
 /// Prints what was decided, or would be.
 pub(super) fn print_answer(answer: &CanaryAnswer) -> Result<(), PrintError> {
-    let CanaryAnswer { dry_run, fraction, to_smart, to_legacy, way_back, warnings, notes, status: _ } = answer;
+    let CanaryAnswer { dry_run, fraction, to_smart, to_legacy, way_back, warnings, notes, status } = answer;
     let are = if *dry_run { "would be" } else { "are to be" };
     print_line(format!("{fraction} of the monitors {are} on the smart path"))?;
     for (word, monitors) in [("smart", to_smart), ("legacy", to_legacy)] {
@@ -40,6 +40,9 @@ pub(super) fn print_answer(answer: &CanaryAnswer) -> Result<(), PrintError> {
     }
     for note in notes {
         print_line(format!("note: {note}"))?;
+    }
+    if !dry_run && status.plan.state.is_some() {
+        print_line(format!("plan: {}", view::plan(&status.plan)))?;
     }
     Ok(())
 }
@@ -115,7 +118,7 @@ pub(super) mod view {
         lines
     }
 
-    fn plan(plan: &PlanShown) -> String {
+    pub(in crate::cli) fn plan(plan: &PlanShown) -> String {
         let Some(state) = plan.state else { return "not started; `sluice canary plan start` does".into() };
         let mut text = vec![format!("{}, stage {} of {}", state.as_str(), plan.stage, plan.stages.len())];
         if let Some(stage) = plan.stage.checked_sub(1).and_then(|index| plan.stages.get(index)) {

@@ -61,6 +61,9 @@ fn rows(plan: &Plan) -> Vec<[String; 4]> {
         let (name, change) = (monitor.monitor.clone(), monitor.change.as_str().to_owned());
         rows.push(["monitor".to_owned(), name, change, monitor.keys.join(", ")]);
     }
+    for path in &plan.paths {
+        rows.push(["path".to_owned(), path.monitor.clone(), format!("to {}", path.to.as_str()), String::new()]);
+    }
     let others = plan
         .at_once
         .iter()

@@ -233,6 +233,9 @@ impl List {
 
 impl Shadow {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
+        if self.span.is_some_and(|span| span.is_zero()) {
+            return Err(CliError::plain(Exit::Usage, "`--for` wants a time, such as 1h; `--stop` ends a shadow"));
+        }
         let seconds = self.span.filter(|_| !self.stop).map_or(0.0, |span| span.as_secs_f64());
         let body = serde_json::json!({ "seconds": seconds }).to_string();
         let url = format!("/api/v1/monitors/{}/shadow", in_path(&self.name));

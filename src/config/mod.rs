@@ -43,7 +43,7 @@ pub use key::KeyPath;
 pub use limits::{LimitOverrides, Rate};
 pub use load::{Base, LoadOptions, Loaded, Origins, load};
 pub use monitor_settings::*;
-pub use plan::{Change, Effect, Links, MonitorPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
+pub use plan::{Change, Effect, Links, MonitorPlan, PathPlan, Plan, PlannedTopic, Risk, UpstreamPlan};
 pub(crate) use problem::suggestion;
 pub use problem::{ConfigError, Problem};
 pub use rollout_settings::{GuardSettings, RolloutSettings, StageSettings};

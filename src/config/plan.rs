@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::key::KeyPath;
 use super::load::paths;
 use super::{MonitorSettings, Settings, UpstreamSettings};
+use crate::journal::Path;
 
 /// When a change of a key takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,9 @@ impl Effect {
     /// Of a key, by its section.
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
-            (Some("log"), Some("level")) | (Some("shedding" | "reload" | "rollout" | "guard"), _) => Self::AtOnce,
-            (Some("pool" | "upstreams" | "monitors" | "dialects" | "smart_streaming"), _) => Self::Links,
+            (Some("log"), Some("level"))
+            | (Some("smart_streaming" | "shedding" | "reload" | "rollout" | "guard"), _) => Self::AtOnce,
+            (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
             _ => Self::Restart,
         }
     }
@@ -66,6 +68,17 @@ pub struct Links {
     pub now: BTreeMap<String, usize>,
     /// How many there would be.
     pub then: BTreeMap<String, usize>,
+    /// Monitors that change paths.
+    pub paths: Vec<PathPlan>,
+}
+
+/// A monitor that goes to the other path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathPlan {
+    /// Which.
+    pub monitor: String,
+    /// Where to.
+    pub to: Path,
 }
 
 /// What becomes of something with a name.
@@ -146,6 +159,9 @@ pub struct Plan {
     pub upstreams: Vec<UpstreamPlan>,
     /// Monitors that differ.
     pub monitors: Vec<MonitorPlan>,
+    /// Monitors that change paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathPlan>,
     /// Topics that nobody asks for now.
     pub topics_added: Vec<PlannedTopic>,
     /// Topics that nobody will ask for.
@@ -162,7 +178,7 @@ impl Plan {
     /// What it takes to go from the settings in force to others.
     pub fn between(now: &Settings, then: &Settings, links: &Links) -> Self {
         let (now, then) = (&printable(now), &printable(then));
-        let mut plan = Self::default();
+        let mut plan = Self { paths: links.paths.clone(), ..Self::default() };
         let pool = differing(&now.pool, &then.pool);
         for name in names(&now.upstreams, &then.upstreams) {
             let (was, will) = (now.upstreams.get(name), then.upstreams.get(name));
@@ -224,7 +240,7 @@ impl Plan {
                 if inherited && was.pool == will.pool {
                     keys.extend(pool.iter().map(|key| format!("pool.{key}")));
                 }
-                if keys.is_empty() && after > 0 {
+                if keys.is_empty() && after > 0 && self.paths.is_empty() {
                     // What load has made more of is not closed for having been looked at.
                     after = after.max(before);
                 }
@@ -293,7 +309,7 @@ impl Plan {
         if stops || upstream(Change::Restarted) || !self.restart_needed.is_empty() {
             return Risk::High;
         }
-        let links = self.connections_opened + self.connections_closed > 0;
+        let links = self.connections_opened + self.connections_closed > 0 || !self.paths.is_empty();
         // More topics of a monitor only add; all else changes what is journaled, or who comes first.
         let otherwise = self.monitors.iter().any(|monitor| monitor.keys.iter().any(|key| key != "topics"));
         let quiet = |key: &String| key == "log.level";

@@ -36,6 +36,11 @@ pub enum RunTimeRefusal {
         "`{0}` cannot be set at run time, as it takes effect at a start only: put it into the settings file and restart the daemon"
     )]
     NeedsRestart(KeyPath),
+    /// What switches the smart path off must win, wherever it stands.
+    #[error(
+        "`smart_streaming.enabled` is not set to true at run time, where it would win over a file and over USE_SMART_STREAMING=false: put it into the settings file and `sluice reload`; how many monitors are on the smart path, `sluice canary set` says"
+    )]
+    Switch,
     /// The journal would show it to everybody who may query.
     #[error(
         "`{0}` may hold a secret, and what is set at run time is kept in the journal, where `query` shows it: put it into the settings file"
@@ -91,6 +96,14 @@ impl RunTimeLayer {
     /// When it takes effect at a start only, or may hold a secret.
     pub fn check(key: &KeyPath, value: &serde_json::Value) -> Result<(), RunTimeRefusal> {
         Self::check_key(key)?;
+        let switch = match (key.key_at(0), key.key_at(1)) {
+            (Some("smart_streaming"), Some("enabled")) => Some(value),
+            (Some("smart_streaming"), None) => value.get("enabled"),
+            _ => None,
+        };
+        if switch.is_some_and(|value| *value == serde_json::Value::Bool(true)) {
+            return Err(RunTimeRefusal::Switch);
+        }
         match secret_in(key, value) {
             Some(key) => Err(RunTimeRefusal::Secret(key)),
             None => Ok(()),

@@ -13,17 +13,19 @@ use serde_json::{Value, json};
 use super::fetch_gate::FetchGate;
 use super::own_events::OwnEvent;
 use super::switches::{HeldBy, HeldMonitor, SettingRecord, SwitchLog};
+use super::units::dedicated_links;
 use super::upstreams::{Applied, ApplyError, Upstreams};
 use super::usable::usable;
 use super::watch::in_words;
 use super::watched::Watched;
 use super::works::Works;
 use crate::config::{
-    Base, ConfigError, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, Plan, RunTimeLayer, RunTimeValue,
-    Settings, ShownSetting, show, shown_table,
+    Base, ConfigError, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, PathPlan, Plan, RunTimeLayer,
+    RunTimeValue, Settings, ShownSetting, show, shown_table,
 };
 use crate::dialect::registry;
 use crate::enrich::Enrichment;
+use crate::journal;
 use crate::monitor::roster::Pause;
 use crate::rollout::Paths;
 use crate::rollout::decision::RolloutRecord;
@@ -231,7 +233,17 @@ impl LiveSettings {
 
     fn plan_of(&self, state: &State, candidate: &Candidate) -> Plan {
         let then = &candidate.loaded.settings;
-        let links = Links { now: self.pools.links(), then: links_of(then, &self.held()) };
+        let switches = &self.log.switches;
+        let (paths_now, paths) = (switches.paths(&state.loaded.settings), switches.paths(then));
+        let changes = |name: &&String| {
+            state.loaded.settings.monitors.contains_key(*name) && paths_now.of(name).path != paths.of(name).path
+        };
+        let changed = then.monitors.keys().filter(changes);
+        let links = Links {
+            now: self.pools.links(),
+            then: links_of(then, &switches.pauses(then), &paths),
+            paths: changed.map(|name| PathPlan { monitor: name.clone(), to: paths.of(name).path }).collect(),
+        };
         Plan::between(&state.loaded.settings, then, &links)
     }
 
@@ -563,16 +575,24 @@ fn refusal(error: &ConfigError) -> ChangeRefusal {
     ChangeRefusal { status: 422, error: error.to_string(), problems: error.problems().to_vec() }
 }
 
-/// How many links each upstream would have with settings, but for monitors that are held.
-fn links_of(settings: &Settings, held: &BTreeMap<String, HeldMonitor>) -> BTreeMap<String, usize> {
+/// How many links each upstream would have with settings, but for monitors that take nothing.
+fn links_of(settings: &Settings, pauses: &BTreeMap<String, Pause>, paths: &Paths) -> BTreeMap<String, usize> {
     let links = |name: &String| {
         let upstream = settings.upstreams.get(name)?;
         let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)).peekable();
         watching.peek()?;
-        let running = watching.filter(|(monitor, _)| !held.contains_key(*monitor));
-        let topics: std::collections::BTreeSet<&String> = running.flat_map(|(_, monitor)| &monitor.topics).collect();
+        let (smart, legacy): (Vec<_>, Vec<_>) = watching
+            .filter(|(monitor, _)| !pauses.contains_key(*monitor))
+            .partition(|(monitor, _)| paths.of(monitor).path == journal::Path::Smart);
+        let topics: std::collections::BTreeSet<&String> =
+            smart.iter().flat_map(|(_, monitor)| &monitor.topics).collect();
         let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
-        Some(upstream::links_for(upstream, &settings.pool, dialect.limits(), topics.len()))
+        let limits = dialect.limits();
+        // Of redundant upstreams the legacy path takes the first.
+        let dedicated = legacy.iter().filter(|(_, monitor)| monitor.upstream.first() == Some(name));
+        let dedicated: usize =
+            dedicated.map(|(_, monitor)| dedicated_links(upstream, limits, monitor.topics.len())).sum();
+        Some(upstream::links_for(upstream, &settings.pool, limits, topics.len()) + dedicated)
     };
     settings.upstreams.keys().filter_map(|name| Some((name.clone(), links(name)?))).collect()
 }

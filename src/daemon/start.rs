@@ -253,6 +253,14 @@ impl Daemon {
         if settings.log.level != level_before {
             telemetry::set_log_level(&settings.log.level);
         }
+        if let Some(emergency) = switches.emergency() {
+            let reason = emergency.reason.unwrap_or_default();
+            tracing::warn!(
+                since = emergency.since,
+                reason,
+                "stopped in an emergency: nothing is taken until `sluice start`"
+            );
+        }
         let on_record = counters_on_record(&mut journal.reader())?;
         let counters = Arc::new(CounterBoard::new(on_record, journal.durable(), settings));
         let checkpoint = bookmarks.of_journal(journal.id());

@@ -489,7 +489,9 @@ impl Switches {
         let decided = self.rollout().decision.map(|decision| decision.fraction);
         let mut paths = rollout::choice::choose(settings, decided.map(Fraction::get));
         let now = UnixNanos::now();
-        for shadow in self.shadows().into_iter().filter(|shadow| shadow.is_at(now)) {
+        // Where the smart path is switched off, it takes nothing, not even to be compared.
+        let shadows = self.shadows().into_iter().filter(|shadow| settings.smart_streaming.enabled && shadow.is_at(now));
+        for shadow in shadows {
             if settings.monitors.contains_key(&shadow.monitor) {
                 paths.shadow(&shadow.monitor);
             }

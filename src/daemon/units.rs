@@ -130,12 +130,17 @@ pub(super) fn divide(
 
 /// An upstream as a monitor's dedicated connection to it: one, or as many as its topics need.
 pub(super) fn dedicated(upstream: &UpstreamSettings, limits: Limits, topics: usize) -> UpstreamSettings {
-    let per_link = upstream.topics_per_link.unwrap_or(limits.topics_per_link).max(1) as usize;
-    let links = u32::try_from(topics.div_ceil(per_link).max(1)).unwrap_or(u32::MAX);
+    let links = u32::try_from(dedicated_links(upstream, limits, topics)).unwrap_or(u32::MAX);
     let mut upstream = upstream.clone();
     upstream.pool.min_connections = Some(links);
     upstream.pool.max_connections = Some(links);
     upstream
+}
+
+/// How many links that are.
+pub(super) fn dedicated_links(upstream: &UpstreamSettings, limits: Limits, topics: usize) -> usize {
+    let per_link = upstream.topics_per_link.unwrap_or(limits.topics_per_link).max(1) as usize;
+    topics.div_ceil(per_link).max(1)
 }
 
 /// Whether a topic of a monitor is wanted of an upstream, by upstream, monitor and topic.

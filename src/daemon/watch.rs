@@ -133,6 +133,7 @@ pub(super) fn in_words(changed: &Changed) -> String {
     named("monitors", plan.monitors.iter().map(of_monitor).collect());
     let of_upstream = |plan: &crate::config::UpstreamPlan| format!("{} {}", plan.upstream, plan.change.as_str());
     named("upstreams", plan.upstreams.iter().map(of_upstream).collect());
+    named("paths", plan.paths.iter().map(|path| format!("{} to {}", path.monitor, path.to.as_str())).collect());
     named("settings", plan.at_once.clone());
     named("needs a restart, not applied", plan.restart_needed.clone());
     named("note", changed.notes.clone());

@@ -63,9 +63,14 @@ fn an_emergency_stop_makes_durable_what_was_taken_and_lasts_over_a_restart_until
     });
     assert_eq!(events(&place), stopped);
     assert!(frames > 0 && daemon.frames("feed") == 0, "nothing came after the restart");
+    assert!(daemon.log().contains("stopped in an emergency"), "{}", daemon.log());
+    let outcome = ask(&place, &daemon, &["canary"]);
+    assert!(outcome.stdout.contains("sluice start"), "{}", outcome.stdout);
     let outcome = ask(&place, &daemon, &["start"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     go_on(&place);
+    let outcome = ask(&place, &daemon, &["start"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("nothing was stopped"), "{}", outcome.stderr);
     daemon.stop();
     let gaps = ask_gaps(&place);
     assert!(gaps.iter().any(|gap| gap["cause"] == "stopped" && gap["end"].is_string()), "{gaps:?}");
@@ -107,7 +112,12 @@ fn a_file_and_a_reload_put_everything_on_the_legacy_path_whatever_was_decided_at
     go_on(&place);
     let outcome = ask(&place, &daemon, &["canary", "set", "1.0"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let outcome = ask(&place, &daemon, &["config", "set", "smart_streaming.enabled", "true"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("USE_SMART_STREAMING=false"), "{}", outcome.stderr);
     place.write(".env", "USE_SMART_STREAMING=false\n");
+    let outcome = ask(&place, &daemon, &["reload", "--dry-run"]);
+    let would = ["smart_streaming.enabled", "to legacy", "links opened: 2"];
+    assert!(would.iter().all(|words| outcome.stdout.contains(words)), "{}", outcome.stdout);
     let outcome = ask(&place, &daemon, &["reload"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     until("everything is on the legacy path", || {

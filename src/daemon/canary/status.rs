@@ -30,6 +30,10 @@ impl Canary {
         };
         let memory = self.memory();
         let mut notes = Vec::new();
+        if let Some(emergency) = self.live.emergency_now() {
+            let since = emergency.since;
+            notes.push(format!("stopped in an emergency at {since}: nothing is taken until `sluice start`"));
+        }
         if !settings.smart_streaming.enabled {
             notes.push(self.disabled_note());
         }

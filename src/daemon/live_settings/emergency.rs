@@ -24,6 +24,12 @@ impl LiveSettings {
     pub(super) fn stand_still(&self, stopped: bool, reason: Option<&str>) -> Result<EmergencyRow, ChangeRefusal> {
         let state = self.lock();
         let switches = &self.log.switches;
+        if !stopped && switches.emergency().is_none() {
+            return Err(ChangeRefusal::new(
+                409,
+                "nothing was stopped in an emergency: monitors are taken as they should be",
+            ));
+        }
         if switches.emergency().is_some() != stopped {
             if !self.log.remember(&SettingRecord::emergency(stopped, reason)) {
                 return Err(not_recorded());

@@ -14,6 +14,14 @@ impl LiveSettings {
         let state = self.lock();
         let settings = &state.loaded.settings;
         let Some(monitor) = settings.monitors.get(name) else { return Err(missing(Kind::Monitor, name)) };
+        if !settings.smart_streaming.enabled && !span.is_zero() {
+            let error = "the smart path is switched off (`smart_streaming.enabled`, USE_SMART_STREAMING): there is nothing to compare with";
+            return Err(ChangeRefusal::new(409, error));
+        }
+        if self.log.switches.emergency().is_some() && !span.is_zero() {
+            let error = "everything is stopped in an emergency, and nothing is taken: `sluice start` first";
+            return Err(ChangeRefusal::new(409, error));
+        }
         let now = UnixNanos::now();
         let until = (!span.is_zero()).then(|| now.saturating_add(span));
         let known = self.log.switches.shadows().iter().any(|shadow| shadow.monitor == name);
