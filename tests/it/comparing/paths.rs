@@ -179,7 +179,7 @@ fn of_several_shadows_the_last_one_is_compared_and_never_the_time_between_them()
     // Within a shadow nothing is cut.
     let (since, until) = (moment(80_000), moment(90_000));
     let (code, told) = compare(&place, &["--since", &since, "--until", &until]);
-    assert_eq!((code, counts(&told), told["notes"].as_array().unwrap().len()), (Some(0), [11, 0, 0, 0], 0), "{told}");
+    assert_eq!((code, counts(&told), told["notes"].as_array().unwrap().len()), (Some(0), [10, 0, 0, 0], 0), "{told}");
 }
 
 #[test]
