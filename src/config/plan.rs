@@ -418,7 +418,7 @@ mod tests {
 
     fn links(now: usize, then: usize) -> Links {
         let of = |count| BTreeMap::from([("feed".to_owned(), count)]);
-        Links { now: of(now), then: of(then) }
+        Links { now: of(now), then: of(then), paths: Vec::new() }
     }
 
     fn plan(then: &str) -> Plan {
