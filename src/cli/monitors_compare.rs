@@ -11,12 +11,12 @@ use crate::rollout::shadow::{PathsError, PathsRequest, compare_paths};
 /// `sluice monitors compare`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which [default: all that both paths took]
+    /// Which [default: all that had a shadow]
     names: Vec<String>,
-    /// Received at or after: `5m` (ago), or RFC 3339 [default: when the shadow began]
+    /// Received at or after: `5m` (ago), or RFC 3339 [default: when the last shadow began]
     #[arg(long, value_name = "TIME", value_parser = super::selection::moment)]
     since: Option<UnixNanos>,
-    /// Received before: `5m` (ago), or RFC 3339 [default: when the shadow ended]
+    /// Received before: `5m` (ago), or RFC 3339 [default: when the last shadow ended]
     #[arg(long, value_name = "TIME", value_parser = super::selection::moment)]
     until: Option<UnixNanos>,
     /// Only this topic (may be repeated)

@@ -103,6 +103,23 @@ impl Report {
     }
 }
 
+/// A text for a table, with an ellipsis where it is longer than `most` characters; a dash where there is none.
+pub(crate) fn cut(text: Option<&str>, most: usize) -> Cell {
+    let Some(text) = text else { return "-".into() };
+    if text.chars().count() <= most {
+        return text.into();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect::<String>().into()
+}
+
+/// A time of RFC 3339 in UTC with so many digits of its second at most.
+pub(crate) fn short_time(time: &str, digits: usize) -> String {
+    let Some((whole, fraction)) = time.trim_end_matches('Z').split_once('.').filter(|_| time.ends_with('Z')) else {
+        return time.to_owned();
+    };
+    if digits == 0 { format!("{whole}Z") } else { format!("{whole}.{fraction:.digits$}Z") }
+}
+
 /// A text on one line, without what could move a terminal's cursor.
 fn on_one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()

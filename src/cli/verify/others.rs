@@ -56,7 +56,11 @@ impl Args {
         let mut shown = self.comparing.shown();
         let compared = compare(&mut journal, &mut *store, &terms, &room, &mut |progress| shown.look(progress));
         shown.end();
-        let compared = compared.map_err(compare_error)?;
+        let mut compared = compared.map_err(compare_error)?;
+        if !store.has(Part::Time) {
+            // That is no fault of its records.
+            compared.untimed = 0;
+        }
         if compared.total.left == 0 && compared.total.right == 0 {
             let words = "neither the journal nor the store has anything of what was asked for; nothing was compared";
             return Err(usage(words));

@@ -57,7 +57,12 @@ pub(super) fn run(args: &Args, context: &Context, store: Option<&SinkSettings>) 
     } else {
         args.report.give(&report(&rows), &rows)?;
     }
-    Ok(if rows.iter().all(|row| row.result == "equal") { Exit::Done } else { Exit::No })
+    Ok(match store {
+        // A store that was named: that it cannot be reached is no difference.
+        Some(_) if rows.iter().any(|row| row.result == "unavailable") => Exit::Unreachable,
+        _ if rows.iter().all(|row| row.result == "equal") => Exit::Done,
+        _ => Exit::No,
+    })
 }
 
 fn subjects(

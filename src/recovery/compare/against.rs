@@ -6,7 +6,14 @@ use super::delays::{DelayFigures, LengthFigures};
 use super::outcome::{Compared, Counts, Example, Kind};
 use super::record::{Join, Span, Terms};
 use crate::clock::UnixNanos;
-use crate::report::{Cell, Mark, Report, ReportTable};
+use crate::report::{Cell, Mark, Report, ReportTable, cut, short_time};
+
+/// So many characters of names and keys are shown in tables,
+pub(crate) const NAME_CHARS: usize = 20;
+/// of ids,
+pub(crate) const ID_CHARS: usize = 32;
+/// and of payloads.
+pub(crate) const PAYLOAD_CHARS: usize = 34;
 
 /// How a record differs, as it is told of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -133,7 +140,7 @@ pub struct AgainstStore {
     /// Over all monitors.
     #[serde(flatten)]
     pub counts: StoreCounts,
-    /// Records without a time where a span was asked for: they count in pairs alone.
+    /// Records without a time that can be read, though the store has times. Where a span was asked for they count in pairs alone.
     pub without_time: u64,
     /// When the first and the last event of the journal was received, of those that were compared.
     pub journal_times: Option<(String, String)>,
@@ -156,6 +163,8 @@ impl AgainstStore {
         joined_by.extend(terms.by_monitor.then_some("monitor"));
         joined_by.extend(terms.by_key.then_some("key"));
         joined_by.push(if terms.join == Join::Id { "id" } else { "payload" });
+        let mut notes = compared.notes.clone();
+        notes.extend(nothing_alike(place_name, terms, compared));
         let text = |time: Option<UnixNanos>| time.map(|time| time.to_string());
         let times = |times: Option<(UnixNanos, UnixNanos)>| times.map(|(a, b)| (a.to_string(), b.to_string()));
         Self {
@@ -175,7 +184,7 @@ impl AgainstStore {
                 .map(|(name, counts)| StoreMonitor { monitor: name.clone(), counts: counts.into() })
                 .collect(),
             first: compared.examples.iter().map(example).collect(),
-            notes: compared.notes.clone(),
+            notes,
             place_name,
         }
     }
@@ -204,22 +213,28 @@ impl AgainstStore {
             ("received".into(), span_words(self.since.as_deref(), self.until.as_deref()).into()),
         ];
         for (name, times) in [("journal", &self.journal_times), ("store", &self.store_times)] {
-            facts.extend(
-                times.iter().map(|(first, last)| (format!("times of the {name}"), format!("{first} to {last}").into())),
-            );
+            facts.extend(times.iter().map(|(first, last)| {
+                (format!("times of the {name}"), format!("{} to {}", short_time(first, 3), short_time(last, 3)).into())
+            }));
         }
         let mut notes = self.notes.clone();
         if self.without_time > 0 {
-            notes.push(format!(
-                "{} records have no time: they count only where the other side has them",
-                self.without_time
-            ));
+            let what = match (&self.since, &self.until) {
+                (None, None) => "how much later or earlier they are is not told",
+                _ => "they count only where the journal has them",
+            };
+            notes.push(format!("{} records of the store have no time that can be read: {what}", self.without_time));
         }
         Report {
             title: format!("The journal against {}", self.against),
             verdict,
             facts,
-            tables: vec![self.monitor_table(), delay_table("the store", &counts.store_delay), self.example_table()],
+            tables: vec![
+                self.monitor_table(),
+                delay_table("the store", &counts.store_delay),
+                self.example_table(),
+                self.payload_table(),
+            ],
             notes,
         }
     }
@@ -228,7 +243,7 @@ impl AgainstStore {
         let rows = self.monitors.iter().filter(|_| self.joined_by.contains(&"monitor")).map(|row| {
             let counts = &row.counts;
             vec![
-                row.monitor.clone().unwrap_or_else(|| "-".into()).into(),
+                cut(row.monitor.as_deref(), NAME_CHARS),
                 counts.journal_events.to_string().into(),
                 counts.store_records.to_string().into(),
                 counts.in_both.to_string().into(),
@@ -246,10 +261,6 @@ impl AgainstStore {
 
     fn example_table(&self) -> ReportTable {
         let rows = self.first.iter().map(|example| {
-            let place = [
-                example.offset.map(|offset| format!("offset {offset}")),
-                example.row.map(|row| format!("{} {row}", self.place_name)),
-            ];
             let what = if example.repeated {
                 format!("{}, repeated", example.what.as_str())
             } else {
@@ -257,21 +268,78 @@ impl AgainstStore {
             };
             vec![
                 Cell::marked(what, Mark::Bad),
-                place.into_iter().flatten().collect::<Vec<_>>().join(", ").into(),
-                example.monitor.clone().unwrap_or_else(|| "-".into()).into(),
-                example.key.clone().unwrap_or_else(|| "-".into()).into(),
-                example.id.clone().unwrap_or_else(|| "-".into()).into(),
-                example.received_time.clone().unwrap_or_else(|| "-".into()).into(),
-                example.journal_payload.clone().unwrap_or_else(|| "-".into()).into(),
-                example.store_payload.clone().unwrap_or_else(|| "-".into()).into(),
+                self.place(example).into(),
+                cut(example.monitor.as_deref(), NAME_CHARS),
+                cut(example.key.as_deref(), NAME_CHARS),
+                cut(example.id.as_deref(), ID_CHARS),
+                example.received_time.as_deref().map_or_else(|| "-".to_owned(), |time| short_time(time, 3)).into(),
             ]
         });
         ReportTable {
             heading: "The first differences".into(),
-            columns: vec!["What", "Where", "Monitor", "Key", "Id", "Received", "Journal has", "Store has"],
+            columns: vec!["What", "Where", "Monitor", "Key", "Id", "Received"],
             rows: rows.collect(),
         }
     }
+
+    /// Beside the table of examples, which would be too wide with it.
+    fn payload_table(&self) -> ReportTable {
+        let rows = self.first.iter().map(|example| {
+            vec![
+                self.place(example).into(),
+                cut(example.journal_payload.as_deref(), PAYLOAD_CHARS),
+                cut(example.store_payload.as_deref(), PAYLOAD_CHARS),
+            ]
+        });
+        ReportTable {
+            heading: "Their payloads".into(),
+            columns: vec!["Where", "Journal has", "Store has"],
+            rows: rows.collect(),
+        }
+    }
+
+    fn place(&self, example: &StoreExample) -> String {
+        let place = [
+            example.offset.map(|offset| format!("offset {offset}")),
+            example.row.map(|row| format!("{} {row}", self.place_name)),
+        ];
+        place.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What to say where each side has something, and none of it is in both.
+fn nothing_alike(place_name: &str, terms: &Terms, compared: &Compared) -> Option<String> {
+    let total = &compared.total;
+    if total.both > 0 || total.left == 0 || total.right == 0 {
+        return None;
+    }
+    let of = |kind: Kind| compared.examples.iter().find(|example| example.kind == kind);
+    let words = |example: &Example| {
+        let mut words = Vec::new();
+        let named = [
+            ("monitor", terms.by_monitor, &example.monitor),
+            ("key", terms.by_key, &example.key),
+            ("id", terms.join == Join::Id, &example.id),
+        ];
+        for (name, used, value) in named {
+            words.extend(used.then(|| format!("{name} {}", cut(value.as_deref(), ID_CHARS).text)));
+        }
+        if terms.join == Join::Payload {
+            let payload = example.left_payload.as_ref().or(example.right_payload.as_ref());
+            words.push(format!("payload {}", cut(payload.map(String::as_str), PAYLOAD_CHARS).text));
+        }
+        words.join(", ")
+    };
+    let examples = of(Kind::OnlyLeft).zip(of(Kind::OnlyRight)).map(|(journal, store)| {
+        let (offset, place) = (journal.left_place.unwrap_or_default(), store.right_place.unwrap_or_default());
+        format!(
+            ": the journal's offset {offset} has {}; the store's {place_name} {place} has {}",
+            words(journal),
+            words(store)
+        )
+    });
+    let what = if terms.join == Join::Id { "key or id" } else { "key or payload" };
+    Some(format!("nothing is in both: the mapping of {what} may be wrong{}", examples.unwrap_or_default()))
 }
 
 fn example(example: &Example) -> StoreExample {
@@ -303,7 +371,8 @@ fn with_repeats(count: u64, repeats: u64) -> Cell {
 
 /// A span in words.
 fn span_words(since: Option<&str>, until: Option<&str>) -> String {
-    match (since, until) {
+    let short = |time: Option<&str>| time.map(|time| short_time(time, 3));
+    match (short(since), short(until)) {
         (None, None) => "at any time".into(),
         (Some(since), None) => format!("from {since} on"),
         (None, Some(until)) => format!("before {until}"),

@@ -40,7 +40,7 @@ use self::join::{Found, Joined, Tally};
 use self::spill::{Sorted, Sorter};
 
 pub use self::against::{AgainstStore, StoreCounts, StoreDifference, StoreExample, StoreMonitor};
-pub(crate) use self::against::{counted, delay_table};
+pub(crate) use self::against::{ID_CHARS, NAME_CHARS, PAYLOAD_CHARS, counted, delay_table};
 pub use self::delays::{DelayFigures, LengthFigures};
 pub use self::outcome::{Compared, Counts, Example, Kind};
 pub use self::payload::PayloadForm;
@@ -182,21 +182,22 @@ impl Reading<'_> {
     }
 
     fn take(&mut self, record: &Record<'_>, sorter: &mut Sorter, times: &mut Times) -> Result<(), SpillError> {
-        let Some(counted) = self.terms.spans.of(record.monitor) else { return Ok(()) };
+        let spans = self.terms.spans.of(record.monitor);
+        let within = |of: fn(&Counted) -> Span, time| spans.iter().any(|counted| of(counted).contains(time));
         let flags = match record.time {
-            Some(time) if !counted.read.contains(time) => return Ok(()),
+            Some(time) if !within(|counted| counted.read, time) => return Ok(()),
             Some(time) => {
-                let paired = counted.paired.contains(time);
+                let paired = within(|counted| counted.paired, time);
                 if paired {
                     let (first, last) = times.unwrap_or((time, time));
                     *times = Some((first.min(time), last.max(time)));
                 }
-                (if paired { PAIRED } else { 0 }) | if counted.single.contains(time) { SINGLE } else { 0 }
+                (if paired { PAIRED } else { 0 }) | if within(|counted| counted.single, time) { SINGLE } else { 0 }
             }
-            None if counted.read.is_open() => PAIRED | SINGLE,
+            None if spans.is_empty() => return Ok(()),
             None => {
                 self.untimed += 1;
-                PAIRED
+                PAIRED | if spans.iter().any(|counted| counted.read.is_open()) { SINGLE } else { 0 }
             }
         };
         let group = self.groups.number(record.monitor);

@@ -18,7 +18,7 @@ pub struct Compared {
     pub left_times: Option<(crate::clock::UnixNanos, crate::clock::UnixNanos)>,
     /// As `left_times`.
     pub right_times: Option<(crate::clock::UnixNanos, crate::clock::UnixNanos)>,
-    /// Records without a received time, where a span was asked for. They count only in pairs.
+    /// Records without a received time. Where a span was asked for they count only in pairs.
     pub untimed: u64,
     /// What there is to know beside.
     pub notes: Vec<String>,

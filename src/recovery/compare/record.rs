@@ -164,7 +164,7 @@ pub enum Spans {
     /// The same for all.
     Same(Counted),
     /// By name; others are not compared.
-    ByMonitor(HashMap<String, Counted>),
+    ByMonitor(HashMap<String, Vec<Counted>>),
 }
 
 impl Default for Spans {
@@ -174,10 +174,11 @@ impl Default for Spans {
 }
 
 impl Spans {
-    pub(super) fn of(&self, monitor: Option<&str>) -> Option<&Counted> {
+    /// Those of a monitor: a record counts when it is in one of them. None: it is not compared.
+    pub(super) fn of(&self, monitor: Option<&str>) -> &[Counted] {
         match self {
-            Self::Same(counted) => Some(counted),
-            Self::ByMonitor(by_name) => by_name.get(monitor?),
+            Self::Same(counted) => std::slice::from_ref(counted),
+            Self::ByMonitor(by_name) => monitor.and_then(|monitor| by_name.get(monitor)).map_or(&[][..], Vec::as_slice),
         }
     }
 }

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::PathsRequest;
 use crate::clock::UnixNanos;
 use crate::recovery::compare::{
-    Compared, Counted, Counts, DelayFigures, Example, Kind, LengthFigures, counted, delay_table,
+    Compared, Counted, Counts, DelayFigures, Example, ID_CHARS, Kind, LengthFigures, NAME_CHARS, PAYLOAD_CHARS,
+    counted, delay_table,
 };
-use crate::report::{Cell, Mark, Report, ReportTable};
+use crate::report::{Cell, Mark, Report, ReportTable, cut, short_time};
 
 /// Which path has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -146,7 +147,11 @@ pub struct PathsCompared {
 }
 
 /// Says what came of it.
-pub(super) fn told(compared: &Compared, spans: &BTreeMap<String, Counted>, request: &PathsRequest) -> PathsCompared {
+pub(super) fn told(
+    compared: &Compared,
+    spans: &BTreeMap<String, Vec<Counted>>,
+    request: &PathsRequest,
+) -> PathsCompared {
     let counts: HashMap<&str, &Counts> =
         compared.monitors.iter().filter_map(|(name, counts)| Some((name.as_deref()?, counts))).collect();
     let nothing = Counts::default();
@@ -154,8 +159,8 @@ pub(super) fn told(compared: &Compared, spans: &BTreeMap<String, Counted>, reque
         let text = |time: Option<UnixNanos>| time.map(|time| time.to_string()).unwrap_or_default();
         MonitorOnBoth {
             monitor: name.clone(),
-            since: text(counted.paired.since),
-            until: text(counted.paired.until),
+            since: text(counted.first().and_then(|first| first.paired.since)),
+            until: text(counted.last().and_then(|last| last.paired.until)),
             counts: (*counts.get(name.as_str()).unwrap_or(&&nothing)).into(),
         }
     });
@@ -217,32 +222,32 @@ impl PathsCompared {
         let rows = self.monitors.iter().map(|row| {
             let counts = &row.counts;
             vec![
-                row.monitor.clone().into(),
-                row.since.clone().into(),
-                row.until.clone().into(),
+                cut(Some(&row.monitor), NAME_CHARS),
                 counts.in_both.to_string().into(),
                 counted(counts.only_smart),
                 counted(counts.only_legacy),
                 counted(counts.differing),
                 percent(counts.data_match).into(),
-                late(counts.legacy_later.as_ref()).into(),
-                late(counts.legacy_earlier.as_ref()).into(),
             ]
         });
         let monitors = ReportTable {
             heading: "By monitor".into(),
-            columns: vec![
-                "Monitor",
-                "From",
-                "To",
-                "Both",
-                "Only smart",
-                "Only legacy",
-                "Differing",
-                "Alike",
-                "Legacy later p50/p95/p99 ms",
-                "Legacy earlier p50/p95/p99 ms",
-            ],
+            columns: vec!["Monitor", "Both", "Only smart", "Only legacy", "Differing", "Alike"],
+            rows: rows.collect(),
+        };
+        let rows = self.monitors.iter().map(|row| {
+            vec![
+                cut(Some(&row.monitor), NAME_CHARS),
+                short_time(&row.since, 0).into(),
+                short_time(&row.until, 0).into(),
+                late(row.counts.legacy_later.as_ref()).into(),
+                late(row.counts.legacy_earlier.as_ref()).into(),
+            ]
+        });
+        // Beside the counts, or it were too wide.
+        let times = ReportTable {
+            heading: "By monitor: the span, and how much later or earlier legacy had them (p50/p95/p99 ms)".into(),
+            columns: vec!["Monitor", "From", "To", "Later", "Earlier"],
             rows: rows.collect(),
         };
         let delay = DelayFigures {
@@ -254,41 +259,61 @@ impl PathsCompared {
             title: "The smart path against the legacy path".into(),
             verdict,
             facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            tables: vec![monitors, delay_table("the legacy path", &delay), self.example_table()],
+            tables: vec![
+                monitors,
+                times,
+                delay_table("the legacy path", &delay),
+                self.example_table(),
+                self.payload_table(),
+            ],
             notes: self.notes.clone(),
         }
     }
 
     fn example_table(&self) -> ReportTable {
-        let dash = |text: &Option<String>| Cell::from(text.clone().unwrap_or_else(|| "-".into()));
         let rows = self.first.iter().map(|example| {
-            let place = [("smart", example.smart_offset), ("legacy", example.legacy_offset)];
-            let place: Vec<String> =
-                place.iter().filter_map(|(path, offset)| Some(format!("{path} {}", (*offset)?))).collect();
             vec![
                 Cell::marked(example.what.as_str(), Mark::Bad),
-                place.join(", ").into(),
-                dash(&example.monitor),
-                dash(&example.key),
-                dash(&example.id),
-                dash(&example.received_time),
-                dash(&example.smart_payload),
-                dash(&example.legacy_payload),
+                place(example).into(),
+                cut(example.monitor.as_deref(), NAME_CHARS),
+                cut(example.key.as_deref(), NAME_CHARS),
+                cut(example.id.as_deref(), ID_CHARS),
+                example.received_time.as_deref().map_or_else(|| "-".to_owned(), |time| short_time(time, 3)).into(),
             ]
         });
         ReportTable {
             heading: "The first differences".into(),
-            columns: vec!["What", "Offset", "Monitor", "Key", "Id", "Received", "Smart has", "Legacy has"],
+            columns: vec!["What", "Offset", "Monitor", "Key", "Id", "Received"],
+            rows: rows.collect(),
+        }
+    }
+
+    /// Beside the table of examples, which would be too wide with it.
+    fn payload_table(&self) -> ReportTable {
+        let rows = self.first.iter().map(|example| {
+            vec![
+                place(example).into(),
+                cut(example.smart_payload.as_deref(), PAYLOAD_CHARS),
+                cut(example.legacy_payload.as_deref(), PAYLOAD_CHARS),
+            ]
+        });
+        ReportTable {
+            heading: "Their payloads".into(),
+            columns: vec!["Offset", "Smart has", "Legacy has"],
             rows: rows.collect(),
         }
     }
 }
 
+fn place(example: &PathExample) -> String {
+    let place = [("smart", example.smart_offset), ("legacy", example.legacy_offset)];
+    let place: Vec<String> = place.iter().filter_map(|(path, offset)| Some(format!("{path} {}", (*offset)?))).collect();
+    place.join(", ")
+}
+
 fn late(figures: Option<&LengthFigures>) -> String {
-    figures.map_or_else(
-        || "-".to_owned(),
-        |figures| format!("{} / {} / {} ({} events)", figures.p50_ms, figures.p95_ms, figures.p99_ms, figures.events),
-    )
+    figures
+        .map_or_else(|| "-".to_owned(), |figures| format!("{}/{}/{}", figures.p50_ms, figures.p95_ms, figures.p99_ms))
 }
 
 /// Never 100 % when something is not alike.

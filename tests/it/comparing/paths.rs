@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sluice::journal::Path as Way;
 
-use super::support::{Given, Id, compare, examples, journal_of, moment, named, run, trade, verify, write};
+use super::support::{Given, Id, compare, examples, is_narrow, journal_of, moment, named, run, trade, verify, write};
 use crate::processes::{Daemon, Feed, Settings};
 use crate::support::Workplace;
 
@@ -69,6 +69,7 @@ fn a_shadow_shows_exactly_what_only_one_path_has_and_what_differs() {
     assert_eq!(counts(&told), [99, 1, 1, 0]);
     let table = run(&place, &["monitors", "compare", "trades"]);
     assert!(table.stdout.contains("different: 1 only on smart, 1 only on legacy, 1 differing"), "{table:?}");
+    is_narrow(&table.stdout);
     let page = run(&place, &["monitors", "compare", "trades", "--format", "html"]).stdout;
     assert!(page.starts_with("<!doctype html>") && page.contains("only_legacy"), "{page}");
 }
@@ -144,15 +145,84 @@ fn events_without_ids_are_told_by_their_payloads_and_repeats_of_ids_are_no_diffe
 }
 
 #[test]
+fn of_several_shadows_the_last_one_is_compared_and_never_the_time_between_them() {
+    let crossing = (10..20).map(|number| Given { way: Way::Legacy, ..slow(number) });
+    let shadow = |numbers: std::ops::Range<u64>, lost: u64| -> Vec<Given> {
+        numbers.filter(|number| *number != lost).map(|number| slow(number).shadow(30)).collect()
+    };
+    let mut all: Vec<Given> = (0..20).map(slow).chain(crossing).collect();
+    all.extend((20..120).map(slow));
+    all.extend(shadow(50..100, 70));
+    all.extend((120..300).map(slow));
+    all.extend(shadow(200..250, 220));
+    let place = journal_of(&all);
+    let notes = |told: &Value| told["notes"].to_string();
+    for (code, told) in [compare(&place, &["trades"]), compare(&place, &[]), verify(&place, "legacy", &[])] {
+        assert_eq!((code, counts(&told)), (Some(1), [49, 1, 0, 0]), "{told}");
+        assert_eq!(examples(&told), named(&[("only_smart", 220)]));
+        assert_eq!(told["monitors"][0]["since"], moment(200_030), "{told}");
+        assert!(
+            notes(&told).contains("took it 2 times") && notes(&told).contains("the last one is compared"),
+            "{told}"
+        );
+    }
+    // A span is cut to the shadows in it; the crossing is none.
+    let (code, told) = compare(&place, &["--since", &moment(0)]);
+    assert_eq!((code, counts(&told)), (Some(1), [98, 2, 0, 0]), "{told}");
+    assert_eq!(examples(&told), named(&[("only_smart", 70), ("only_smart", 220)]));
+    assert!(notes(&told).contains("the time between is not compared"), "{told}");
+    let (since, until) = (moment(0), moment(150_000));
+    let (code, told) = compare(&place, &["trades", "--since", &since, "--until", &until]);
+    assert_eq!((code, examples(&told)), (Some(1), named(&[("only_smart", 70)])), "{told}");
+    let (from, to) = (moment(50_030), moment(99_030));
+    assert!(notes(&told).contains(&format!("only what lies between {from} and {to} is compared")), "{told}");
+    // Within a shadow nothing is cut.
+    let (since, until) = (moment(80_000), moment(90_000));
+    let (code, told) = compare(&place, &["--since", &since, "--until", &until]);
+    assert_eq!((code, counts(&told), told["notes"].as_array().unwrap().len()), (Some(0), [11, 0, 0, 0], 0), "{told}");
+}
+
+#[test]
+fn a_monitor_that_only_changed_its_path_is_not_compared() {
+    let moved = |number, way| Given { way, monitor: "moved", ..slow(number) };
+    let smart: Vec<Given> = (0..60).map(|number| moved(number, Way::Smart)).collect();
+    let legacy: Vec<Given> = (100..160).map(|number| moved(number, Way::Legacy)).collect();
+    let alone = journal_of(&[smart.clone(), legacy.clone()].concat());
+    for (command, words) in [
+        (&["verify", "--against", "legacy"][..], "no monitor had a shadow in the span"),
+        (&["verify", "--against", "legacy", "--since", "2026-01-01T00:00:01Z"], "no monitor had a shadow in the span"),
+        (&["monitors", "compare"], "no monitor had a shadow in the span"),
+        (&["monitors", "compare", "moved"], "`moved` had no shadow in the span, and never came by both paths at once"),
+    ] {
+        let outcome = run(&alone, command);
+        assert!(outcome.code == Some(2) && outcome.stderr.contains(words), "{command:?}: {outcome:?}");
+    }
+    let place = journal_of(&[smart, shadowed(), legacy].concat());
+    let since = moment(0);
+    for more in [&[][..], &["--since", &since]] {
+        let (code, told) = verify(&place, "legacy", more);
+        assert_eq!((code, counts(&told)), (Some(1), [99, 1, 1, 1]), "{told}");
+        let monitors = told["monitors"].as_array().unwrap();
+        assert!(monitors.len() == 1 && monitors[0]["monitor"] == "trades", "{told}");
+    }
+}
+
+#[test]
 fn monitors_that_were_on_both_paths_are_compared_without_a_shadow_too() {
     let legacy = |number| Given { way: Way::Legacy, ..slow(number) };
     // Smart up to 60, legacy from 40 on, as a monitor crosses; 50 is lost on legacy.
     let mut all: Vec<Given> = (0..60).map(slow).collect();
     all.extend((40..100).filter(|number| *number != 50).map(legacy));
     let place = journal_of(&all);
-    let (code, told) = verify(&place, "legacy", &["--tolerance", "2s"]);
+    let (code, told) = verify(&place, "legacy", &["--tolerance", "2s", "--monitor", "trades"]);
     assert_eq!((code, counts(&told)), (Some(1), [19, 1, 0, 0]), "{told}");
     assert_eq!(examples(&told), named(&[("only_smart", 50)]));
+    // Only where they are named: a crossing is no shadow.
+    for command in [&["verify", "--against", "legacy"][..], &["monitors", "compare"]] {
+        let outcome = run(&place, command);
+        assert!(outcome.code == Some(2) && outcome.stderr.contains("no monitor had a shadow"), "{outcome:?}");
+        assert_eq!(outcome.stdout, "");
+    }
 }
 
 #[test]
@@ -168,7 +238,7 @@ fn what_cannot_be_compared_is_told() {
             &["trades", "--until", &moment(20_000), "--tolerance", "1s"],
             "only events of path smart of the monitor `trades`",
         ),
-        (&["--until", &moment(20_000), "--tolerance", "1s"], "no monitor has events of both paths"),
+        (&["--until", &moment(20_000), "--tolerance", "1s"], "no monitor had a shadow in the span"),
         (&["--since", "1m", "--until", "2m"], "ends before it begins"),
     ] {
         let outcome = run(&place, &[&["monitors", "compare"], names].concat());

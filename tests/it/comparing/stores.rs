@@ -8,7 +8,7 @@ use serde_json::Value;
 use sluice::journal::Path as Way;
 
 use super::support::{
-    Given, Id, START, counts, examples, journal_of, moment, named, payload, place, run, trade, verify,
+    Given, Id, START, counts, examples, is_narrow, journal_of, moment, named, payload, place, run, trade, verify,
 };
 use crate::postgres_server::PostgresServer;
 use crate::support::Workplace;
@@ -83,6 +83,7 @@ fn seeded_differences_are_found_exactly_in_sqlite() {
     is_found(&told, "sqlite, mapped by options");
     assert_eq!((code, &told["store_times"]), (Some(1), &Value::Null));
     assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0);
+    is_narrow(&run(&place, &["verify", "--against", &format!("sqlite:old.db?{MAPPED}")]).stdout);
     // Without the rows that differ it is equal.
     let same: Vec<Row> = (0..2000).map(row).collect();
     sqlite(&place, "same.db", &same);
@@ -206,6 +207,67 @@ fn a_span_is_compared_on_both_sides_and_no_partner_at_its_edge_is_missed() {
 }
 
 #[test]
+fn a_column_in_which_no_time_can_be_read_is_told_and_not_ignored() {
+    let place = journal_of(&(0..300).map(trade).collect::<Vec<_>>());
+    let rows: Vec<Row> = (0..300).map(row).collect();
+    let file = sqlite(&place, "old.db", &rows);
+    let base = "sqlite:old.db?table=trades&id=trade_id&key=pair&payload=raw";
+    let first = (START / 1_000_000).to_string();
+    let at_start = moment(0);
+    place.write("old.jsonl", "{\"t\":1,\"at\":\"noon\"}\n{\"t\":2,\"at\":null}\n");
+    for (against, words) in [
+        (
+            format!("{base}&time=ts&time_unit=s"),
+            vec!["`ts` is its time", &first, "read as s;", "as ms it is", "`time_unit=`"],
+        ),
+        (format!("{base}&time=ts&time_unit=us"), vec!["`ts` is its time", &first, "as ms it is", &at_start]),
+        (format!("{base}&time=pair"), vec!["`pair` is its time", "`PAIR0`", "`time=COLUMN`"]),
+        ("jsonl:old.jsonl?id=/t&time=/at".to_owned(), vec!["`/at` is its time", "`noon`"]),
+    ] {
+        for more in [&[][..], &["--since", &at_start]] {
+            let outcome = run(&place, &[&["verify", "--against", &against], more].concat());
+            assert!(outcome.code == Some(2) && outcome.stdout.is_empty(), "{against}: {outcome:?}");
+            assert!(words.iter().all(|word| outcome.stderr.contains(word)), "{against}: {outcome:?}");
+        }
+    }
+    // Some rows without one are counted together, and are still found by their ids.
+    file.execute("UPDATE trades SET ts = 'noon' WHERE trade_id = 7", ()).unwrap();
+    file.execute("UPDATE trades SET ts = NULL WHERE trade_id = 8", ()).unwrap();
+    file.execute("UPDATE trades SET ts = 12 WHERE trade_id = 9", ()).unwrap();
+    let against = format!("sqlite:old.db?{MAPPED}");
+    for more in [&[][..], &["--since", &at_start]] {
+        let (code, told) = verify(&place, &against, more);
+        assert_eq!((code, counts(&told), &told["without_time"]), (Some(0), [300, 0, 0, 0], &3.into()), "{told}");
+        assert_eq!(told["notes"].as_array().unwrap().len(), 0, "{told}");
+        let table = run(&place, &[&["verify", "--against", &against], more].concat()).stdout;
+        assert_eq!(table.matches("no time").count(), 1, "{table}");
+        assert!(table.contains("3 records of the store have no time that can be read"), "{table}");
+    }
+    // A store that is not asked for times lacks none.
+    let (_, told) = verify(&place, &format!("{base}&time=-"), &[]);
+    assert_eq!((counts(&told), &told["without_time"]), ([300, 0, 0, 0], &0.into()), "{told}");
+}
+
+#[test]
+fn where_nothing_is_in_both_a_mapping_that_may_be_wrong_is_named_with_an_example_of_each_side() {
+    let place = journal_of(&(0..20).map(trade).collect::<Vec<_>>());
+    sqlite(&place, "old.db", &(0..20).map(row).collect::<Vec<_>>());
+    let against = "sqlite:old.db?table=trades&id=trade_id&key=ts&payload=raw";
+    let (code, told) = verify(&place, against, &[]);
+    assert_eq!((code, counts(&told)), (Some(1), [0, 20, 20, 0]), "{told}");
+    let millis = START / 1_000_000;
+    for words in [
+        "the mapping of key or id may be wrong",
+        "offset 0 has key PAIR0, id 0;",
+        &format!("row 1 has key {millis}, id 0"),
+    ] {
+        assert!(told["notes"].to_string().contains(words), "{words}: {told}");
+    }
+    let (_, told) = verify(&place, &format!("sqlite:old.db?{MAPPED}"), &[]);
+    assert_eq!((counts(&told), told["notes"].as_array().unwrap().len()), ([20, 0, 0, 0], 0), "{told}");
+}
+
+#[test]
 fn only_what_is_asked_for_is_compared() {
     let other = |number| Given { monitor: "book", domain: "depth", ..trade(number) };
     let legacy = |number| Given { way: Way::Legacy, ..trade(number) };
@@ -315,6 +377,10 @@ fn what_cannot_be_reached_or_read_is_no_difference_and_no_password_is_shown() {
         assert!(outcome.code == Some(3) && outcome.stderr.contains(words), "{against}: {outcome:?}");
         assert!(!outcome.stderr.contains("hunter2"), "{outcome:?}");
     }
+    // Of a sink's store, too: that nobody could look is no difference.
+    let outcome = run(&place, &["verify", "--against", &format!("postgres:postgres://me:hunter2@127.0.0.1:{free}/d")]);
+    assert!(outcome.code == Some(3) && outcome.stdout.contains("unavailable"), "{outcome:?}");
+    assert!(!outcome.stdout.contains("hunter2") && !outcome.stderr.contains("hunter2"), "{outcome:?}");
     for text in
         ["postgres:hunter2", "postgres://me:hunter2@[/d?table=t", "postgres://me:hunter2@h/d?table=t&sslmode=maybe"]
     {

@@ -178,3 +178,11 @@ pub(super) fn named(examples: &[(&str, u64)]) -> Vec<(String, String)> {
 pub(super) fn counts(told: &Value) -> [u64; 4] {
     ["in_both", "missing", "extra", "differing"].map(|name| told[name].as_u64().unwrap_or_else(|| panic!("{told}")))
 }
+
+/// A report for people fits an ordinary terminal, and times have no digits that nobody reads.
+pub(super) fn is_narrow(report: &str) {
+    let widest = report.lines().max_by_key(|line| line.chars().count()).unwrap_or_default();
+    assert!(widest.chars().count() <= 100, "{} columns: {widest}", widest.chars().count());
+    assert!(!report.contains("000000Z"), "{report}");
+    assert!(report.contains("THEIR PAYLOADS") || report.contains("Their payloads"), "{report}");
+}

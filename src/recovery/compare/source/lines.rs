@@ -11,9 +11,8 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 
-use super::time::{self, TimeProblem};
+use super::time::Times;
 use super::{Request, StoreSource, joined_id};
-use crate::clock::UnixNanos;
 use crate::config::{TimeUnit, suggestion};
 use crate::recovery::compare::mapping::Part;
 use crate::recovery::compare::payload::PayloadForm;
@@ -154,10 +153,6 @@ impl LinesSource {
     fn damaged(&self, line: u64, why: &str) -> SourceError {
         SourceError::Unreachable(format!("line {line} of {} is not JSON: {why}", self.path.display()))
     }
-
-    fn time(&self, token: Token<'_>) -> Result<UnixNanos, TimeProblem> {
-        time::read(&token.text(), token.kind() == TokenKind::Number, self.unit)
-    }
 }
 
 /// The pointers to an object's members, and to theirs, for people.
@@ -210,11 +205,13 @@ impl Source for LinesSource {
 
     fn read(
         &mut self,
-        _only: Option<&BTreeSet<u64>>,
+        only: Option<&BTreeSet<u64>>,
         take: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
         let (mut lines, mut fields, mut id) = (Lines::open(&self.path)?, Fields::default(), String::new());
-        let (mut number, mut unreadable_times, mut cut) = (0, 0_u64, false);
+        let (mut number, mut cut) = (0, false);
+        let time_pointer = self.parts.of_part(Part::Time).next().map_or("", |slot| &self.parts.pointers[slot]);
+        let mut times = Times::new(time_pointer, self.unit);
         while let Some(line) = lines.next()? {
             number += 1;
             if line.text.trim_ascii().is_empty() {
@@ -235,18 +232,8 @@ impl Source for LinesSource {
             if !self.request.selection.takes(monitor.as_deref(), domain.as_deref(), topic.as_deref(), path.as_deref()) {
                 continue;
             }
-            let time = match first(Part::Time).map(|token| self.time(token)) {
-                Some(Ok(time)) => Some(time),
-                Some(Err(TimeProblem::NoUnit)) => {
-                    let pointer = self.parts.of_part(Part::Time).next().map_or("", |slot| &self.parts.pointers[slot]);
-                    return Err(SourceError::Mapping(time::no_unit(&self.name(), pointer)));
-                }
-                Some(Err(TimeProblem::Unreadable)) => {
-                    unreadable_times += 1;
-                    None
-                }
-                None => None,
-            };
+            let time = first(Part::Time).map(|token| times.read(&token.text(), token.kind() == TokenKind::Number));
+            let Ok(time) = time.unwrap_or(Ok(None)) else { return Err(times.no_unit(&self.name())) };
             let bytes = token(self.parts.base64).filter(|_| self.reads_base64());
             let bytes =
                 bytes.and_then(|token| base64::engine::general_purpose::STANDARD.decode(&*token.as_str()?).ok());
@@ -271,13 +258,10 @@ impl Source for LinesSource {
                 return Ok(());
             }
         }
-        self.notes = [
-            (unreadable_times > 0).then(|| format!("{unreadable_times} lines have a time that cannot be read")),
-            cut.then(|| "the last line is not whole: it is left out".to_owned()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        if only.is_none() {
+            times.check(&self.name())?;
+        }
+        self.notes = cut.then(|| "the last line is not whole: it is left out".to_owned()).into_iter().collect();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::time::{self, TimeProblem};
+use super::time::Times;
 use super::{Request, StoreSource, joined_id};
 use crate::config::TimeUnit;
 use crate::journal::payload_of_text;
@@ -26,7 +26,6 @@ pub struct PostgresSource<'a> {
     columns: Columns,
     time_column: String,
     unit: Option<TimeUnit>,
-    unreadable_times: u64,
 }
 
 impl From<ForeignError> for SourceError {
@@ -64,7 +63,6 @@ impl<'a> PostgresSource<'a> {
             table,
             request,
             columns,
-            unreadable_times: 0,
         })
     }
 }
@@ -106,7 +104,7 @@ impl Source for PostgresSource<'_> {
 
     fn read(
         &mut self,
-        _only: Option<&BTreeSet<u64>>,
+        only: Option<&BTreeSet<u64>>,
         take: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
         let ids = self.columns.of(Part::Id);
@@ -122,8 +120,8 @@ impl Source for PostgresSource<'_> {
         fields.extend(self.columns.one(Part::Time).map(ForeignField::Time));
         fields.extend(self.columns.one(Part::Payload).filter(|_| order.payload).map(ForeignField::Payload));
 
-        let (mut place, mut id, mut unreadable, mut problem) = (0, String::new(), 0_u64, None);
-        let (selection, unit) = (&self.request.selection, self.unit);
+        let (mut place, mut id, mut problem) = (0, String::new(), false);
+        let (selection, mut times) = (&self.request.selection, Times::new(&self.time_column, self.unit));
         let mut give = |row: &[ForeignValue<'_>]| {
             place += 1;
             let text = |part: Part| {
@@ -136,18 +134,17 @@ impl Source for PostgresSource<'_> {
             }
             let behind = order.ids + order.texts.len();
             let time = match row.get(behind).filter(|_| order.time).and_then(ForeignValue::time) {
-                Some(ForeignTime::Moment(time)) => Some(time),
-                Some(ForeignTime::Text { text, is_number }) => match time::read(text, is_number, unit) {
-                    Ok(time) => Some(time),
-                    Err(TimeProblem::Unreadable) => {
-                        unreadable += 1;
-                        None
-                    }
-                    Err(TimeProblem::NoUnit) => {
-                        problem = Some(TimeProblem::NoUnit);
+                Some(ForeignTime::Moment(time)) => {
+                    times.is_known();
+                    Some(time)
+                }
+                Some(ForeignTime::Text { text, is_number }) => {
+                    let Ok(time) = times.read(text, is_number) else {
+                        problem = true;
                         return ControlFlow::Break(());
-                    }
-                },
+                    };
+                    time
+                }
                 None => None,
             };
             let raw = row.get(behind + usize::from(order.time)).filter(|_| order.payload).and_then(ForeignValue::bytes);
@@ -167,16 +164,13 @@ impl Source for PostgresSource<'_> {
             })
         };
         self.runtime.block_on(self.table.read(&fields, &mut give))?;
-        self.unreadable_times = unreadable;
-        match problem {
-            Some(_) => Err(SourceError::Mapping(time::no_unit(&self.name, &self.time_column))),
-            None => Ok(()),
+        if problem {
+            return Err(times.no_unit(&self.name));
         }
+        if only.is_none() { times.check(&self.name) } else { Ok(()) }
     }
 
     fn notes(&self) -> Vec<String> {
-        let times = (self.unreadable_times > 0)
-            .then(|| format!("{} rows have a time that cannot be read", self.unreadable_times));
-        self.request.selection.blind_note(&self.columns).into_iter().chain(times).collect()
+        self.request.selection.blind_note(&self.columns).into_iter().collect()
     }
 }

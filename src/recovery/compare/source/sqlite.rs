@@ -8,8 +8,9 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::time::{self, TimeProblem};
+use super::time::{NoUnit, Times};
 use super::{Request, StoreSource, joined_id};
+use crate::clock::UnixNanos;
 use crate::config::{TimeUnit, suggestion};
 use crate::journal::payload_of_text;
 use crate::recovery::compare::mapping::{Columns, Part};
@@ -34,7 +35,6 @@ pub struct SqliteSource {
     time_column: String,
     unit: Option<TimeUnit>,
     total: Option<u64>,
-    unreadable_times: u64,
 }
 
 impl SqliteSource {
@@ -84,25 +84,14 @@ impl SqliteSource {
             time_column,
             unit,
             total,
-            unreadable_times: 0,
         })
-    }
-
-    fn time(&self, value: ValueRef<'_>) -> Result<Option<crate::clock::UnixNanos>, TimeProblem> {
-        let read = |text: &str, is_number| time::read(text, is_number, self.unit).map(Some);
-        match value {
-            ValueRef::Null | ValueRef::Blob(_) => Ok(None),
-            ValueRef::Integer(number) => read(&number.to_string(), true),
-            ValueRef::Real(number) => read(&number.to_string(), true),
-            ValueRef::Text(text) => read(&String::from_utf8_lossy(text), false),
-        }
     }
 
     /// Gives a row to `take`, if it is meant.
     fn give(
         &self,
         (row, place, id): (&Row<'_>, u64, &mut String),
-        unreadable_times: &mut u64,
+        times: &mut Times<'_>,
         take: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Problem> {
         let mut at = 0;
@@ -120,14 +109,7 @@ impl SqliteSource {
             return Ok(ControlFlow::Continue(()));
         }
         let time = match next(self.columns.has(Part::Time)) {
-            Some(at) => match self.time(row.get_ref(at)?) {
-                Ok(time) => time,
-                Err(TimeProblem::NoUnit) => return Err(Problem::NoUnit),
-                Err(TimeProblem::Unreadable) => {
-                    *unreadable_times += 1;
-                    None
-                }
-            },
+            Some(at) => time(row.get_ref(at)?, times)?,
             None => None,
         };
         let raw = match next(self.columns.has(Part::Payload) && self.request.needs_payload) {
@@ -162,6 +144,12 @@ enum Problem {
     NoUnit,
 }
 
+impl From<NoUnit> for Problem {
+    fn from(NoUnit: NoUnit) -> Self {
+        Self::NoUnit
+    }
+}
+
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
@@ -171,6 +159,15 @@ impl From<rusqlite::Error> for Problem {
 impl From<rusqlite::types::FromSqlError> for Problem {
     fn from(error: rusqlite::types::FromSqlError) -> Self {
         Self::Sqlite(error.into())
+    }
+}
+
+fn time(value: ValueRef<'_>, times: &mut Times<'_>) -> Result<Option<UnixNanos>, NoUnit> {
+    match value {
+        ValueRef::Null | ValueRef::Blob(_) => Ok(None),
+        ValueRef::Integer(number) => times.read(&number.to_string(), true),
+        ValueRef::Real(number) => times.read(&number.to_string(), true),
+        ValueRef::Text(text) => times.read(&String::from_utf8_lossy(text), false),
     }
 }
 
@@ -226,33 +223,31 @@ impl Source for SqliteSource {
 
     fn read(
         &mut self,
-        _only: Option<&BTreeSet<u64>>,
+        only: Option<&BTreeSet<u64>>,
         take: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
-        let mut unreadable_times = 0;
+        let mut times = Times::new(&self.time_column, self.unit);
         let mut step = || -> Result<(), Problem> {
             let mut statement = self.connection.prepare(&self.query)?;
             let mut rows = statement.query([])?;
             let (mut place, mut id) = (0, String::new());
             while let Some(row) = rows.next()? {
                 place += 1;
-                if self.give((row, place, &mut id), &mut unreadable_times, take)?.is_break() {
+                if self.give((row, place, &mut id), &mut times, take)?.is_break() {
                     break;
                 }
             }
             Ok(())
         };
         let stepped = step();
-        self.unreadable_times = unreadable_times;
         stepped.map_err(|problem| match problem {
             Problem::Sqlite(error) => cannot_read(&self.path, &error),
-            Problem::NoUnit => SourceError::Mapping(time::no_unit(&self.name, &self.time_column)),
-        })
+            Problem::NoUnit => times.no_unit(&self.name),
+        })?;
+        if only.is_none() { times.check(&self.name) } else { Ok(()) }
     }
 
     fn notes(&self) -> Vec<String> {
-        let times = (self.unreadable_times > 0)
-            .then(|| format!("{} rows have a time that cannot be read", self.unreadable_times));
-        self.request.selection.blind_note(&self.columns).into_iter().chain(times).collect()
+        self.request.selection.blind_note(&self.columns).into_iter().collect()
     }
 }
