@@ -53,7 +53,7 @@ pub(super) trait Pools: Send + Sync {
         paths: &Paths,
     ) -> Result<Applied, ApplyError>;
 
-    /// How many links each upstream has, or is to have.
+    /// How many links each upstream's pool has, or is to have.
     fn links(&self) -> BTreeMap<String, usize>;
 
     /// Whether any link is open, or something of what was taken is not durable.
@@ -72,7 +72,7 @@ impl Pools for Upstreams {
 
     fn links(&self) -> BTreeMap<String, usize> {
         let mut links = BTreeMap::new();
-        for watched in self.list().now() {
+        for watched in self.list().now().into_iter().filter(|watched| watched.of.is_none()) {
             *links.entry(watched.roster.upstream.clone()).or_default() += watched.status.wanted();
         }
         links
@@ -239,9 +239,12 @@ impl LiveSettings {
             state.loaded.settings.monitors.contains_key(*name) && paths_now.of(name).path != paths.of(name).path
         };
         let changed = then.monitors.keys().filter(changes);
+        let pauses = |settings: &Settings| switches.pauses(settings);
         let links = Links {
             now: self.pools.links(),
-            then: links_of(then, &switches.pauses(then), &paths),
+            then: links_of(then, &pauses(then), &paths),
+            dedicated_now: dedicated_of(&state.loaded.settings, &pauses(&state.loaded.settings), &paths_now),
+            dedicated_then: dedicated_of(then, &pauses(then), &paths),
             paths: changed.map(|name| PathPlan { monitor: name.clone(), to: paths.of(name).path }).collect(),
         };
         Plan::between(&state.loaded.settings, then, &links)
@@ -575,24 +578,29 @@ fn refusal(error: &ConfigError) -> ChangeRefusal {
     ChangeRefusal { status: 422, error: error.to_string(), problems: error.problems().to_vec() }
 }
 
-/// How many links each upstream would have with settings, but for monitors that take nothing.
+/// How many links each upstream's pool would have with settings, but for monitors that take nothing.
 fn links_of(settings: &Settings, pauses: &BTreeMap<String, Pause>, paths: &Paths) -> BTreeMap<String, usize> {
     let links = |name: &String| {
         let upstream = settings.upstreams.get(name)?;
-        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)).peekable();
-        watching.peek()?;
-        let (smart, legacy): (Vec<_>, Vec<_>) = watching
-            .filter(|(monitor, _)| !pauses.contains_key(*monitor))
-            .partition(|(monitor, _)| paths.of(monitor).path == journal::Path::Smart);
-        let topics: std::collections::BTreeSet<&String> =
-            smart.iter().flat_map(|(_, monitor)| &monitor.topics).collect();
+        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name));
+        watching.clone().next()?;
+        let on_smart = |monitor: &str| !pauses.contains_key(monitor) && paths.of(monitor).path == journal::Path::Smart;
+        let smart = watching.by_ref().filter(|(monitor, _)| on_smart(monitor));
+        let topics: std::collections::BTreeSet<&String> = smart.flat_map(|(_, monitor)| &monitor.topics).collect();
         let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
-        let limits = dialect.limits();
-        // Of redundant upstreams the legacy path takes the first.
-        let dedicated = legacy.iter().filter(|(_, monitor)| monitor.upstream.first() == Some(name));
-        let dedicated: usize =
-            dedicated.map(|(_, monitor)| dedicated_links(upstream, limits, monitor.topics.len())).sum();
-        Some(upstream::links_for(upstream, &settings.pool, limits, topics.len()) + dedicated)
+        Some(upstream::links_for(upstream, &settings.pool, dialect.limits(), topics.len()))
     };
     settings.upstreams.keys().filter_map(|name| Some((name.clone(), links(name)?))).collect()
+}
+
+/// How many links monitors on the legacy path would have for themselves, but for those that take nothing.
+fn dedicated_of(settings: &Settings, pauses: &BTreeMap<String, Pause>, paths: &Paths) -> BTreeMap<String, usize> {
+    let links = |(name, monitor): (&String, &MonitorSettings)| {
+        let takes = !pauses.contains_key(name) && paths.of(name).path == journal::Path::Legacy;
+        // Of redundant upstreams the legacy path takes the first.
+        let upstream = settings.upstreams.get(monitor.upstream.first().filter(|_| takes)?)?;
+        let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
+        Some((name.clone(), dedicated_links(upstream, dialect.limits(), monitor.topics.len())))
+    };
+    settings.monitors.iter().filter_map(links).collect()
 }
