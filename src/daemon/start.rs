@@ -43,8 +43,8 @@ use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
     self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR,
-    Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
+    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
     STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
@@ -139,7 +139,6 @@ pub struct Daemon {
     /// What was found and decided at the start.
     pub summary: Summary,
     journal: Arc<Journal>,
-    window: Arc<DedupeWindow>,
     view: Arc<DaemonView>,
     history: Arc<History>,
     gap_log: Arc<GapLog>,
@@ -532,7 +531,6 @@ impl Daemon {
         Ok(Self {
             summary,
             journal,
-            window,
             view,
             history,
             gap_log,
@@ -608,9 +606,10 @@ impl Daemon {
             tokio::time::sleep(CATCH_UP_LOOK).await;
         };
         if !unread.is_empty() {
-            let named = unread.iter().take(BEHIND_NAMED_MAX).map(|(upstream, monitor, topic)| {
-                format!("`{topic}` of `{upstream}` for `{monitor}`")
-            });
+            let named = unread
+                .iter()
+                .take(BEHIND_NAMED_MAX)
+                .map(|(upstream, monitor, topic)| format!("`{topic}` of `{upstream}` for `{monitor}`"));
             let named: Vec<String> = named.collect();
             let more = if unread.len() > named.len() { ", and others" } else { "" };
             tracing::warn!(

@@ -38,8 +38,7 @@ const DURABLE_POLL: Duration = Duration::from_millis(5);
 const NOT_RECORDED: &str =
     "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
 /// As well.
-const TAKEN_OVER: &str =
-    "the change was not made: another process is taking over from this one; make it again when that is over, which the log says";
+const TAKEN_OVER: &str = "the change was not made: another process is taking over from this one; make it again when that is over, which the log says";
 
 /// A setting that was made at run time, as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

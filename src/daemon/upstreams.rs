@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::crossings::Journey;
-pub(super) use self::reading_on::{FirstEvent, Unread};
+pub(super) use self::reading_on::FirstEvent;
 use super::assembly::{Assembled, AssemblyError, AssemblyParts, Before, assemble};
 use super::figures::UpstreamFigures;
 use super::units::{Place, Places, UnitKey, dedicated, wanted_topics};

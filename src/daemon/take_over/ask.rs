@@ -187,7 +187,7 @@ struct Preparing {
     ingest: Runtime,
     theirs: BTreeMap<String, UpstreamNow>,
     /// Where upstreams are, by our settings.
-    urls: BTreeMap<String, String>,
+    addresses: BTreeMap<String, String>,
 }
 
 impl Preparing {
@@ -202,8 +202,9 @@ impl Preparing {
         let origin = source.clone().with_run_time(&switches.config());
         let ingest = crate::daemon::start::ingest_runtime().map_err(TakeOverError::Runtime)?;
         let settings = &origin.loaded.settings;
-        let urls = settings.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.url.clone())).collect();
-        let preparing = Self { prepared: Arc::default(), ingest, theirs, urls };
+        let addresses =
+            settings.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.url.address())).collect();
+        let preparing = Self { prepared: Arc::default(), ingest, theirs, addresses };
         match preparing.open(settings, &switches, hasher) {
             Ok(()) => Ok(preparing),
             Err(error) => {
@@ -264,7 +265,7 @@ impl Preparing {
         for (unit, standing) in self.prepared.standing() {
             let theirs = self.theirs.get(&unit).unwrap_or(&none);
             let upstream = standing.upstream;
-            let elsewhere = self.urls.get(&upstream).is_some_and(|url| *url != theirs.url);
+            let elsewhere = self.addresses.get(&upstream).is_some_and(|address| *address != theirs.address);
             if let (Some(reason), true) = (&standing.failed, theirs.connected) {
                 return Err(TakeOverError::Upstream { upstream, reason: reason.clone(), elsewhere });
             }

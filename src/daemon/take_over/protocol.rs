@@ -73,8 +73,8 @@ pub(in crate::daemon) struct Behind {
 pub(in crate::daemon) struct UpstreamNow {
     /// Whether a link is open.
     pub(in crate::daemon) connected: bool,
-    /// What its settings say where it is, before credentials are filled in.
-    pub(in crate::daemon) url: String,
+    /// Where it is, by its settings: host and port.
+    pub(in crate::daemon) address: String,
     /// Topics that are refused.
     pub(in crate::daemon) refused: Vec<String>,
     /// Topics whose events all had ids so far.

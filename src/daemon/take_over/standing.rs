@@ -38,10 +38,10 @@ impl Standing {
     pub(super) fn upstreams(&self) -> BTreeMap<String, UpstreamNow> {
         let settings = self.live.upgrade().map(|live| live.settings());
         let of = |Watched { of, roster, status, .. }: Watched| {
-            let url = settings.as_ref().and_then(|settings| settings.upstreams.get(&roster.upstream));
+            let upstream = settings.as_ref().and_then(|settings| settings.upstreams.get(&roster.upstream));
             let mut now = UpstreamNow {
                 connected: status.is_connected(),
-                url: url.map(|upstream| upstream.url.clone()).unwrap_or_default(),
+                address: upstream.map(|upstream| upstream.url.address()).unwrap_or_default(),
                 ..UpstreamNow::default()
             };
             for (topic, details) in roster.topics.iter().zip(status.topic_details()) {
@@ -80,7 +80,10 @@ impl Standing {
             let crossings = upstreams.crossings();
             if crossings.is_empty() && !upstreams.is_ending() {
                 if told {
-                    tracing::info!(seconds = begun.elapsed().as_secs_f64(), "monitors have arrived: the take-over goes on");
+                    tracing::info!(
+                        seconds = begun.elapsed().as_secs_f64(),
+                        "monitors have arrived: the take-over goes on"
+                    );
                 }
                 return Ok(());
             }
