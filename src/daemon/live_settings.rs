@@ -5,6 +5,7 @@ mod emergency;
 mod shadows;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -209,6 +210,27 @@ impl LiveSettings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn not_recorded(&self) -> ChangeRefusal {
+        ChangeRefusal::new(503, self.log.not_recorded())
+    }
+
+    /// From here on nothing is changed but by an emergency, for another process that takes over. Blocking: changes that are being made
+    /// are made when this returns.
+    pub(super) fn hold_still(&self) {
+        let _state = self.lock();
+        self.log.taking_over.store(true, Ordering::Release);
+    }
+
+    /// Changes are made again.
+    pub(super) fn let_change(&self) {
+        self.log.taking_over.store(false, Ordering::Release);
+    }
+
+    /// Whether another process takes over, so that nothing is decided here.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.log.is_taken_over()
+    }
+
     /// What is in force now. Waits for no change.
     pub(super) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
@@ -321,7 +343,7 @@ impl LiveSettings {
         self.works.operations.record(SETTINGS, &key.to_string(), || {
             let before = self.log.switches.config();
             if !self.log.remember(&SettingRecord::config(key, value)) {
-                return Err(not_recorded());
+                return Err(self.not_recorded());
             }
             if let Err(error) = self.apply(state, candidate) {
                 self.take_back(key, &before);
@@ -356,7 +378,7 @@ impl LiveSettings {
             return Ok(());
         }
         if !self.log.remember(&SettingRecord::monitors(monitors.to_vec(), to, by)) {
-            return Err(not_recorded());
+            return Err(self.not_recorded());
         }
         // What is in force was checked, and a monitor that takes nothing needs nothing.
         let applied = self.set_in_motion(&state.loaded.settings);
@@ -370,7 +392,7 @@ impl LiveSettings {
         let state = self.lock();
         let before = self.log.switches.rollout();
         if !self.log.remember_with(&SettingRecord::rollout(rollout), told) {
-            return Err(not_recorded());
+            return Err(self.not_recorded());
         }
         if let Err(error) = self.set_in_motion(&state.loaded.settings) {
             if !self.log.remember(&SettingRecord::rollout(before)) {
@@ -386,7 +408,7 @@ impl LiveSettings {
     /// Puts on record how far a roll-out has come; nothing follows from it. Blocking.
     pub(super) fn note(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
         let noted = self.log.remember_with(&SettingRecord::rollout(rollout), told);
-        if noted { Ok(()) } else { Err(not_recorded()) }
+        if noted { Ok(()) } else { Err(self.not_recorded()) }
     }
 
     /// What is remembered of a roll-out.
@@ -420,6 +442,9 @@ impl Control for LiveSettings {
         if dry_run {
             let candidate = self.read_again(read()?)?;
             return Ok(Changed { plan: self.plan_of(&state, &candidate), dry_run, notes: candidate.notes });
+        }
+        if self.is_taken_over() {
+            return Err(self.not_recorded());
         }
         self.works.operations.record(RELOAD, "", || {
             let candidate = self.read_again(read()?)?;
@@ -567,11 +592,6 @@ fn exists(state: &State, kind: Kind, name: &str) -> bool {
 
 fn missing(kind: Kind, name: &str) -> ChangeRefusal {
     ChangeRefusal::new(404, format!("there is no {} `{name}`", kind.word()))
-}
-
-fn not_recorded() -> ChangeRefusal {
-    let error = "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
-    ChangeRefusal::new(503, error)
 }
 
 fn refusal(error: &ConfigError) -> ChangeRefusal {
