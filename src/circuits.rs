@@ -104,8 +104,8 @@ pub enum CircuitRefusal {
     #[error("circuit breakers are switched off: `fault_tolerance.enabled` is false (FAULT_TOLERANCE_ENABLED)")]
     Disabled,
     /// The journal does not take the change, so it would be forgotten.
-    #[error("the change was not made: the journal takes no more of the daemon's own events; see `sluice health`")]
-    NotRecorded,
+    #[error("{0}")]
+    NotRecorded(&'static str),
 }
 
 /// All breakers. They come and go with upstreams and sinks.

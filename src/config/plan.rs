@@ -61,13 +61,17 @@ impl Risk {
     }
 }
 
-/// Links of the upstreams, as a daemon knows them.
+/// Links of the upstreams, as a daemon knows them: those of pools by upstream, and dedicated ones by monitor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
     /// How many there are, by upstream; none of one that nobody watches.
     pub now: BTreeMap<String, usize>,
     /// How many there would be.
     pub then: BTreeMap<String, usize>,
+    /// Links of monitors on the legacy path.
+    pub dedicated_now: BTreeMap<String, usize>,
+    /// The same then.
+    pub dedicated_then: BTreeMap<String, usize>,
     /// Monitors that change paths.
     pub paths: Vec<PathPlan>,
 }
@@ -197,8 +201,15 @@ impl Plan {
                 Effect::Links => {}
             }
         }
-        plan.connections_opened = plan.upstreams.iter().map(|upstream| upstream.opened).sum();
-        plan.connections_closed = plan.upstreams.iter().map(|upstream| upstream.closed).sum();
+        let more = |of: &BTreeMap<String, usize>, than: &BTreeMap<String, usize>| -> usize {
+            let more = |(name, links): (&String, &usize)| links.saturating_sub(than.get(name).copied().unwrap_or(0));
+            of.iter().map(more).sum()
+        };
+        let Links { dedicated_now, dedicated_then, .. } = links;
+        plan.connections_opened =
+            more(dedicated_then, dedicated_now) + plan.upstreams.iter().map(|upstream| upstream.opened).sum::<usize>();
+        plan.connections_closed =
+            more(dedicated_now, dedicated_then) + plan.upstreams.iter().map(|upstream| upstream.closed).sum::<usize>();
         plan.risk = plan.weigh();
         plan
     }
@@ -418,7 +429,7 @@ mod tests {
 
     fn links(now: usize, then: usize) -> Links {
         let of = |count| BTreeMap::from([("feed".to_owned(), count)]);
-        Links { now: of(now), then: of(then) }
+        Links { now: of(now), then: of(then), ..Links::default() }
     }
 
     fn plan(then: &str) -> Plan {

@@ -42,6 +42,10 @@ impl Attendant {
         if self.at_work.as_ref().is_some_and(|work| !work.is_finished()) {
             return;
         }
+        if self.live.is_taken_over() {
+            // The other process decides, from what it finds then.
+            return;
+        }
         let settings = self.live.settings();
         let decision = lock(&self.shedding).look(now, &settings.shedding, pressure);
         let live = Arc::clone(&self.live);

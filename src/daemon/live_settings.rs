@@ -5,6 +5,7 @@ mod emergency;
 mod shadows;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub(super) trait Pools: Send + Sync {
         paths: &Paths,
     ) -> Result<Applied, ApplyError>;
 
-    /// How many links each upstream has, or is to have.
+    /// How many links each upstream's pool has, or is to have.
     fn links(&self) -> BTreeMap<String, usize>;
 
     /// Whether any link is open, or something of what was taken is not durable.
@@ -72,7 +73,7 @@ impl Pools for Upstreams {
 
     fn links(&self) -> BTreeMap<String, usize> {
         let mut links = BTreeMap::new();
-        for watched in self.list().now() {
+        for watched in self.list().now().into_iter().filter(|watched| watched.of.is_none()) {
             *links.entry(watched.roster.upstream.clone()).or_default() += watched.status.wanted();
         }
         links
@@ -209,6 +210,27 @@ impl LiveSettings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn not_recorded(&self) -> ChangeRefusal {
+        ChangeRefusal::new(503, self.log.not_recorded())
+    }
+
+    /// From here on nothing is changed but by an emergency, for another process that takes over. Blocking: changes that are being made
+    /// are made when this returns.
+    pub(super) fn hold_still(&self) {
+        let _state = self.lock();
+        self.log.taking_over.store(true, Ordering::Release);
+    }
+
+    /// Changes are made again.
+    pub(super) fn let_change(&self) {
+        self.log.taking_over.store(false, Ordering::Release);
+    }
+
+    /// Whether another process takes over, so that nothing is decided here.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.log.is_taken_over()
+    }
+
     /// What is in force now. Waits for no change.
     pub(super) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
@@ -239,9 +261,12 @@ impl LiveSettings {
             state.loaded.settings.monitors.contains_key(*name) && paths_now.of(name).path != paths.of(name).path
         };
         let changed = then.monitors.keys().filter(changes);
+        let pauses = |settings: &Settings| switches.pauses(settings);
         let links = Links {
             now: self.pools.links(),
-            then: links_of(then, &switches.pauses(then), &paths),
+            then: links_of(then, &pauses(then), &paths),
+            dedicated_now: dedicated_of(&state.loaded.settings, &pauses(&state.loaded.settings), &paths_now),
+            dedicated_then: dedicated_of(then, &pauses(then), &paths),
             paths: changed.map(|name| PathPlan { monitor: name.clone(), to: paths.of(name).path }).collect(),
         };
         Plan::between(&state.loaded.settings, then, &links)
@@ -318,7 +343,7 @@ impl LiveSettings {
         self.works.operations.record(SETTINGS, &key.to_string(), || {
             let before = self.log.switches.config();
             if !self.log.remember(&SettingRecord::config(key, value)) {
-                return Err(not_recorded());
+                return Err(self.not_recorded());
             }
             if let Err(error) = self.apply(state, candidate) {
                 self.take_back(key, &before);
@@ -353,7 +378,7 @@ impl LiveSettings {
             return Ok(());
         }
         if !self.log.remember(&SettingRecord::monitors(monitors.to_vec(), to, by)) {
-            return Err(not_recorded());
+            return Err(self.not_recorded());
         }
         // What is in force was checked, and a monitor that takes nothing needs nothing.
         let applied = self.set_in_motion(&state.loaded.settings);
@@ -367,7 +392,7 @@ impl LiveSettings {
         let state = self.lock();
         let before = self.log.switches.rollout();
         if !self.log.remember_with(&SettingRecord::rollout(rollout), told) {
-            return Err(not_recorded());
+            return Err(self.not_recorded());
         }
         if let Err(error) = self.set_in_motion(&state.loaded.settings) {
             if !self.log.remember(&SettingRecord::rollout(before)) {
@@ -383,7 +408,7 @@ impl LiveSettings {
     /// Puts on record how far a roll-out has come; nothing follows from it. Blocking.
     pub(super) fn note(&self, rollout: RolloutRecord, told: Vec<OwnEvent>) -> Result<(), ChangeRefusal> {
         let noted = self.log.remember_with(&SettingRecord::rollout(rollout), told);
-        if noted { Ok(()) } else { Err(not_recorded()) }
+        if noted { Ok(()) } else { Err(self.not_recorded()) }
     }
 
     /// What is remembered of a roll-out.
@@ -417,6 +442,9 @@ impl Control for LiveSettings {
         if dry_run {
             let candidate = self.read_again(read()?)?;
             return Ok(Changed { plan: self.plan_of(&state, &candidate), dry_run, notes: candidate.notes });
+        }
+        if self.is_taken_over() {
+            return Err(self.not_recorded());
         }
         self.works.operations.record(RELOAD, "", || {
             let candidate = self.read_again(read()?)?;
@@ -566,33 +594,33 @@ fn missing(kind: Kind, name: &str) -> ChangeRefusal {
     ChangeRefusal::new(404, format!("there is no {} `{name}`", kind.word()))
 }
 
-fn not_recorded() -> ChangeRefusal {
-    let error = "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
-    ChangeRefusal::new(503, error)
-}
-
 fn refusal(error: &ConfigError) -> ChangeRefusal {
     ChangeRefusal { status: 422, error: error.to_string(), problems: error.problems().to_vec() }
 }
 
-/// How many links each upstream would have with settings, but for monitors that take nothing.
+/// How many links each upstream's pool would have with settings, but for monitors that take nothing.
 fn links_of(settings: &Settings, pauses: &BTreeMap<String, Pause>, paths: &Paths) -> BTreeMap<String, usize> {
     let links = |name: &String| {
         let upstream = settings.upstreams.get(name)?;
-        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name)).peekable();
-        watching.peek()?;
-        let (smart, legacy): (Vec<_>, Vec<_>) = watching
-            .filter(|(monitor, _)| !pauses.contains_key(*monitor))
-            .partition(|(monitor, _)| paths.of(monitor).path == journal::Path::Smart);
-        let topics: std::collections::BTreeSet<&String> =
-            smart.iter().flat_map(|(_, monitor)| &monitor.topics).collect();
+        let mut watching = settings.monitors.iter().filter(|(_, monitor)| monitor.watches(name));
+        watching.clone().next()?;
+        let on_smart = |monitor: &str| !pauses.contains_key(monitor) && paths.of(monitor).path == journal::Path::Smart;
+        let smart = watching.by_ref().filter(|(monitor, _)| on_smart(monitor));
+        let topics: std::collections::BTreeSet<&String> = smart.flat_map(|(_, monitor)| &monitor.topics).collect();
         let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
-        let limits = dialect.limits();
-        // Of redundant upstreams the legacy path takes the first.
-        let dedicated = legacy.iter().filter(|(_, monitor)| monitor.upstream.first() == Some(name));
-        let dedicated: usize =
-            dedicated.map(|(_, monitor)| dedicated_links(upstream, limits, monitor.topics.len())).sum();
-        Some(upstream::links_for(upstream, &settings.pool, limits, topics.len()) + dedicated)
+        Some(upstream::links_for(upstream, &settings.pool, dialect.limits(), topics.len()))
     };
     settings.upstreams.keys().filter_map(|name| Some((name.clone(), links(name)?))).collect()
+}
+
+/// How many links monitors on the legacy path would have for themselves, but for those that take nothing.
+fn dedicated_of(settings: &Settings, pauses: &BTreeMap<String, Pause>, paths: &Paths) -> BTreeMap<String, usize> {
+    let links = |(name, monitor): (&String, &MonitorSettings)| {
+        let takes = !pauses.contains_key(name) && paths.of(name).path == journal::Path::Legacy;
+        // Of redundant upstreams the legacy path takes the first.
+        let upstream = settings.upstreams.get(monitor.upstream.first().filter(|_| takes)?)?;
+        let dialect = registry::build(&upstream.dialect, &settings.dialects).ok()?;
+        Some((name.clone(), dedicated_links(upstream, dialect.limits(), monitor.topics.len())))
+    };
+    settings.monitors.iter().filter_map(links).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -29,9 +29,9 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::take_over::{Beside, Inheritance, LetGo, Measuring, Subject, TakeOverError, UpstreamNow};
+use super::take_over::{Behind, Beside, Inheritance, LetGo, Measuring, Standing, Subject, TakeOverError};
 use super::units::{Places, wanted_topics};
-use super::upstreams::{ApplyError, Faults, Upstreams};
+use super::upstreams::{ApplyError, Faults, FirstEvent, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
@@ -43,8 +43,8 @@ use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
     self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalId, JournalOptions, LockedJournal, METRICS_MONITOR,
-    Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
+    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
     STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::{DedupeKey, IdHasher};
@@ -60,7 +60,7 @@ use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, Listening, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
 use crate::telemetry::{self, JournalMetrics, MetricsHandle};
-use crate::upstream::{TopicState, UpstreamError, Wiring, unit_name};
+use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
@@ -72,6 +72,9 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it has.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
+
+/// Topics that are named of those that have not been read so far; all are on record.
+const BEHIND_NAMED_MAX: usize = 8;
 
 /// How long a client may take to say what it wants, of one that is connected when another process begins to answer. Source: a guess;
 /// clients say it with their first packet.
@@ -136,7 +139,6 @@ pub struct Daemon {
     /// What was found and decided at the start.
     pub summary: Summary,
     journal: Arc<Journal>,
-    window: Arc<DedupeWindow>,
     view: Arc<DaemonView>,
     history: Arc<History>,
     gap_log: Arc<GapLog>,
@@ -373,6 +375,7 @@ impl Daemon {
         };
         let switch_log = Arc::new(SwitchLog {
             turn: Mutex::default(),
+            taking_over: AtomicBool::new(false),
             switches: Arc::clone(&switches),
             monitor: settings_identity,
             journal: Arc::clone(&journal),
@@ -536,7 +539,6 @@ impl Daemon {
         Ok(Self {
             summary,
             journal,
-            window,
             view,
             history,
             gap_log,
@@ -592,7 +594,7 @@ impl Daemon {
 
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
     /// `behind` is what [`Daemon::catch_up`] has said.
-    pub(super) async fn let_go(&mut self, behind: BTreeMap<String, BTreeMap<String, i64>>) -> LetGo {
+    pub(super) async fn let_go(&mut self, behind: Vec<Behind>) -> LetGo {
         self.over.cancel();
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
@@ -600,37 +602,33 @@ impl Daemon {
         LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0, behind }
     }
 
-    /// Reads on until everything is read that came first of topics to a process that takes over, by unit and topic: behind that
-    /// nothing is missed. Topics of which that cannot be shown, and from when on something of them may be missing.
-    pub(super) async fn catch_up(
-        &self,
-        first: &BTreeMap<String, BTreeMap<String, String>>,
-    ) -> BTreeMap<String, BTreeMap<String, i64>> {
+    /// Reads on until everything is read that came first of topics to a process that takes over: behind that nothing is missed. Topics
+    /// of which that cannot be shown, and from when on something of them may be missing.
+    pub(super) async fn catch_up(&self, mut first: Vec<FirstEvent>) -> Vec<Behind> {
         let deadline = Instant::now() + CATCH_UP_MAX;
-        let mut waiting: Vec<(&String, &String, u128)> = Vec::new();
-        for (upstream, topics) in first {
-            let hashes = topics.iter().filter_map(|(topic, hash)| Some((topic, u128::from_str_radix(hash, 16).ok()?)));
-            waiting.extend(hashes.map(|(topic, hash)| (upstream, topic, hash)));
-        }
-        loop {
-            waiting.retain(|(.., hash)| !self.window.knows(*hash));
-            if waiting.is_empty() || Instant::now() >= deadline {
-                break;
+        let unread = loop {
+            let unread = self.upstreams.unread(&mut first);
+            if unread.is_empty() || Instant::now() >= deadline {
+                break unread;
             }
             tokio::time::sleep(CATCH_UP_LOOK).await;
-        }
-        let mut behind: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
-        for (upstream, topic, _) in waiting {
-            // As much earlier as was waited for, at least: so far behind it is.
-            let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
+        };
+        if !unread.is_empty() {
+            let named = unread
+                .iter()
+                .take(BEHIND_NAMED_MAX)
+                .map(|(upstream, monitor, topic)| format!("`{topic}` of `{upstream}` for `{monitor}`"));
+            let named: Vec<String> = named.collect();
+            let more = if unread.len() > named.len() { ", and others" } else { "" };
             tracing::warn!(
-                upstream,
-                topic,
-                "links have not read as far as the process that takes over: on record as a gap"
+                topics = unread.len(),
+                "links have not read as far as the process that takes over within {CATCH_UP_MAX:?}: on record as gaps: {}{more}",
+                named.join(", ")
             );
-            behind.entry(upstream.clone()).or_default().insert(topic.clone(), from.0);
         }
-        behind
+        // As much earlier as was waited for, at least: so far behind it is.
+        let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
+        unread.into_iter().map(|(upstream, monitor, topic)| Behind { upstream, monitor, topic, from: from.0 }).collect()
     }
 
     /// Stops what is behind the links, but for the server, which answers still.
@@ -663,23 +661,13 @@ impl Daemon {
     }
 
     /// How it stands, for a process that wants to take over.
-    pub(super) fn describe(&self) -> Box<dyn Fn() -> (JournalId, BTreeMap<String, UpstreamNow>) + Send + Sync> {
-        let (id, watched) = (self.journal.id(), self.upstreams.list());
-        Box::new(move || {
-            let of = |Watched { of, roster, status, .. }: Watched| {
-                let mut now = UpstreamNow { connected: status.is_connected(), ..UpstreamNow::default() };
-                for (topic, details) in roster.topics.iter().zip(status.topic_details()) {
-                    if details.ids.all() {
-                        now.told_apart.push(topic.name.to_string());
-                    }
-                    if matches!(details.state, TopicState::Refused(_)) {
-                        now.refused.push(topic.name.to_string());
-                    }
-                }
-                (unit_name(&roster.upstream, of.as_deref()), now)
-            };
-            (id, watched.now().into_iter().map(of).collect())
-        })
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            journal: self.journal.id(),
+            watched: self.upstreams.list(),
+            live: Arc::downgrade(&self.live),
+            upstreams: Arc::downgrade(&self.upstreams),
+        }
     }
 
     async fn stop_links(&mut self, deadline: Instant) -> bool {

@@ -138,7 +138,7 @@ where
     }
     loop {
         if let Some(offer) = &offer {
-            offer.describe(daemon.describe());
+            offer.describe(daemon.standing());
         }
         let wakes = Wakes { signals: &mut signals, offer: offer.as_mut(), successors: &mut successors };
         let woken = runtime.block_on(wakes.wait(&mut daemon, meanwhile.as_mut()));

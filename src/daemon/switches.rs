@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,12 @@ const SETTINGS_TOPIC: &str = "settings";
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked whether it has.
 const DURABLE_POLL: Duration = Duration::from_millis(5);
+
+/// Why a change was not made.
+const NOT_RECORDED: &str =
+    "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
+/// As well.
+const TAKEN_OVER: &str = "the change was not made: another process is taking over from this one; make it again when that is over, which the log says";
 
 /// A setting that was made at run time, as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -536,9 +543,21 @@ pub(super) struct SwitchLog {
     pub(super) journal: Arc<Journal>,
     pub(super) clock: Arc<ReceivedClock>,
     pub(super) turn: Mutex<()>,
+    /// Whether another process takes over from this one, so that nothing is to change.
+    pub(super) taking_over: AtomicBool,
 }
 
 impl SwitchLog {
+    /// Whether nothing is to change, because another process takes over.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.taking_over.load(Ordering::Acquire)
+    }
+
+    /// Why a change was not put on record.
+    pub(super) fn not_recorded(&self) -> &'static str {
+        if self.is_taken_over() { TAKEN_OVER } else { NOT_RECORDED }
+    }
+
     /// Journals a change. Blocking: returns when it is durable, and will be in force after a restart too. False when the
     /// journal does not take it; nothing has changed then.
     pub(super) fn remember(&self, record: &SettingRecord) -> bool {
@@ -548,6 +567,10 @@ impl SwitchLog {
     /// As [`SwitchLog::remember`]; `told` becomes durable with it, or none of both.
     pub(super) fn remember_with(&self, record: &SettingRecord, told: Vec<OwnEvent>) -> bool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // An emergency does not wait; it has no monitor change paths.
+        if self.is_taken_over() && !matches!(record, SettingRecord::Emergency { stopped: true, .. }) {
+            return false;
+        }
         // Never later than the event: a snapshot between the two must not lack it.
         let before = {
             let mut state = self.switches.lock();

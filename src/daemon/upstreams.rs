@@ -1,6 +1,7 @@
 //! The upstreams at work: started, changed and stopped as settings say, each without touching the others.
 
 mod crossings;
+mod reading_on;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::crossings::Journey;
+pub(super) use self::reading_on::FirstEvent;
 use super::assembly::{Assembled, AssemblyError, AssemblyParts, Before, assemble};
 use super::figures::UpstreamFigures;
 use super::units::{Place, Places, UnitKey, dedicated, wanted_topics};

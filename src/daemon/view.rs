@@ -476,7 +476,7 @@ impl View for DaemonView {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         let switch = self.sinks.plan(name, change)?;
         if !log.remember(&SettingRecord::sink(switch.clone())) {
-            return Err(SwitchRefusal::NotRecorded);
+            return Err(SwitchRefusal::NotRecorded(log.not_recorded()));
         }
         tracing::info!(sink = name, enabled = switch.enabled, resume = ?change.resume, "switched by an operator");
         self.sinks.switch(&switch, change.resume)
@@ -494,7 +494,7 @@ impl View for DaemonView {
         let log = self.switch_log.lock().unwrap_or_else(PoisonError::into_inner);
         self.circuits.check(hold)?;
         if !log.remember(&SettingRecord::circuit(hold.clone())) {
-            return Err(CircuitRefusal::NotRecorded);
+            return Err(CircuitRefusal::NotRecorded(log.not_recorded()));
         }
         self.circuits.hold(hold, "an operator")
     }
@@ -523,9 +523,7 @@ impl View for DaemonView {
             return Err(Refusal { status: 404, error });
         }
         if !log.remember(&SettingRecord::polling(monitor, action)) {
-            let error =
-                "the change was not made: the journal takes no more of the daemon's own events; see `sluice health`";
-            return Err(Refusal { status: 503, error: error.into() });
+            return Err(Refusal { status: 503, error: log.not_recorded().into() });
         }
         tracing::info!(monitor, action = action.as_str(), "polling is switched by an operator");
         Ok(self.polling.rows().into_iter().filter(|row| row.monitor == monitor).collect())

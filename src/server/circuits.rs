@@ -40,7 +40,7 @@ pub(super) async fn change(
             let status = match refusal {
                 CircuitRefusal::Unknown { .. } => StatusCode::NOT_FOUND,
                 CircuitRefusal::Disabled => StatusCode::CONFLICT,
-                CircuitRefusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
+                CircuitRefusal::NotRecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             refused(status, &refusal.to_string())
         }

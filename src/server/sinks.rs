@@ -55,7 +55,7 @@ async fn blocking<T: serde::Serialize + Send + 'static>(
             let status = match refusal {
                 SwitchRefusal::Unknown(_) => StatusCode::NOT_FOUND,
                 SwitchRefusal::AsksResume { .. } | SwitchRefusal::IsOn(_) => StatusCode::CONFLICT,
-                SwitchRefusal::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
+                SwitchRefusal::NotRecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
                 SwitchRefusal::NoAnswer(_) => StatusCode::BAD_GATEWAY,
             };
             refused(status, &refusal.to_string())

@@ -66,8 +66,8 @@ pub enum SwitchRefusal {
     #[error("sink `{0}` is on; switch it off first (`sluice sinks disable {0}`), then on again with `start_now`")]
     IsOn(String),
     /// The journal does not take the change, so it would be forgotten.
-    #[error("the change was not made: the journal takes no more of the daemon's own events; see `sluice health`")]
-    NotRecorded,
+    #[error("{0}")]
+    NotRecorded(&'static str),
     /// A store does not say what was asked of it.
     #[error("{0}")]
     NoAnswer(String),

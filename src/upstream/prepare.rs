@@ -252,20 +252,17 @@ impl Prepared {
         self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
     }
 
-    /// Topics of a unit as the gap ledger has them.
-    pub fn subjects(&self, unit: &str, topic: &str) -> Vec<Subject> {
-        let upstreams = self.lock();
-        let Some(upstream) = upstreams.get(unit) else { return Vec::new() };
-        let topic = upstream.roster.topic_named(topic);
-        topic.map(|topic| subjects_of(&upstream.roster, topic).collect()).unwrap_or_default()
-    }
-
-    /// The first event that came of each topic, by the hash of its id, by unit and topic: once the other process has taken it,
-    /// it has taken everything before.
-    pub fn first_events(&self) -> BTreeMap<String, BTreeMap<String, u128>> {
+    /// The first event that came of each topic for each monitor that counts it, by the hash of its id: topic, monitor and hash, by
+    /// unit. Once the other process has taken it, it has taken everything before.
+    pub fn first_events(&self) -> BTreeMap<String, Vec<(String, String, u128)>> {
         let of = |upstream: &PreparedUpstream| {
+            let named = |topic: TopicId| upstream.roster.topic_name(topic).to_string();
             let first = upstream.links.values().flat_map(|link| link.standing.now().first);
-            first.map(|(topic, hash)| (upstream.roster.topic_name(topic).to_string(), hash)).collect()
+            let first = first.flat_map(|(topic, monitors)| {
+                let topic = named(topic);
+                monitors.into_iter().map(move |(monitor, hash)| (topic.clone(), monitor.to_string(), hash))
+            });
+            first.collect()
         };
         self.lock().iter().map(|(name, upstream)| (name.clone(), of(upstream))).collect()
     }

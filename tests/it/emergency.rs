@@ -116,7 +116,7 @@ fn a_file_and_a_reload_put_everything_on_the_legacy_path_whatever_was_decided_at
     assert!(outcome.code == Some(1) && outcome.stderr.contains("USE_SMART_STREAMING=false"), "{}", outcome.stderr);
     place.write(".env", "USE_SMART_STREAMING=false\n");
     let outcome = ask(&place, &daemon, &["reload", "--dry-run"]);
-    let would = ["smart_streaming.enabled", "to legacy", "links opened: 2"];
+    let would = ["smart_streaming.enabled", "to legacy", "links opened: 2, links closed: 1"];
     assert!(would.iter().all(|words| outcome.stdout.contains(words)), "{}", outcome.stdout);
     let outcome = ask(&place, &daemon, &["reload"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);

@@ -214,7 +214,10 @@ fn monitors_go_to_the_smart_path_step_by_step_and_back_and_every_event_is_journa
             events.iter().filter(|event| event.monitor == symbol).map(|event| &*event.path).collect();
         assert_eq!(paths, BTreeSet::from(["legacy", "smart"]), "{symbol} was on both");
     }
-    let report: Value = serde_json::from_str(&printed(&place, &["canary", "report"])).unwrap();
+    let report = place.run(["--config", "sluice.toml", "canary", "report", "--output", "json"]);
+    // Whether the smart path is so much quicker is no promise of this test.
+    assert!(matches!(report.code, Some(0 | 1)), "{}", report.stderr);
+    let report: Value = serde_json::from_str(&report.stdout).unwrap();
     let targets = report["targets"].as_array().expect("rows");
     assert!(targets.iter().any(|row| row["verdict"] == "met"), "{report}");
     assert!(targets.iter().all(|row| row["verdict"] != "not_met" || row["value"].is_string()), "{report}");

@@ -76,6 +76,10 @@ impl Canary {
         if running.at_work.as_ref().is_some_and(|work| !work.is_finished()) {
             return;
         }
+        if self.live.is_taken_over() {
+            // The other process decides, by what it sees then.
+            return;
+        }
         let is_back = record.roll_back.is_some() && at.settled();
         // While monitors go back, what the smart path still brings says nothing new. With a fraction of 0 all that may be taken
         // back has been.

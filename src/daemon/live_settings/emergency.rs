@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LiveSettings, not_recorded};
+use super::LiveSettings;
 use crate::daemon::switches::{Emergency, SettingRecord};
 use crate::server::{ChangeRefusal, EmergencyRow};
 
@@ -32,7 +32,7 @@ impl LiveSettings {
         }
         if switches.emergency().is_some() != stopped {
             if !self.log.remember(&SettingRecord::emergency(stopped, reason)) {
-                return Err(not_recorded());
+                return Err(self.not_recorded());
             }
             if stopped {
                 tracing::warn!(reason, "emergency stop: nothing is taken until `sluice start`");

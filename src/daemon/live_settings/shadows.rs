@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LiveSettings, missing, not_recorded};
+use super::{LiveSettings, missing};
 use crate::clock::UnixNanos;
 use crate::daemon::switches::{SettingRecord, Shadow};
 use crate::journal::SHADOW_DOMAINS;
@@ -26,7 +26,7 @@ impl LiveSettings {
         let until = (!span.is_zero()).then(|| now.saturating_add(span));
         let known = self.log.switches.shadows().iter().any(|shadow| shadow.monitor == name);
         if (until.is_some() || known) && !self.log.remember(&SettingRecord::shadow(name, until)) {
-            return Err(not_recorded());
+            return Err(self.not_recorded());
         }
         // What is in force was checked, on either path.
         self.set_in_motion(settings).map_err(|error| ChangeRefusal::new(500, error.to_string()))?;

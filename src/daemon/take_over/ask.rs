@@ -13,7 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::offer::at_address;
-use super::protocol::{Channel, Handed, UpstreamNow, VERSION, Word};
+use super::protocol::{Behind, Channel, First, Handed, UpstreamNow, VERSION, Word};
+use super::standing::CROSSINGS_MAX;
 use super::{Beside, Inheritance, Predecessor, socket_path};
 use crate::breaker::{CircuitKind, Forced};
 use crate::circuits::CircuitHold;
@@ -29,8 +30,9 @@ use crate::monitor::event_id::IdHasher;
 use crate::monitor::roster::Identities;
 use crate::upstream::{Preparation, Prepared, UpstreamError, unit_name};
 
-/// How long the running daemon may take to answer. Source: a guess.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the running daemon may take to answer: it waits for monitors on their way between paths first. Source: a guess for the
+/// rest.
+const ANSWER_TIMEOUT: Duration = CROSSINGS_MAX.saturating_add(Duration::from_secs(30));
 
 /// Topics are in force here for at least so long before the old process is asked to let go, so that what was under way to it then has
 /// come there or here. Source: a guess, above what a message is under way on two connections of one provider.
@@ -54,15 +56,14 @@ pub enum TakeOverError {
         source: io::Error,
     },
     /// A link of the old process's has no counterpart.
-    #[error(
-        "upstream `{upstream}`: {reason}; the running daemon is connected to it and goes on. If it may not be connected to twice, set \
-         `upstreams.{upstream}.take_over = \"after\"`"
-    )]
+    #[error("upstream `{upstream}`: {reason}; {}", whom(upstream, *elsewhere))]
     Upstream {
         /// Which.
         upstream: String,
         /// Why.
         reason: String,
+        /// Whether the running daemon is connected to another address.
+        elsewhere: bool,
     },
     /// Settings.
     #[error(transparent)]
@@ -79,6 +80,17 @@ pub enum TakeOverError {
     /// It died, and its locks stay.
     #[error("the daemon that was to be taken over is gone, and its lock of the journal is still held after {0:?}")]
     StillLocked(Duration),
+}
+
+/// What the running daemon is connected to.
+fn whom(upstream: &str, elsewhere: bool) -> String {
+    if elsewhere {
+        return "the running daemon is connected to another address than these settings name, and goes on".into();
+    }
+    format!(
+        "the running daemon is connected to it and goes on. If it may not be connected to twice, set \
+         `upstreams.{upstream}.take_over = \"after\"`"
+    )
 }
 
 /// What came of asking.
@@ -174,6 +186,8 @@ struct Preparing {
     prepared: Arc<Prepared>,
     ingest: Runtime,
     theirs: BTreeMap<String, UpstreamNow>,
+    /// Where upstreams are, by our settings.
+    addresses: BTreeMap<String, String>,
 }
 
 impl Preparing {
@@ -187,8 +201,10 @@ impl Preparing {
         let switches = Switches::read(&mut JournalReader::open(&journal::folder(&data_dir))?)?;
         let origin = source.clone().with_run_time(&switches.config());
         let ingest = crate::daemon::start::ingest_runtime().map_err(TakeOverError::Runtime)?;
-        let preparing = Self { prepared: Arc::default(), ingest, theirs };
         let settings = &origin.loaded.settings;
+        let addresses =
+            settings.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.url.address())).collect();
+        let preparing = Self { prepared: Arc::default(), ingest, theirs, addresses };
         match preparing.open(settings, &switches, hasher) {
             Ok(()) => Ok(preparing),
             Err(error) => {
@@ -249,12 +265,13 @@ impl Preparing {
         for (unit, standing) in self.prepared.standing() {
             let theirs = self.theirs.get(&unit).unwrap_or(&none);
             let upstream = standing.upstream;
+            let elsewhere = self.addresses.get(&upstream).is_some_and(|address| *address != theirs.address);
             if let (Some(reason), true) = (&standing.failed, theirs.connected) {
-                return Err(TakeOverError::Upstream { upstream, reason: reason.clone() });
+                return Err(TakeOverError::Upstream { upstream, reason: reason.clone(), elsewhere });
             }
             if let Some((topic, why)) = standing.refused.iter().find(|(topic, _)| !theirs.refused.contains(topic)) {
                 let reason = format!("topic `{topic}` was refused: {why}");
-                return Err(TakeOverError::Upstream { upstream, reason });
+                return Err(TakeOverError::Upstream { upstream, reason, elsewhere });
             }
             // One that neither can reach is no reason to wait.
             ready &= standing.up == standing.links || standing.failed.is_some();
@@ -308,8 +325,11 @@ impl Taking {
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ready to take over");
         crash_point!("take_over.ready");
         // That it has died is heard next.
-        let first = self.preparing.prepared.first_events().into_iter().map(|(upstream, topics)| {
-            (upstream, topics.into_iter().map(|(topic, hash)| (topic, format!("{hash:x}"))).collect())
+        let first = self.preparing.prepared.first_events().into_iter().flat_map(|(unit, first)| {
+            first.into_iter().map(move |(topic, monitor, hash)| {
+                let (unit, hash) = (unit.clone(), format!("{hash:x}"));
+                First { unit, monitor, topic, hash }
+            })
         });
         self.channel.say(&Word::Ready { first: first.collect() }).await.ok();
         Ok(true)
@@ -328,11 +348,8 @@ impl Taking {
                     crash_point!("take_over.let_go");
                     read_until = let_go.read_until();
                     in_force = Some(self.preparing.prepared.let_go(UnixNanos(let_go.stopped)));
-                    for (unit, topics) in let_go.behind {
-                        for (topic, from) in topics {
-                            let subjects = self.preparing.prepared.subjects(&unit, &topic);
-                            behind.extend(subjects.into_iter().map(|subject| (subject, UnixNanos(from))));
-                        }
+                    for Behind { upstream, monitor, topic, from } in let_go.behind {
+                        behind.insert((upstream, monitor, topic), UnixNanos(from));
                     }
                 }
                 Ok(Some(Word::Handed { durable, files })) => {

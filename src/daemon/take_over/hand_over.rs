@@ -5,11 +5,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::protocol::Handed;
+use super::protocol::{First, Handed};
 use super::{Candidate, Heard, Inheritance};
 use crate::crash_point::crash_point;
 use crate::daemon::start::Daemon;
 use crate::daemon::supervise::{Ending, Signals};
+use crate::daemon::upstreams::FirstEvent;
 
 /// How long a process that has said that it cannot go on may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,9 +65,13 @@ pub(in crate::daemon) async fn hand_over(
     tracing::info!(pid, "another process is ready to take over: letting go");
     let mut heeded = Heeded { stop: false };
     let hurried = HandedOver::Ended(Ending::Hurried);
-    let first = std::mem::take(&mut candidate.first);
+    let first = std::mem::take(&mut candidate.first).into_iter().filter_map(|First { unit, monitor, topic, hash }| {
+        let hash = u128::from_str_radix(&hash, 16).ok()?;
+        Some(FirstEvent { unit, monitor, topic, hash })
+    });
+    let first = first.collect();
     let behind = tokio::select! {
-        behind = heeded.meanwhile(signals, daemon.catch_up(&first)) => behind,
+        behind = heeded.meanwhile(signals, daemon.catch_up(first)) => behind,
         heard = candidate.hear(Instant::now() + FAR) => {
             // Nothing was let go yet.
             tracing::warn!(pid, "the other process does not take over, so we go on: {heard:?}");

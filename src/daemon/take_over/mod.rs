@@ -4,6 +4,7 @@
 //! | the new process                         |            | the old process                                                   |
 //! |-----------------------------------------|------------|-------------------------------------------------------------------|
 //! | `hello`: who it is, of which journal    | ──►        |                                                                   |
+//! |                                         |            | holds still: changes are refused, who changes paths is waited for |
 //! |                                         | ◄──        | `welcome`: its upstreams; or `refused`, with the reason           |
 //! | opens its links, buffers what comes     |            | goes on as ever                                                   |
 //! | `ready`, with what came first of topics | ──►        | reads as far, stops its links; what they read is with the journal |
@@ -23,6 +24,7 @@ mod measure;
 mod offer;
 mod protocol;
 mod spawn;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,8 +39,9 @@ pub(super) use self::ask::{Asked, ask};
 pub(super) use self::hand_over::{HandedOver, hand_over};
 pub(super) use self::measure::Measuring;
 pub(super) use self::offer::{Candidate, Heard, Offer};
-pub(super) use self::protocol::{LetGo, UpstreamNow};
+pub(super) use self::protocol::{Behind, LetGo};
 pub(super) use self::spawn::Successors;
+pub(super) use self::standing::Standing;
 use crate::clock::UnixNanos;
 use crate::upstream::Prepared;
 

@@ -1,6 +1,5 @@
 //! The old side: a socket in the data folder, as long as the daemon runs, and a process that wants to take over from it.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -17,9 +16,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::protocol::{Channel, Handed, LetGo, UpstreamNow, VERSION, Word};
+use super::protocol::{Channel, First, Handed, LetGo, VERSION, Word};
 use super::socket_path;
-use crate::journal::{JournalId, Offset};
+use super::standing::{HeldStill, Standing};
+use crate::journal::Offset;
 
 /// How long a process may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +33,6 @@ const ASKING_MAX: usize = 8;
 /// The longest path that a socket's address holds.
 const ADDRESS_BYTES_MAX: usize = 107;
 
-/// How the daemon stands, asked anew for each process that wants to know.
-pub(in crate::daemon) type Describe = Box<dyn Fn() -> (JournalId, BTreeMap<String, UpstreamNow>) + Send + Sync>;
-
 enum Phase {
     Open,
     /// A process prepares to take over.
@@ -46,7 +43,8 @@ enum Phase {
 
 struct Shared {
     phase: Mutex<Phase>,
-    describe: Mutex<Option<Describe>>,
+    /// The daemon that is there now.
+    standing: Mutex<Option<Arc<Standing>>>,
     closing: CancellationToken,
 }
 
@@ -85,7 +83,7 @@ impl Offer {
         let listener = UnixListener::from_std(listener)?;
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Open),
-            describe: Mutex::new(None),
+            standing: Mutex::new(None),
             closing: CancellationToken::new(),
         });
         let (sender, candidates) = mpsc::channel(1);
@@ -95,8 +93,8 @@ impl Offer {
     }
 
     /// Says how the daemon stands from now on.
-    pub(in crate::daemon) fn describe(&self, describe: Describe) {
-        *self.shared.describe.lock().unwrap_or_else(PoisonError::into_inner) = Some(describe);
+    pub(in crate::daemon) fn describe(&self, standing: Standing) {
+        *self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(standing));
     }
 
     /// A process that has its links and waits for us to let go of ours. Cancel safe.
@@ -182,7 +180,31 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, candidates: mpsc::Sende
         }
         Err(_late) => return,
     };
-    let (turn, pid) = begun;
+    let Begun { turn, pid, standing } = begun;
+    let held = standing.hold_still().await;
+    let settled = tokio::select! {
+        settled = standing.settled() => settled,
+        heard = channel.hear() => {
+            tracing::warn!(pid, "the other process does not take over, so we go on: {heard:?}");
+            return;
+        }
+        () = shared.closing.cancelled() => Err("the daemon was told to stop".into()),
+    };
+    let welcome = match settled {
+        Ok(()) => {
+            let program = env!("CARGO_PKG_VERSION").to_owned();
+            Word::Welcome { version: VERSION, program, upstreams: standing.upstreams() }
+        }
+        Err(reason) => {
+            tracing::warn!("a take-over was refused: {reason}");
+            Word::Refused { reason }
+        }
+    };
+    let refused = matches!(welcome, Word::Refused { .. });
+    let said = timeout(HELLO_TIMEOUT, channel.say(&welcome)).await;
+    if refused || !matches!(said, Ok(Ok(()))) {
+        return;
+    }
     tracing::info!(pid, "another process prepares to take over");
     let heard = tokio::select! {
         heard = timeout(READY_TIMEOUT, channel.hear()) => heard,
@@ -195,7 +217,7 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, candidates: mpsc::Sende
     let reason = match heard {
         Ok(Ok(Some(Word::Ready { first }))) => {
             // There is room: one takes its turn at a time.
-            candidates.send(Candidate { channel, pid, first, _turn: turn }).await.ok();
+            candidates.send(Candidate { channel, pid, first, _held: held, _turn: turn }).await.ok();
             return;
         }
         Ok(Ok(Some(Word::GivenUp { reason }))) => reason,
@@ -207,8 +229,15 @@ async fn attend(stream: UnixStream, shared: Arc<Shared>, candidates: mpsc::Sende
     tracing::warn!(pid, "the other process does not take over, so we go on: {reason}");
 }
 
+/// A process that may prepare.
+struct Begun {
+    turn: Turn,
+    pid: u32,
+    standing: Arc<Standing>,
+}
+
 /// Whether a process may prepare. The error is said to it.
-async fn begin(channel: &mut Channel, shared: &Arc<Shared>) -> Result<(Turn, u32), String> {
+async fn begin(channel: &mut Channel, shared: &Arc<Shared>) -> Result<Begun, String> {
     let (uid, pid) = channel.peer().map_err(|error| error.to_string())?;
     let pid = pid.ok_or("the system does not say which process asks")?;
     if uid != rustix::process::geteuid().as_raw() {
@@ -224,11 +253,11 @@ async fn begin(channel: &mut Channel, shared: &Arc<Shared>) -> Result<(Turn, u32
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let described = {
-        let describe = shared.describe.lock().unwrap_or_else(PoisonError::into_inner);
-        describe.as_ref().map(|describe| describe()).ok_or("the daemon is not up yet; try again in a moment")?
+    let standing = {
+        let standing = shared.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.clone().ok_or("the daemon is not up yet; try again in a moment")?
     };
-    let (ours, upstreams) = described;
+    let ours = standing.journal;
     if journal.as_deref() != Some(&*ours.0.to_string()) {
         let theirs = journal.unwrap_or_else(|| "none".into());
         return Err(format!("the journal there is {theirs}, and that of the running daemon {}", ours.0));
@@ -242,10 +271,7 @@ async fn begin(channel: &mut Channel, shared: &Arc<Shared>) -> Result<(Turn, u32
         }
         Turn(Arc::clone(shared))
     };
-    let program = env!("CARGO_PKG_VERSION").to_owned();
-    let welcome = Word::Welcome { version: VERSION, program, upstreams };
-    channel.say(&welcome).await.map_err(|error| error.to_string())?;
-    Ok((turn, pid))
+    Ok(Begun { turn, pid, standing })
 }
 
 /// A process that is ready to go on in our place.
@@ -253,8 +279,10 @@ pub(in crate::daemon) struct Candidate {
     channel: Channel,
     /// Which.
     pub(in crate::daemon) pid: u32,
-    /// What came first over its links, by upstream and topic.
-    pub(in crate::daemon) first: BTreeMap<String, BTreeMap<String, String>>,
+    /// What came first over its links.
+    pub(in crate::daemon) first: Vec<First>,
+    /// Until it is clear who goes on.
+    _held: HeldStill,
     _turn: Turn,
 }
 
@@ -313,7 +341,7 @@ impl Candidate {
 
     /// Ends it, if it has not ended by itself `within` this time, and waits until it has: two processes must not write one journal. Its
     /// end of the socket is closed by its end and by nothing else.
-    pub(in crate::daemon) async fn see_gone(mut self, within: Duration) {
+    pub(in crate::daemon) async fn see_gone(&mut self, within: Duration) {
         let mut patience = within;
         loop {
             match timeout(patience, self.channel.hear()).await {

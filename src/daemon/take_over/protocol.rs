@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use crate::clock::UnixNanos;
 
 /// Of what is said. Both sides must have the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Longer lines are none of ours. Source: a guess, above what a hundred thousand topics take.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -35,8 +35,8 @@ pub(super) enum Word {
     Welcome { version: u32, program: String, upstreams: BTreeMap<String, UpstreamNow> },
     /// The old one does not, or not any more.
     Refused { reason: String },
-    /// The new one has its links. What came first over them, by upstream and topic: hashes of ids in hexadecimal.
-    Ready { first: BTreeMap<String, BTreeMap<String, String>> },
+    /// The new one has its links. What came first over them.
+    Ready { first: Vec<First> },
     /// The old one has let go of its own.
     LetGo(LetGo),
     /// The descriptors that go with it, in order.
@@ -47,11 +47,34 @@ pub(super) enum Word {
     GivenUp { reason: String },
 }
 
+/// The first event of a topic that came to the new process, for one of its monitors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::daemon) struct First {
+    /// The pool or the links of a monitor that it came over.
+    pub(in crate::daemon) unit: String,
+    pub(in crate::daemon) monitor: String,
+    pub(in crate::daemon) topic: String,
+    /// The hash of its id, in hexadecimal.
+    pub(in crate::daemon) hash: String,
+}
+
+/// Something that the old process had not read as far as what came first to the new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::daemon) struct Behind {
+    pub(in crate::daemon) upstream: String,
+    pub(in crate::daemon) monitor: String,
+    pub(in crate::daemon) topic: String,
+    /// From when on something of it may be missing, in nanoseconds since 1970.
+    pub(in crate::daemon) from: i64,
+}
+
 /// An upstream as the old process has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::daemon) struct UpstreamNow {
     /// Whether a link is open.
     pub(in crate::daemon) connected: bool,
+    /// Where it is, by its settings: host and port.
+    pub(in crate::daemon) address: String,
     /// Topics that are refused.
     pub(in crate::daemon) refused: Vec<String>,
     /// Topics whose events all had ids so far.
@@ -65,10 +88,9 @@ pub(in crate::daemon) struct LetGo {
     pub(in crate::daemon) read_until: Option<i64>,
     /// Since when it reads nothing.
     pub(in crate::daemon) stopped: i64,
-    /// Topics, by upstream, of which it had not read as far as what came first to the new process, and from when on something of
-    /// them may be missing.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(in crate::daemon) behind: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Of what it had not read far enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::daemon) behind: Vec<Behind>,
 }
 
 impl LetGo {
@@ -192,7 +214,7 @@ mod tests {
         // Longer than any buffer on the way.
         let long = Word::Refused { reason: "x".repeat(1 << 20) };
         let ready = Word::Ready {
-            first: BTreeMap::from([("u".to_owned(), BTreeMap::from([("t".to_owned(), "ff".to_owned())]))]),
+            first: vec![First { unit: "u".into(), monitor: "m".into(), topic: "t".into(), hash: "ff".into() }],
         };
         let handed = Word::Handed { durable: 7, files: vec![Handed::JournalLock] };
         let (said, heard) = tokio::join!(

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::{News, RecordedBurst, Recorder};
+use super::recorder::{FirstEvents, News, RecordedBurst, Recorder};
 use crate::backoff::Backoff;
 use crate::clock::UnixNanos;
 use crate::config::PoolSettings;
@@ -38,8 +38,8 @@ pub(super) struct Now {
     pub(super) up: bool,
     /// Since when topics are in force.
     pub(super) in_force: BTreeMap<TopicId, UnixNanos>,
-    /// The first event of each topic since then, by the hash of its id.
-    pub(super) first: BTreeMap<TopicId, u128>,
+    /// The first event of each topic since then, by the hash of its id for each monitor that counts it.
+    pub(super) first: FirstEvents,
     pub(super) refused: BTreeMap<TopicId, String>,
     /// Why it is not to be had.
     pub(super) failed: Option<String>,
@@ -342,7 +342,7 @@ impl<'a> Holding<'a> {
         let up = self.is_up();
         self.told_up = up;
         let in_force = self.recorder.in_force.clone();
-        let first = self.recorder.first.iter().filter_map(|(topic, hash)| Some((*topic, (*hash)?))).collect();
+        let first = self.recorder.first.clone();
         self.holder.standing.update(|now| {
             now.up = up;
             now.first = first;

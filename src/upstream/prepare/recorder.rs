@@ -90,14 +90,19 @@ pub(super) struct News {
     pub(super) broken: Option<String>,
 }
 
+/// By what the first event of a topic is told that came: hashes of its id, by monitor. Empty where it has none, and of topics that
+/// are watched only to be compared.
+pub(super) type FirstEvents = BTreeMap<TopicId, BTreeMap<Arc<str>, u128>>;
+
 /// Writes down what a session says.
 pub(super) struct Recorder {
     burst: RecordedBurst,
+    roster: Arc<Roster>,
     reading: Reading,
     /// Since when topics are in force, by the host's clock.
     pub(super) in_force: BTreeMap<TopicId, UnixNanos>,
-    /// By what the first event of a topic is told that came: hashes of ids; of topics that have none, nothing.
-    pub(super) first: BTreeMap<TopicId, Option<u128>>,
+    /// What is there of a topic once its first event came.
+    pub(super) first: FirstEvents,
     pub(super) news: News,
 }
 
@@ -106,7 +111,8 @@ impl Recorder {
     pub(super) fn new(roster: Arc<Roster>) -> Self {
         Self {
             burst: RecordedBurst::default(),
-            reading: Reading::new(roster),
+            reading: Reading::new(Arc::clone(&roster)),
+            roster,
             in_force: BTreeMap::new(),
             first: BTreeMap::new(),
             news: News::default(),
@@ -118,12 +124,28 @@ impl Recorder {
         if self.first.contains_key(&topic) {
             return;
         }
+        let roster = &self.roster;
+        if roster.monitors_of(topic).all(|monitor| monitor.shadow) {
+            // The other process may compare something else, or nothing.
+            self.first.insert(topic, BTreeMap::new());
+            return;
+        }
         self.reading.begin(self.burst.received);
         read(&mut self.reading);
         let burst = self.reading.burst();
-        if !burst.candidates.is_empty() {
-            let hash = burst.keys.first().map(|key| key.hash);
-            self.first.insert(topic, hash);
+        let (mut came, mut first) = (false, BTreeMap::new());
+        for candidate in &burst.candidates {
+            let monitor = &roster.monitors[roster.routes[candidate.route as usize].monitor as usize];
+            if monitor.shadow {
+                continue;
+            }
+            came = true;
+            if let Some(key) = candidate.dedupe_index() {
+                first.entry(Arc::clone(&monitor.identity.name)).or_insert(burst.keys[key].hash);
+            }
+        }
+        if came {
+            self.first.insert(topic, first);
             self.news.first = true;
         }
     }
@@ -277,7 +299,7 @@ mod tests {
         };
         assert!(say(TopicId(0), "no event").is_empty());
         let first = say(TopicId(0), r#"{"id": 1}"#);
-        assert!(matches!(first.get(&TopicId(0)), Some(Some(_))), "{first:?}");
+        assert!(first.get(&TopicId(0)).is_some_and(|monitors| monitors.contains_key("m")), "{first:?}");
         assert_eq!(say(TopicId(0), r#"{"id": 2}"#), first, "the second is not the first");
         assert_eq!(say(TopicId(1), r#"{"id": 1}"#).len(), 2);
     }

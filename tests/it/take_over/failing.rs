@@ -46,11 +46,12 @@ fn settings_that_cannot_be_used_leave_the_old_process_as_it_is() {
     for (set, code, says) in [
         ("batch.min_size=0", 78, "must be at least 1"),
         ("upstreams.feed.dialect=nonsense", 78, "nonsense"),
-        ("upstreams.feed.url=ws://127.0.0.1:9/", 1, "take_over = \"after\""),
+        ("upstreams.feed.url=ws://127.0.0.1:9/", 1, "another address than these settings name"),
     ] {
         let refused = place.run(["run", "--config", "sluice.toml", "--take-over", "--set", set]);
         assert_eq!(refused.code, Some(code), "{set}: {}", refused.stderr);
         assert!(refused.stderr.contains(says), "{set}: {}", refused.stderr);
+        assert!(!refused.stderr.contains("take_over = \"after\""), "that would not help: {}", refused.stderr);
     }
     untouched(&place, old, provider);
 }
@@ -72,8 +73,8 @@ fn who_finds_another_journal_or_speaks_otherwise_is_refused() {
     let socket = std::fs::metadata(place.path("data/take-over.sock")).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600, "nobody else may ask");
     for (hello, why) in [
-        (json!({"say": "hello", "version": 1, "program": "x", "journal": "another"}), "that of the running daemon"),
-        (json!({"say": "hello", "version": 1, "program": "x", "journal": null}), "the journal there is none"),
+        (json!({"say": "hello", "version": 2, "program": "x", "journal": "another"}), "that of the running daemon"),
+        (json!({"say": "hello", "version": 2, "program": "x", "journal": null}), "the journal there is none"),
         (json!({"say": "hello", "version": 99, "program": "x", "journal": null}), "restart without one"),
         (json!({"say": "taken"}), "did not say what it wants"),
     ] {
@@ -111,6 +112,26 @@ fn of_two_take_overs_at_once_one_is_refused_and_the_other_succeeds() {
     assert!(missing(&place, &provider.made()).is_empty());
     no_trade_twice(&place);
     provider.stop();
+}
+
+#[test]
+fn while_a_take_over_goes_on_changes_are_refused_for_that_reason_and_made_again_behind_one_that_fails() {
+    let provider = Provider::start();
+    let place = Workplace::new();
+    let old = running(&provider, &place);
+    let mut new = stopped_on_the_way(&place, &old);
+    for change in [&["canary", "set", "0.5"][..], &["monitors", "stop", "m"], &["config", "set", "log.level", "debug"]]
+    {
+        let refused = crate::paths::ask(&place, &old, change);
+        assert_ne!(refused.code, Some(0), "{change:?}");
+        assert!(refused.stderr.contains("another process is taking over"), "{change:?}: {}", refused.stderr);
+    }
+    new.signal(Signal::KILL);
+    assert!(!new.end().success());
+    until("changes are made again", || {
+        (crate::paths::ask(&place, &old, &["config", "set", "log.level", "debug"]).code == Some(0)).then_some(())
+    });
+    untouched(&place, old, provider);
 }
 
 #[test]

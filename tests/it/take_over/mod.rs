@@ -2,6 +2,7 @@
 //! old one goes on.
 
 mod failing;
+mod paths;
 mod served;
 mod succeeding;
 
