@@ -27,7 +27,7 @@ pub use told::{MonitorOnBoth, PathCounts, PathDifference, PathExample, PathsComp
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 
 /// So much around the span is looked at, to know whether a shadow began before it or went on behind it.
-const AROUND: Duration = Duration::from_secs(600);
+const AROUND: Duration = Duration::from_mins(10);
 
 /// More notes on single monitors tell nobody anything.
 const NOTES_MAX: usize = 20;
@@ -81,6 +81,9 @@ struct Seen {
     /// Which paths brought something in the span that was asked for.
     in_span: BTreeSet<&'static str>,
 }
+
+/// What is compared, by the monitor's name.
+type SpansByMonitor = BTreeMap<String, Vec<Counted>>;
 
 /// What is compared of a monitor.
 struct Chosen {
@@ -245,10 +248,7 @@ fn survey(folder: &FilePath, request: &PathsRequest) -> Result<BTreeMap<String, 
 }
 
 /// The spans of each monitor that are compared, and what there is to say of them.
-fn spans(
-    seen: &BTreeMap<String, Seen>,
-    request: &PathsRequest,
-) -> Result<(BTreeMap<String, Vec<Counted>>, Vec<String>), PathsError> {
+fn spans(seen: &BTreeMap<String, Seen>, request: &PathsRequest) -> Result<(SpansByMonitor, Vec<String>), PathsError> {
     let (mut spans, mut notes) = (BTreeMap::new(), Vec::new());
     for (name, seen) in seen {
         let named = request.monitors.contains(name);
