@@ -145,7 +145,8 @@ fn monitors_on_the_legacy_path_are_taken_over_as_well() {
     assert_eq!(measured["upstreams"]["feed"]["links_beside"], 2, "one each: {measured}");
     assert_eq!(gaps(&place), Vec::<Value>::new(), "{measured}");
     new.stop();
-    assert!(missing(&place, &provider.made()).is_empty());
+    let absent = missing(&place, &provider.made());
+    assert!(absent.is_empty(), "{absent:?}");
     no_trade_twice(&place);
     adds_up(&place);
     assert!(!json(&place, &["query", "--monitor", "m"]).contains("\"path\":\"smart\""));
