@@ -4,7 +4,6 @@ mod known;
 mod stopping;
 mod tending;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -27,7 +26,7 @@ use super::fetching::Fetching;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
-use super::journal_events::{DropTeller, announce};
+use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::polling::Polling;
@@ -35,37 +34,35 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::take_over::{Behind, Beside, Inheritance, LetGo, Measuring, Standing, Subject, TakeOverError};
-use super::units::{Places, wanted_topics};
-use super::upstreams::{ApplyError, Faults, FirstEvent, Upstreams};
+use super::take_over::{Beside, Inheritance, Measuring, TakeOverError};
+use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
 use crate::breaker::CircuitKind;
-use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
+use crate::checkpoint::CheckpointError;
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
-    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
-    STATE_MONITOR, TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
+    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
+    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    TAKE_OVERS_MONITOR,
 };
-use crate::monitor::event_id::{DedupeKey, IdHasher};
-use crate::monitor::gap::GapCause;
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
-use crate::recovery::gaps::{crash_grace, read_standing};
+use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, Listening, ServerError};
-use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
-use crate::telemetry::{self, JournalMetrics, MetricsHandle};
+use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
+use crate::telemetry::{self, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 

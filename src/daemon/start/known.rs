@@ -9,7 +9,6 @@ use crate::checkpoint::Gather;
 use crate::checkpoint::TokenMark;
 use crate::clock::UnixNanos;
 use crate::config::Settings;
-use crate::journal;
 use crate::journal::DurableToken;
 use crate::journal::Journal;
 use crate::journal::JournalError;
@@ -91,13 +90,13 @@ pub(super) fn settle(ledger: &GapLedger, settings: &Settings, places: &Places, j
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
     /// Its last stamp.
-    last_received: UnixNanos,
+    pub(super) last_received: UnixNanos,
     /// Until when everything that was read is durable, where the process before has said so.
-    read_until: Option<UnixNanos>,
+    pub(super) read_until: Option<UnixNanos>,
     /// But for these: until this moment.
-    behind: &'a BTreeMap<Subject, UnixNanos>,
+    pub(super) behind: &'a BTreeMap<Subject, UnixNanos>,
     /// Since when topics are in force here, where we have opened links beside it.
-    in_force: Option<&'a BTreeMap<Subject, UnixNanos>>,
+    pub(super) in_force: Option<&'a BTreeMap<Subject, UnixNanos>>,
 }
 
 /// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.

@@ -2,7 +2,6 @@
 
 use super::super::live_settings::SettingsSource;
 use super::super::take_over::Behind;
-use super::super::take_over::Beside;
 use super::super::take_over::Inheritance;
 use super::super::take_over::LetGo;
 use super::super::take_over::Standing;
@@ -11,12 +10,9 @@ use super::Daemon;
 use super::Stopped;
 use crate::checkpoint::Cause;
 use crate::clock::UnixNanos;
-use crate::journal;
 use crate::journal::JournalError;
-use crate::server;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,7 +45,7 @@ impl Daemon {
 
     /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
     /// `behind` is what [`Daemon::catch_up`] has said.
-    pub(super) async fn let_go(&mut self, behind: Vec<Behind>) -> LetGo {
+    pub(in crate::daemon) async fn let_go(&mut self, behind: Vec<Behind>) -> LetGo {
         self.over.cancel();
         let read_until = self.gap_log.handing_over();
         let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
@@ -59,7 +55,7 @@ impl Daemon {
 
     /// Reads on until everything is read that came first of topics to a process that takes over: behind that nothing is missed. Topics
     /// of which that cannot be shown, and from when on something of them may be missing.
-    pub(super) async fn catch_up(&self, mut first: Vec<FirstEvent>) -> Vec<Behind> {
+    pub(in crate::daemon) async fn catch_up(&self, mut first: Vec<FirstEvent>) -> Vec<Behind> {
         let deadline = Instant::now() + CATCH_UP_MAX;
         let unread = loop {
             let unread = self.upstreams.unread(&mut first);
@@ -90,7 +86,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When what was received could not be made durable.
-    pub(super) async fn close(&mut self, let_go: &LetGo) -> Result<Stopped, Arc<JournalError>> {
+    pub(in crate::daemon) async fn close(&mut self, let_go: &LetGo) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
         self.stop_behind_links(deadline, let_go.read_until.is_some(), None).await
     }
@@ -99,7 +95,7 @@ impl Daemon {
     ///
     /// # Errors
     /// What the system refused.
-    pub(super) fn inheritance(&self, let_go: &LetGo) -> std::io::Result<Inheritance> {
+    pub(in crate::daemon) fn inheritance(&self, let_go: &LetGo) -> std::io::Result<Inheritance> {
         Ok(Inheritance {
             journal_lock: self.journal.lock_file()?,
             checkpoint_lock: self.works.keeper.lock_file()?,
@@ -111,12 +107,12 @@ impl Daemon {
     }
 
     /// The settings in force, to start with once more; `started_with` where what cannot change without a restart is other now.
-    pub(super) fn source(&self, started_with: &SettingsSource) -> SettingsSource {
+    pub(in crate::daemon) fn source(&self, started_with: &SettingsSource) -> SettingsSource {
         self.live.source().filter(|now| now.same_places(started_with)).unwrap_or_else(|| started_with.clone())
     }
 
     /// How it stands, for a process that wants to take over.
-    pub(super) fn standing(&self) -> Standing {
+    pub(in crate::daemon) fn standing(&self) -> Standing {
         Standing {
             journal: self.journal.id(),
             watched: self.upstreams.list(),
@@ -179,7 +175,7 @@ impl Daemon {
     }
 
     /// Leaves answering to another process, or to this one when it has started again. Who is connected here already is answered first.
-    pub(super) async fn leave_server(&mut self) {
+    pub(in crate::daemon) async fn leave_server(&mut self) {
         self.leave_http.cancel();
         // A connection that has said nothing yet would be closed without an answer.
         tokio::time::sleep(LAST_REQUESTS).await;
@@ -187,7 +183,7 @@ impl Daemon {
     }
 
     /// Stops answering.
-    pub(super) async fn stop_server(&mut self) {
+    pub(in crate::daemon) async fn stop_server(&mut self) {
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.

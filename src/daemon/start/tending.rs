@@ -1,7 +1,6 @@
 //! What is looked after while the daemon runs: what the writer tells, and what is done once a second.
 
 use super::super::attend::Attendant;
-use super::super::canary;
 use super::super::canary::Canary;
 use super::super::figures::Commits;
 use super::super::gap_log::GapLog;
@@ -10,7 +9,6 @@ use super::super::journal_events::announce;
 use super::super::take_over::Measuring;
 use super::super::view::DaemonView;
 use super::TEND_INTERVAL;
-use crate::journal;
 use crate::journal::Notice;
 use crate::server::ServerError;
 use crate::telemetry::JournalMetrics;
@@ -59,7 +57,7 @@ pub(super) struct Attending {
     pub(super) gap_log: Arc<GapLog>,
     pub(super) attendant: Attendant,
     /// Given when another process goes on: nothing is decided here any more.
-    over: CancellationToken,
+    pub(super) over: CancellationToken,
     pub(super) measuring: Option<Measuring>,
     pub(super) canary: Arc<Canary>,
 }
