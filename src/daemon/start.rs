@@ -1,6 +1,9 @@
 //! Starts everything, in the order that nothing is taken before it can be kept, and stops it in the other.
 
-use std::collections::BTreeMap;
+mod known;
+mod stopping;
+mod tending;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,6 +15,8 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::known::{Left, gather, remember, settle};
+use self::tending::{Attending, observe, tend};
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
 use super::backfills::Backfills;
@@ -21,7 +26,7 @@ use super::fetching::Fetching;
 use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
-use super::journal_events::{DropTeller, announce};
+use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::polling::Polling;
@@ -29,56 +34,40 @@ use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
-use super::take_over::{Behind, Beside, Inheritance, LetGo, Measuring, Standing, Subject, TakeOverError};
-use super::units::{Places, wanted_topics};
-use super::upstreams::{ApplyError, Faults, FirstEvent, Upstreams};
+use super::take_over::{Beside, Inheritance, Measuring, TakeOverError};
+use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
 use crate::breaker::CircuitKind;
-use crate::checkpoint::{Cause, Checkpoint, CheckpointError, Gather, TokenMark};
+use crate::checkpoint::CheckpointError;
 use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, DurableToken, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
-    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
-    STATE_MONITOR, TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
+    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
+    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
+    TAKE_OVERS_MONITOR,
 };
-use crate::monitor::event_id::{DedupeKey, IdHasher};
-use crate::monitor::gap::GapCause;
+use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
-use crate::recovery::gaps::{crash_grace, read_standing};
+use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, Listening, ServerError};
-use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkMark, SinkStart, Sinks};
-use crate::telemetry::{self, JournalMetrics, MetricsHandle};
+use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
+use crate::telemetry::{self, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
 /// Time between two looks at what only shows from time to time: gauges, the dedupe window's age, the history.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a process that hands over reads on, until it has what came first to the other one. Source: as long as answers may pass
-/// what waits to be sent.
-const CATCH_UP_MAX: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether it has.
-const CATCH_UP_LOOK: Duration = Duration::from_millis(10);
-
-/// Topics that are named of those that have not been read so far; all are on record.
-const BEHIND_NAMED_MAX: usize = 8;
-
-/// How long a client may take to say what it wants, of one that is connected when another process begins to answer. Source: a guess;
-/// clients say it with their first packet.
-const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
 /// The longest a stop waits for answers under way: a client may never finish its request.
 const HTTP_STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -577,172 +566,6 @@ impl Daemon {
             error = self.sinks.broken() => Fault::Sink(error),
         }
     }
-
-    /// Stops: links first, so that nothing accepted is thrown away, then the journal, then sinks, which take what is durable, and
-    /// the server last, so that health can be watched meanwhile.
-    ///
-    /// # Errors
-    /// When what was received could not be made durable.
-    pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
-        let deadline = Instant::now() + self.stop_timeout;
-        let read_until = self.gap_log.stopping();
-        let drained = self.stop_links(deadline).await;
-        let stopped = self.stop_behind_links(deadline, drained, Some(read_until)).await;
-        self.stop_server().await;
-        stopped
-    }
-
-    /// Has the links stop, for another process that goes on in our place. What they have read is with the journal then.
-    /// `behind` is what [`Daemon::catch_up`] has said.
-    pub(super) async fn let_go(&mut self, behind: Vec<Behind>) -> LetGo {
-        self.over.cancel();
-        let read_until = self.gap_log.handing_over();
-        let drained = self.stop_links(Instant::now() + self.stop_timeout).await;
-        // What was not handed to the journal in time is lost, and how much of it that is nobody knows.
-        LetGo { read_until: drained.then_some(read_until.0), stopped: UnixNanos::now().0, behind }
-    }
-
-    /// Reads on until everything is read that came first of topics to a process that takes over: behind that nothing is missed. Topics
-    /// of which that cannot be shown, and from when on something of them may be missing.
-    pub(super) async fn catch_up(&self, mut first: Vec<FirstEvent>) -> Vec<Behind> {
-        let deadline = Instant::now() + CATCH_UP_MAX;
-        let unread = loop {
-            let unread = self.upstreams.unread(&mut first);
-            if unread.is_empty() || Instant::now() >= deadline {
-                break unread;
-            }
-            tokio::time::sleep(CATCH_UP_LOOK).await;
-        };
-        if !unread.is_empty() {
-            let named = unread
-                .iter()
-                .take(BEHIND_NAMED_MAX)
-                .map(|(upstream, monitor, topic)| format!("`{topic}` of `{upstream}` for `{monitor}`"));
-            let named: Vec<String> = named.collect();
-            let more = if unread.len() > named.len() { ", and others" } else { "" };
-            tracing::warn!(
-                topics = unread.len(),
-                "links have not read as far as the process that takes over within {CATCH_UP_MAX:?}: on record as gaps: {}{more}",
-                named.join(", ")
-            );
-        }
-        // As much earlier as was waited for, at least: so far behind it is.
-        let from = UnixNanos::now().saturating_sub(CATCH_UP_MAX * 2);
-        unread.into_iter().map(|(upstream, monitor, topic)| Behind { upstream, monitor, topic, from: from.0 }).collect()
-    }
-
-    /// Stops what is behind the links, but for the server, which answers still.
-    ///
-    /// # Errors
-    /// When what was received could not be made durable.
-    pub(super) async fn close(&mut self, let_go: &LetGo) -> Result<Stopped, Arc<JournalError>> {
-        let deadline = Instant::now() + self.stop_timeout;
-        self.stop_behind_links(deadline, let_go.read_until.is_some(), None).await
-    }
-
-    /// What another process goes on with, once more.
-    ///
-    /// # Errors
-    /// What the system refused.
-    pub(super) fn inheritance(&self, let_go: &LetGo) -> std::io::Result<Inheritance> {
-        Ok(Inheritance {
-            journal_lock: self.journal.lock_file()?,
-            checkpoint_lock: self.works.keeper.lock_file()?,
-            listener: Some(self.listener.try_clone()?),
-            read_until: let_go.read_until(),
-            behind: BTreeMap::new(),
-            beside: None,
-        })
-    }
-
-    /// The settings in force, to start with once more; `started_with` where what cannot change without a restart is other now.
-    pub(super) fn source(&self, started_with: &SettingsSource) -> SettingsSource {
-        self.live.source().filter(|now| now.same_places(started_with)).unwrap_or_else(|| started_with.clone())
-    }
-
-    /// How it stands, for a process that wants to take over.
-    pub(super) fn standing(&self) -> Standing {
-        Standing {
-            journal: self.journal.id(),
-            watched: self.upstreams.list(),
-            live: Arc::downgrade(&self.live),
-            upstreams: Arc::downgrade(&self.upstreams),
-        }
-    }
-
-    async fn stop_links(&mut self, deadline: Instant) -> bool {
-        let drained = tokio::time::timeout_at(deadline, self.upstreams.stop()).await.is_ok();
-        // Past the deadline it is as if we had been killed: what is not durable was never promised.
-        self.ingest.end();
-        drained
-    }
-
-    /// `down_from`: since when nothing is read; none where another process goes on.
-    async fn stop_behind_links(
-        &mut self,
-        deadline: Instant,
-        drained: bool,
-        down_from: Option<UnixNanos>,
-    ) -> Result<Stopped, Arc<JournalError>> {
-        if !self.works.operations.stop(deadline).await {
-            tracing::warn!("an operation did not end within `daemon.stop_timeout`");
-        }
-        self.enrichment.stop().await;
-        self.history.end();
-        if drained {
-            let gap_log = Arc::clone(&self.gap_log);
-            // Beside this thread, as below. Where links did not hand over all that they had, the next start counts from what is
-            // durable, as after a crash.
-            let last_words = move || match down_from {
-                Some(read_until) => gap_log.down(read_until, deadline),
-                None => gap_log.hand_over(deadline),
-            };
-            tokio::task::spawn_blocking(last_words).await.ok();
-        }
-        let journal = Arc::clone(&self.journal);
-        // Beside this thread, so that a second signal is heard meanwhile.
-        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
-        let durable = self.journal.durable();
-        if !self.sinks.stop(deadline).await {
-            tracing::warn!(
-                "a sink did not take all that is durable within `daemon.stop_timeout`; it goes on at the next start"
-            );
-        }
-        if matches!(closed, Ok(Ok(_))) {
-            let works = Arc::clone(&self.works);
-            // Beside this thread, as above. A failure is told by the keeper.
-            drop(tokio::task::spawn_blocking(move || works.keeper.write(Cause::Shutdown)).await);
-        }
-        let views = Arc::clone(&self.views);
-        // It catches its own panics, and what it does not save is built again.
-        tokio::task::spawn_blocking(move || views.stop()).await.ok();
-        match closed {
-            Ok(closed) => closed.map(drop)?,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-        Ok(Stopped { durable, drained })
-    }
-
-    /// Leaves answering to another process, or to this one when it has started again. Who is connected here already is answered first.
-    pub(super) async fn leave_server(&mut self) {
-        self.leave_http.cancel();
-        // A connection that has said nothing yet would be closed without an answer.
-        tokio::time::sleep(LAST_REQUESTS).await;
-        self.stop_server().await;
-    }
-
-    /// Stops answering.
-    pub(super) async fn stop_server(&mut self) {
-        self.stop_http.cancel();
-        if let Some(http) = self.http.take() {
-            // Beside this thread, as above.
-            match tokio::task::spawn_blocking(move || http.join()).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => tracing::warn!("{error}"),
-                Ok(Err(_)) | Err(_) => tracing::error!("the HTTP thread panicked; this is a bug"),
-            }
-        }
-    }
 }
 
 /// Everything that settings can get wrong comes before any port or file.
@@ -810,156 +633,4 @@ pub enum Fault {
     Link(String),
     /// A sink's task broke.
     Sink(String),
-}
-
-/// What goes into checkpoints. Tokens and cursors are looked at before the durable offset, so that it covers them.
-fn gather(journal: Arc<Journal>, sinks: Arc<Sinks>, switches: Arc<Switches>, remembered: Vec<SinkMark>) -> Gather {
-    Box::new(move |cause| {
-        let tokens =
-            journal.resume_book().all().into_iter().map(|DurableToken { token, offset, received }| TokenMark {
-                upstream: token.upstream.to_string(),
-                topics: token.topics.iter().map(ToString::to_string).collect(),
-                token: token.token,
-                offset,
-                received,
-            });
-        let tokens = tokens.collect();
-        let mut marks = sinks.marks();
-        // Of one that has not said anything yet, what the last checkpoint knew.
-        let known = |name: &str| marks.iter().any(|mark| mark.name == name);
-        let silent: Vec<SinkMark> = remembered
-            .iter()
-            .filter(|mark| !known(&mark.name) && sinks.rows().iter().any(|row| row.name == mark.name))
-            .cloned()
-            .collect();
-        marks.extend(silent);
-        marks.sort_by(|one, other| one.name.cmp(&other.name));
-        Checkpoint {
-            journal: journal.id(),
-            durable: journal.durable(),
-            written: UnixNanos::now(),
-            cause,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            sinks: marks,
-            tokens,
-            settings: switches.for_checkpoint(),
-        }
-    })
-}
-
-/// What was in force when the daemon died is down since then; what is not in the settings any more is not watched any more.
-fn settle(ledger: &GapLedger, settings: &Settings, places: &Places, journal: &Journal, left: &Left<'_>) {
-    let Left { last_received, read_until, behind, in_force } = *left;
-    // Nothing is in force after a stop in order: it has said so itself. Up to its own durable token all of a topic is durable,
-    // because a link hands its blocks over in order.
-    let (book, crashed) = (journal.resume_book(), last_received.saturating_sub(crash_grace(settings.batch.timeout)));
-    let crashed =
-        |upstream: &str, topic: &str| book.of(upstream, topic).map_or(crashed, |token| token.received.max(crashed));
-    let cause = if read_until.is_some() { GapCause::Handover } else { GapCause::Downtime };
-    ledger.later(ledger.down_but(cause, |upstream, monitor, topic| {
-        let subject = (upstream.to_owned(), monitor.to_owned(), topic.to_owned());
-        if let Some(from) = behind.get(&subject) {
-            return Some(*from);
-        }
-        let lost = read_until.unwrap_or_else(|| crashed(upstream, topic));
-        // What was in force here by then goes on.
-        let since = in_force.and_then(|in_force| in_force.get(&subject));
-        since.is_none_or(|since| *since > lost).then_some(lost)
-    }));
-    ledger.later(ledger.unwatch(wanted_topics(settings, places), last_received));
-}
-
-/// How the journal was left.
-#[derive(Clone, Copy)]
-struct Left<'a> {
-    /// Its last stamp.
-    last_received: UnixNanos,
-    /// Until when everything that was read is durable, where the process before has said so.
-    read_until: Option<UnixNanos>,
-    /// But for these: until this moment.
-    behind: &'a BTreeMap<Subject, UnixNanos>,
-    /// Since when topics are in force here, where we have opened links beside it.
-    in_force: Option<&'a BTreeMap<Subject, UnixNanos>>,
-}
-
-/// Fills the window with what the journal holds of the last `ttl`, so that repeats across a restart are dropped.
-/// Ages are counted from `newest`, the journal's last stamp.
-fn remember(journal: &Journal, window: &DedupeWindow, ttl: Duration, newest: UnixNanos) -> Result<u64, JournalError> {
-    let now = Instant::now();
-    let mut remembered = 0;
-    for recent in journal.recent_hashes(ttl)? {
-        let (hash, received) = recent?;
-        window.remember(
-            now,
-            newest.since(received),
-            DedupeKey { hash: hash.hash, payload_check: hash.payload_check, source: 0 },
-        );
-        remembered += 1;
-    }
-    Ok(remembered)
-}
-
-/// Measures what the journal's writer does, and logs what an operator should know of it.
-fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &Commits) {
-    match notice {
-        Notice::Committed(report) => {
-            metrics.committed(report);
-            commits.add(report);
-        }
-        Notice::Full { free, needed } => {
-            metrics.set_writable(false);
-            tracing::error!(free, needed, "the disk is full: nothing is taken until there is room again");
-        }
-        Notice::Room => {
-            metrics.set_writable(true);
-            tracing::info!("there is room on the disk again");
-        }
-        Notice::Sealed { segment, bytes } => tracing::debug!(segment = %segment.display(), bytes, "segment sealed"),
-        Notice::Retired { from, to, bytes } => {
-            metrics.deleted("retention", *bytes);
-            tracing::info!(%from, %to, "retention deleted a segment");
-        }
-        Notice::Retention(status) => metrics.retention(status),
-        Notice::Dropping(span) => announce(span),
-        Notice::Dropped { from, to, bytes } => {
-            metrics.deleted("drop_oldest", *bytes);
-            tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
-        }
-        Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),
-        Notice::Failed(error) => {
-            metrics.set_writable(false);
-            tracing::error!("{error}");
-        }
-    }
-}
-
-/// What is looked after once a second.
-struct Attending {
-    history: Arc<History>,
-    gap_log: Arc<GapLog>,
-    attendant: Attendant,
-    /// Given when another process goes on: nothing is decided here any more.
-    over: CancellationToken,
-    measuring: Option<Measuring>,
-    canary: Arc<Canary>,
-}
-
-/// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
-async fn tend(view: Arc<DaemonView>, mut attending: Attending, metrics: MetricsHandle) -> Result<(), ServerError> {
-    let mut ticks = tokio::time::interval(TEND_INTERVAL);
-    loop {
-        ticks.tick().await;
-        view.tend();
-        metrics.tend();
-        if attending.over.is_cancelled() {
-            continue;
-        }
-        attending.history.tend(Instant::now());
-        attending.gap_log.tend();
-        attending.attendant.look(view.pressure());
-        attending.canary.look(Instant::now());
-        if let Some(measuring) = &attending.measuring {
-            measuring.tend(Instant::now());
-        }
-    }
 }

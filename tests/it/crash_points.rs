@@ -44,8 +44,9 @@ fn all_points() -> BTreeSet<String> {
     points
 }
 
-/// Rooms whose points a test here tries.
-const ROOMS: [&str; 8] = ["journal", "recovery", "checkpoint", "sink", "jsonl", "sqlite", "postgres", "nats"];
+/// Rooms whose points a test tries: here, and those of a take-over beside its other tests.
+const ROOMS: [&str; 9] =
+    ["journal", "recovery", "checkpoint", "sink", "jsonl", "sqlite", "postgres", "nats", "take_over"];
 
 #[test]
 fn every_point_is_tried() {

@@ -245,6 +245,11 @@ fn metrics_are_valid_prometheus_text_with_units_in_their_names() {
         "sluice_sink_cursor_offset",
         "sluice_sink_lag_events",
         "sluice_sink_files",
+        "sluice_canary_fraction",
+        "sluice_canary_stage",
+        "sluice_canary_monitors",
+        "sluice_canary_crossings",
+        "sluice_canary_cooling",
     ];
     for name in &named {
         assert!(helped.contains(name), "{name} has no HELP");
