@@ -257,17 +257,17 @@ impl LiveSettings {
         let then = &candidate.loaded.settings;
         let switches = &self.log.switches;
         let (paths_now, paths) = (switches.paths(&state.loaded.settings), switches.paths(then));
-        let changes = |name: &&String| {
+        let goes_over = |name: &&String| {
             state.loaded.settings.monitors.contains_key(*name) && paths_now.of(name).path != paths.of(name).path
         };
-        let changed = then.monitors.keys().filter(changes);
+        let moved = then.monitors.keys().filter(goes_over);
         let pauses = |settings: &Settings| switches.pauses(settings);
         let links = Links {
             now: self.pools.links(),
             then: links_of(then, &pauses(then), &paths),
             dedicated_now: dedicated_of(&state.loaded.settings, &pauses(&state.loaded.settings), &paths_now),
             dedicated_then: dedicated_of(then, &pauses(then), &paths),
-            paths: changed.map(|name| PathPlan { monitor: name.clone(), to: paths.of(name).path }).collect(),
+            paths: moved.map(|name| PathPlan { monitor: name.clone(), to: paths.of(name).path }).collect(),
         };
         Plan::between(&state.loaded.settings, then, &links)
     }

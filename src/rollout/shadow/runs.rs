@@ -102,7 +102,9 @@ mod tests {
 
     fn runs(all: &[(i64, i64)]) -> Runs {
         let mut runs = Runs::new(10);
-        all.iter().for_each(|(least, greatest)| runs.add(range(*least, *greatest)));
+        for (least, greatest) in all {
+            runs.add(range(*least, *greatest));
+        }
         runs
     }
 
