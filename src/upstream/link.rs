@@ -322,7 +322,7 @@ impl<'a> Link<'a> {
                 () = shared.journal.room(room_wanted.unwrap_or(0)), if room_wanted.is_some() => None,
                 () = async { if let Some(awaited) = &receipt { awaited.durable().await } }, if receipt.is_some() => None,
                 () = async { if let Some(awaited) = &unsafe_yet { awaited.durable().await } }, if unsafe_yet.is_some() => {
-                    self.unsafe_yet = None;
+                    self.now_safe(Instant::now());
                     None
                 }
             };

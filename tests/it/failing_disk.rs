@@ -149,3 +149,27 @@ fn a_slow_disk_holds_links_up_and_memory_stays_bounded() {
     assert!(status.success(), "{status}: {}", traced.daemon.log());
     feed.kill();
 }
+
+#[test]
+fn a_slow_disk_costs_the_legacy_path_no_connection_whose_pings_are_answered() {
+    if !can_trace() {
+        return;
+    }
+    let place = Workplace::new();
+    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "50"]);
+    // While a message waits for its sync nothing is read, the answers to pings neither.
+    let settings = Settings::new()
+        .upstream("feed", "binance", feed.url())
+        .with("[upstreams.feed.pool]\nhealth_check_interval = \"100ms\"\npong_timeout = \"200ms\"")
+        .monitor("one", "spot", "feed", &["btcusdt@trade"], "path = \"legacy\"");
+    settings.write(&place);
+    let mut traced = Traced::start(&place, "fdatasync:delay_enter=600000");
+    let durable = |daemon: &Daemon| daemon.metrics().value("sluice_journal_durable_offset", &[]);
+    until("some became durable one by one", || (durable(&traced.daemon) > 12).then_some(()));
+    let failures = traced.daemon.metrics().value("sluice_link_failures_total", &[("upstream", "feed")]);
+    assert_eq!(failures, 0, "{}", traced.daemon.log());
+    kill_process(traced.pid, Signal::TERM).unwrap();
+    let status = traced.daemon.end();
+    assert!(status.success(), "{status}: {}", traced.daemon.log());
+    feed.kill();
+}

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 
 use super::BEAT;
+use super::FAR;
 use super::Link;
 use super::ending::LinkEnd;
 use super::ending::SILENCE;
@@ -24,7 +25,8 @@ impl Link<'_> {
     pub(super) fn tick(&mut self, now: Instant) -> Option<LinkEnd> {
         self.close_if_due(now);
         if let Some(ping) = &self.ping {
-            if now >= ping.deadline(self.shared.pool.pong_timeout) {
+            // An answer that nobody reads is not late.
+            if !self.reads_nothing() && now >= ping.deadline(self.shared.pool.pong_timeout) {
                 let limit = self.shared.pool.pong_timeout;
                 return Some(LinkEnd::Lost {
                     reason: format!("it did not answer a ping within {limit:?}"),
@@ -34,7 +36,7 @@ impl Link<'_> {
         } else if now >= self.next_ping {
             self.pings += 1;
             self.next_ping = now + self.shared.pool.health_check_interval;
-            if self.is_held() {
+            if self.reads_nothing() {
                 // Its pings lie unread; an unasked pong tells it that we are still here.
                 self.outgoing.push_back(Outgoing::Pong);
             } else {
@@ -62,7 +64,7 @@ impl Link<'_> {
 
     /// Tells what came of each topic lately, and judges whether the link is of use still.
     pub(super) fn beat(&mut self, now: Instant) -> Option<LinkEnd> {
-        let held = self.is_held();
+        let held = self.reads_nothing();
         let Self { reading, subscriptions, shared, .. } = self;
         let beat = Beat {
             link: self.number,
@@ -117,10 +119,12 @@ impl Link<'_> {
 
     pub(super) fn set_timer(&mut self, timer: Pin<&mut Sleep>) {
         let next_check = self.subscriptions.next_check();
-        let mut next = self.next_ping;
-        if let Some(ping) = &self.ping {
-            next = ping.deadline(self.shared.pool.pong_timeout);
-        }
+        let mut next = match &self.ping {
+            None => self.next_ping,
+            // What it waits for tells.
+            Some(_) if self.reads_nothing() => Instant::now() + FAR,
+            Some(ping) => ping.deadline(self.shared.pool.pong_timeout),
+        };
         let mut sooner = |at: Option<Instant>| next = at.map_or(next, |at| next.min(at));
         sooner(Some(self.next_beat));
         sooner(self.next_keep_alive);
