@@ -14,6 +14,7 @@
 //! | `sink`      | durable blocks     | a cursor              | storage clients, retries, breakers               |
 //! | `checkpoint`| where all stand    | a small file          | its folder                                       |
 //! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
+//! | `alert`     | figures            | alerts, notifications | rules, their life, channels                     |
 //! | `report`    | what was found     | text, Markdown, a page | nothing                                         |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
@@ -28,6 +29,7 @@
 //! where tests have the process die, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has
 //! described, and `simulator` a provider to try them with.
 
+pub mod alert;
 mod backoff;
 pub mod breaker;
 pub mod checkpoint;

@@ -1,0 +1,66 @@
+//! Telling people of alerts: what is to be told, and what became of it. One file a channel.
+
+use serde::{Deserialize, Serialize};
+
+use super::Alert;
+
+/// Why somebody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// It has begun.
+    Opened,
+    /// Somebody sees to it.
+    Acknowledged,
+    /// It is over.
+    Resolved,
+    /// An operator tries a channel.
+    Test,
+}
+
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// The alert as it stands.
+    pub alert: Alert,
+    /// Why it is told.
+    pub occasion: Occasion,
+}
+
+/// What became of telling one channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The alert.
+    pub alert: String,
+    /// The channel's name in the settings: `email`, `webhook`, `slack`, `pagerduty`, `sms`.
+    pub channel: String,
+    /// Why it was told.
+    pub occasion: Occasion,
+    /// When this was known, RFC 3339.
+    pub at: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How telling a channel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The channel's server has taken it.
+    Sent,
+    /// It has not.
+    Failed,
+    /// It was not tried: too many wait, or the channel's rate is used up.
+    Dropped,
+}
+
+/// Whoever tells. Never waits: what there is no room for is dropped, counted and among the deliveries.
+pub trait Notify: Send + Sync + 'static {
+    /// Takes a notice for all channels that its severity is routed to.
+    fn offer(&self, notice: Notice);
+}
