@@ -62,7 +62,7 @@ use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, Listening, ServerError};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
-use crate::telemetry::{self, MetricsHandle};
+use crate::telemetry::{self, Following, HostWatch, MetricsHandle};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
@@ -147,6 +147,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _following_host: Following,
     stop_timeout: Duration,
 }
 
@@ -233,6 +234,7 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let host = Arc::new(HostWatch::new(&settings.daemon.data_dir));
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         let level_before = settings.log.level.clone();
         let origin = source.with_run_time(&switches.config());
@@ -478,6 +480,7 @@ impl Daemon {
             polling: Arc::clone(&polling),
             canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
+            host: Arc::clone(&host),
         }));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
@@ -492,6 +495,7 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let following_host = host.follow().map_err(StartError::Runtime)?;
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();
@@ -544,6 +548,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }

@@ -42,8 +42,8 @@ use crate::server::{
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, WindowMetrics,
+    CacheMetrics, GapMetrics, HostSample, HostWatch, JournalMetrics, Memory, MonitorMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
@@ -79,6 +79,7 @@ pub(super) struct Shown {
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) host: Arc<HostWatch>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -100,6 +101,7 @@ pub struct DaemonView {
     polling: Arc<Polling>,
     canary: Arc<Canary>,
     upstreams: Arc<Upstreams>,
+    host: Arc<HostWatch>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -137,6 +139,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -163,6 +166,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -340,6 +344,10 @@ fn state_of(journal: &Journal) -> (&'static str, bool) {
 }
 
 impl View for DaemonView {
+    fn host(&self) -> HostSample {
+        self.host.latest()
+    }
+
     fn journal(&self) -> JournalRow {
         let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
         JournalRow {

@@ -32,7 +32,7 @@ use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::rollout::history::CanaryRow;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
-use crate::telemetry::MetricsHandle;
+use crate::telemetry::{HostSample, MetricsHandle};
 use crate::value_cache::CacheFigures;
 use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
@@ -56,6 +56,8 @@ pub enum ServerError {
 pub trait View: Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> Health;
+    /// How busy the host and the process are.
+    fn host(&self) -> HostSample;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its pools are, or that of one upstream; `topics`: with each topic.

@@ -6,6 +6,7 @@ mod canary;
 mod checkpoints;
 mod circuits;
 mod gaps;
+mod host;
 mod journal;
 mod look_ups;
 mod monitors;
@@ -27,6 +28,7 @@ pub use canary::CanaryMetrics;
 pub use checkpoints::CheckpointMetrics;
 pub use circuits::CircuitMetrics;
 pub use gaps::{BackfillMetrics, GapMetrics, PollMetrics};
+pub use host::HostMetrics;
 pub use journal::{JournalMetrics, own_event_refused};
 pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
@@ -51,6 +53,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     canary::METRICS,
     circuits::METRICS,
     process::METRICS,
+    host::METRICS,
 ];
 
 /// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.
