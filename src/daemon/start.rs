@@ -415,6 +415,12 @@ impl Daemon {
             commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
+            circuits: Arc::clone(&circuits),
+            sinks: Some(sinks.sinks()),
+            checkpoints: {
+                let works = Arc::clone(&works);
+                Box::new(move || works.keeper.counts())
+            },
         };
         let history = Arc::new(History::new(
             metrics_identity,
@@ -463,7 +469,7 @@ impl Daemon {
         let view = Arc::new(DaemonView::new(Shown {
             watched,
             journal: Arc::clone(&journal),
-            commits,
+            commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
@@ -496,6 +502,7 @@ impl Daemon {
             told: Mutex::new(false),
         });
         let following_host = host.follow().map_err(StartError::Runtime)?;
+        commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();

@@ -63,6 +63,12 @@ impl LatencyHistogram {
         Some(Duration::from_micros(bound_of(index)))
     }
 
+    /// The steps in which anything was counted: the greatest microsecond of each, and how many.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        let counts = self.fine.iter().enumerate().map(|(index, count)| (bound_of(index), count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Appends it in the text format of Prometheus.
     pub(super) fn render(&self, metric: &Metric, text: &mut String) {
         let Metric { name, help, .. } = metric;
