@@ -107,6 +107,8 @@ const CANARY_CROSSINGS: &str = "sluice_canary_crossings";
 const CANARY_ROLLBACKS: &str = "sluice_canary_rollbacks_total";
 const CANARY_ROLLBACK: &str = "sluice_canary_last_rollback_seconds";
 const CANARY_COOLING: &str = "sluice_canary_cooling";
+pub(super) const HTTP_REQUESTS: &str = "sluice_http_requests_total";
+pub(super) const HTTP_SECONDS: &str = "sluice_http_request_seconds";
 const BUILD: &str = "sluice_build_info";
 const STARTED: &str = "sluice_start_time_seconds";
 
@@ -280,6 +282,8 @@ fn describe() {
         "How long it took the last time until all were where they were to be"
     );
     describe_gauge!(CANARY_COOLING, "1 while the guard lets nothing be put on the smart path, else 0");
+    describe_counter!(HTTP_REQUESTS, "Requests that the HTTP server answered, by route, method and status");
+    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Time from a request's head to its answer's, by route and method");
     describe_gauge!(BUILD, "1, with the version as a label");
     describe_gauge!(STARTED, Unit::Seconds, "When the process started, seconds since 1970");
 }
