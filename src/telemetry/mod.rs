@@ -6,6 +6,7 @@ mod latency;
 mod logging;
 mod memory_limit;
 pub mod metrics;
+mod requests;
 
 pub use host::Memory;
 pub use host_watch::{Following, HostSample, HostWatch};
@@ -17,3 +18,4 @@ pub use metrics::{
     JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics,
     SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use requests::RequestCounts;
