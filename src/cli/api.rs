@@ -79,6 +79,13 @@ pub(super) fn send_patiently(
     }
 }
 
+/// Whether what answers at an address is a daemon of ours.
+pub(super) fn is_a_daemon(address: SocketAddr) -> bool {
+    let request = Request { method: "GET", path: "/v1/health/live", body: None, patience: STEP_MAX };
+    let answer = exchange(reachable(address), &request, None).ok().and_then(parse);
+    answer.is_some_and(|answer| answer.status == 200 && answer.body == b"ok\n")
+}
+
 /// A refusal with its reason.
 #[derive(serde::Deserialize)]
 struct Refusal {

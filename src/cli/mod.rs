@@ -12,6 +12,7 @@ mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod doctor;
 mod emergency;
 mod event_line;
 mod exit;
