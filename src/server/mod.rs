@@ -16,6 +16,7 @@ mod sequences;
 mod serve;
 mod settings;
 mod sinks;
+mod support;
 mod views;
 
 pub use canary::{
@@ -37,4 +38,5 @@ pub use settings::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
     StateAnswer, StateRequest,
 };
+pub use support::{LogLines, Support};
 pub use views::{Buffer, Latency, Running};

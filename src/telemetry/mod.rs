@@ -5,6 +5,7 @@ mod latency;
 mod logging;
 mod memory_limit;
 mod metrics;
+mod recent_lines;
 
 pub use host::Memory;
 pub use latency::LatencyHistogram;
@@ -15,3 +16,4 @@ pub use metrics::{
     LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
     UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use recent_lines::recent_lines;

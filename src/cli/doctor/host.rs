@@ -119,7 +119,7 @@ pub(super) fn folder(subject: &str, folder: &Path, room: Room) -> Vec<Finding> {
         Err(error) => check.skipped(format!("its free room cannot be told: {error}")),
         Ok(disk) => {
             let free = ByteSize(disk.f_bavail.saturating_mul(disk.f_frsize));
-            let found = format!("{free} free");
+            let found = format!("{} free", bytesize::ByteSize(free.0));
             let advice = format!("make room: {ROOM_MIN} at least, {ROOM_ADVISED} advised");
             match room {
                 Room::Required if free < ROOM_MIN => check.failed(found, advice),

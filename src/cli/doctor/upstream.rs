@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::finding::{Check, Finding};
+use super::finding::{Check, Finding, Verdict};
 use super::reach::{Place, clock};
 use crate::circuits::Circuits;
 use crate::config::{Endpoint, PoolSettings, Settings, UpstreamSettings};
@@ -41,9 +41,16 @@ pub(super) async fn look(name: &str, settings: &Settings, limit: Duration) -> Ve
         Some(first) => first.resolve(limit).await,
         None => None,
     };
+    let nameless = resolved.as_ref().is_some_and(|name| name.result == Verdict::Failed);
     findings.extend(resolved);
-    let (connected, stream) = place.connect(proxy.as_ref(), limit).await;
-    findings.push(connected);
+    let stream = if nameless {
+        findings.push(Check::new("connect", name).skipped("there is no address"));
+        None
+    } else {
+        let (connected, stream) = place.connect(proxy.as_ref(), limit).await;
+        findings.push(connected);
+        stream
+    };
     let Some(stream) = stream else {
         findings.push(Check::new("handshake", name).skipped("there is no connection"));
         findings.push(Check::new("subscription", name).skipped("there is no connection"));
