@@ -15,6 +15,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
+use super::support::DaemonSupport;
 use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
@@ -39,7 +40,8 @@ use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
     Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support, TopicSequence,
+    View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -566,6 +568,10 @@ impl View for DaemonView {
 
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
         self.works.replay(request)
+    }
+
+    fn support(&self) -> Arc<dyn Support> {
+        Arc::new(DaemonSupport(Arc::clone(&self.live)))
     }
 
     fn control(&self) -> Arc<dyn Control> {

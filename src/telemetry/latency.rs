@@ -65,7 +65,8 @@ impl LatencyHistogram {
 
     /// The steps in which anything was counted: the greatest microsecond of each, and how many.
     pub fn steps(&self) -> Vec<(u64, u64)> {
-        let counts = self.fine.iter().enumerate().map(|(index, count)| (bound_of(index), count.load(Ordering::Relaxed)));
+        let counts =
+            self.fine.iter().enumerate().map(|(index, count)| (bound_of(index), count.load(Ordering::Relaxed)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 

@@ -6,6 +6,7 @@ mod latency;
 mod logging;
 mod memory_limit;
 pub mod metrics;
+mod recent_lines;
 mod requests;
 
 pub use host::Memory;
@@ -18,4 +19,5 @@ pub use metrics::{
     JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics,
     SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;
