@@ -119,7 +119,8 @@ fn every_page_can_be_reached_from_the_index() {
             }
         }
     }
-    let lost: Vec<_> = pages().into_iter().filter(|page| page.starts_with("docs/") && !reached.contains(Path::new(page))).collect();
+    let lost: Vec<_> =
+        pages().into_iter().filter(|page| page.starts_with("docs/") && !reached.contains(Path::new(page))).collect();
     assert!(lost.is_empty(), "no way leads from docs/README.md to {lost:?}");
 }
 
@@ -131,7 +132,9 @@ fn our_commands(line: &str) -> Vec<Vec<String>> {
         let at = part.iter().position(|word| word == "sluice" || word.ends_with("/sluice"))?;
         // Only what may stand before a command: variables, and programs that run others.
         let before = &part[..at];
-        let runs = |word: &String| word.contains('=') || ["$", "sudo", "env", "exec", "nohup", "if", "!"].contains(&word.as_str());
+        let runs = |word: &String| {
+            word.contains('=') || ["$", "sudo", "env", "exec", "nohup", "if", "!"].contains(&word.as_str())
+        };
         let words = part[at..].iter().map(|word| word.trim_end_matches(';').to_owned()).filter(|word| !word.is_empty());
         before.iter().all(runs).then(|| words.collect())
     });
@@ -144,7 +147,8 @@ fn every_command_shown_is_one_that_the_program_has() {
     let mut count = 0;
     for page in pages() {
         let text = project_file(&page);
-        let shell = lines(&text).filter(|(block, _)| block.is_some_and(|language| ["sh", "bash", "console"].contains(&language)));
+        let shell = lines(&text)
+            .filter(|(block, _)| block.is_some_and(|language| ["sh", "bash", "console"].contains(&language)));
         let mut whole = String::new();
         for (_, line) in shell {
             whole.push_str(line.strip_suffix('\\').unwrap_or(line));
@@ -156,7 +160,11 @@ fn every_command_shown_is_one_that_the_program_has() {
                 if let Err(error) = crate::cli::command().try_get_matches_from(&command)
                     && error.use_stderr()
                 {
-                    wrong.push(format!("{page}: {}\n    {}", command.join(" "), error.to_string().lines().next().unwrap_or_default()));
+                    wrong.push(format!(
+                        "{page}: {}\n    {}",
+                        command.join(" "),
+                        error.to_string().lines().next().unwrap_or_default()
+                    ));
                 }
             }
             whole.clear();
@@ -168,7 +176,8 @@ fn every_command_shown_is_one_that_the_program_has() {
 
 #[test]
 fn every_type_of_alert_has_a_runbook_and_none_is_left_over() {
-    let kinds: BTreeSet<String> = AlertKind::ALL.iter().map(|kind| format!("docs/runbooks/{}.md", kind.as_str())).collect();
+    let kinds: BTreeSet<String> =
+        AlertKind::ALL.iter().map(|kind| format!("docs/runbooks/{}.md", kind.as_str())).collect();
     let mut pages: BTreeSet<String> = files("docs/runbooks").into_iter().collect();
     assert!(pages.remove("docs/runbooks/README.md"), "there is no index of the runbooks");
     assert_eq!(pages, kinds);

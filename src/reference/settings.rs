@@ -52,7 +52,9 @@ fn sections(text: &str, takes: impl Fn(&[String], &Value) -> bool) -> Vec<Sectio
         }
         // `#key = …` is an example, and `# key = …` one that does not go with the others.
         let bare = line.strip_prefix("# ").or(line.strip_prefix('#')).unwrap_or(line);
-        if let Some(name) = bare.strip_prefix('[').and_then(|name| name.split(']').next()).filter(|_| !bare.starts_with("[[")) {
+        if let Some(name) =
+            bare.strip_prefix('[').and_then(|name| name.split(']').next()).filter(|_| !bare.starts_with("[["))
+        {
             found.push(Section { name: name.to_owned(), about: comment.join(" "), entries: Vec::new() });
             if let Some(end) = trailing(bare) {
                 found.last_mut().expect("just pushed").about = end;
@@ -250,7 +252,10 @@ fn settings_page() -> String {
         if !section.about.is_empty() {
             let _ = write!(page, "\n{}\n", section.about);
         }
-        let _ = write!(page, "\n| key | type | default | environment | reload | means |\n| --- | --- | --- | --- | --- | --- |\n");
+        let _ = write!(
+            page,
+            "\n| key | type | default | environment | reload | means |\n| --- | --- | --- | --- | --- | --- |\n"
+        );
         for Entry { path, value, meaning } in &section.entries {
             let key = path[section.name.split('.').count()..].join(".");
             let reload = match Effect::of(&path.iter().cloned().collect::<KeyPath>()) {
