@@ -141,33 +141,51 @@ fn our_commands(line: &str) -> Vec<Vec<String>> {
     commands.collect()
 }
 
+/// What a page has in its blocks for a shell, a command a line, and in backticks where that begins with our name. A `…` stands for more,
+/// and what is substituted for anything.
+fn shown_commands(text: &str) -> Vec<String> {
+    let mut shown = Vec::new();
+    let mut whole = String::new();
+    for (block, line) in lines(text) {
+        match block {
+            Some("sh" | "bash" | "console") => {
+                whole.push_str(line.strip_suffix('\\').unwrap_or(line));
+                if !line.ends_with('\\') {
+                    shown.push(std::mem::take(&mut whole));
+                }
+            }
+            Some(_) => {}
+            None => {
+                let code = line.split('`').skip(1).step_by(2);
+                shown.extend(
+                    code.filter(|code| code.starts_with("sluice ") && !code.contains(['…', '|'])).map(str::to_owned),
+                );
+            }
+        }
+    }
+    shown.iter().map(|line| without_substitutions(line)).collect()
+}
+
+fn without_substitutions(line: &str) -> String {
+    let mut parts = line.split("$(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |whole, part| whole + "x" + part.split_once(')').map_or("", |(_, rest)| rest))
+}
+
 #[test]
 fn every_command_shown_is_one_that_the_program_has() {
     let mut wrong = Vec::new();
     let mut count = 0;
     for page in pages() {
         let text = project_file(&page);
-        let shell = lines(&text)
-            .filter(|(block, _)| block.is_some_and(|language| ["sh", "bash", "console"].contains(&language)));
-        let mut whole = String::new();
-        for (_, line) in shell {
-            whole.push_str(line.strip_suffix('\\').unwrap_or(line));
-            if line.ends_with('\\') {
-                continue;
+        for command in shown_commands(&text).iter().flat_map(|line| our_commands(line)) {
+            count += 1;
+            if let Err(error) = crate::cli::command().try_get_matches_from(&command)
+                && error.use_stderr()
+            {
+                let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+                wrong.push(format!("{page}: {}\n    {reason}", command.join(" ")));
             }
-            for command in our_commands(&whole) {
-                count += 1;
-                if let Err(error) = crate::cli::command().try_get_matches_from(&command)
-                    && error.use_stderr()
-                {
-                    wrong.push(format!(
-                        "{page}: {}\n    {}",
-                        command.join(" "),
-                        error.to_string().lines().next().unwrap_or_default()
-                    ));
-                }
-            }
-            whole.clear();
         }
     }
     assert!(wrong.is_empty(), "commands that are none:\n{}", wrong.join("\n"));
