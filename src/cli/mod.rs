@@ -232,7 +232,8 @@ fn usage_code(usage: &clap::Error) -> ExitCode {
     if usage.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
 }
 
-fn command() -> clap::Command {
+/// The command line's tree.
+pub(crate) fn command() -> clap::Command {
     let root = clap::Command::new("sluice")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))

@@ -230,3 +230,10 @@ fn prefixed_names(defaults: &Layer) -> Vec<(String, Vec<String>)> {
 pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     NAMES.iter().map(|known| (known.name, known.setting))
 }
+
+/// Every name that works, and the setting that it sets.
+#[cfg(test)]
+pub(crate) fn environment_names() -> Vec<(String, Vec<String>)> {
+    let older = names().map(|(name, setting)| (name.to_owned(), setting.iter().map(|&key| key.to_owned()).collect()));
+    prefixed_names(&Layer::defaults()).into_iter().chain(older).collect()
+}

@@ -39,6 +39,8 @@ pub use backfill_settings::*;
 pub use counter_settings::{CounterSettings, CounterValue};
 pub use endpoint::Endpoint;
 pub use enrich_settings::EnrichSettings;
+#[cfg(test)]
+pub(crate) use environment::environment_names;
 pub use event_rule_settings::*;
 pub use hidden::Hidden;
 pub use hole_template::{Hole, HoleTemplate};
