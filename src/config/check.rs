@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod export;
 mod rollout;
 mod sinks;
 
@@ -113,6 +114,7 @@ impl Checker<'_> {
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
         self.log_level(&settings.log.level);
+        self.export(&settings.export);
         self.pool(&settings.pool, None);
 
         let batch = &settings.batch;

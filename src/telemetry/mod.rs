@@ -15,9 +15,9 @@ pub use latency::LatencyHistogram;
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use memory_limit::memory_limit;
 pub use metrics::{
-    AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics,
-    GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics,
-    OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics,
-    ViewMetrics, WindowMetrics, install, own_event_refused,
+    BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics, GapMetrics,
+    HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, OperationMetrics, PollMetrics,
+    RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install,
+    own_event_refused,
 };
 pub use recorder::{Family, Series, Value};

@@ -38,7 +38,7 @@ pub use living::Living;
 pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
 pub use operations::OperationMetrics;
-pub use outward::{AlertMetrics, ExportMetrics, NotificationMetrics};
+pub use outward::ExportMetrics;
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;

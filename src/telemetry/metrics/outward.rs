@@ -1,51 +1,41 @@
-//! What goes out to people and other programs: alerts, notifications, exports.
+//! What goes out to people and other programs: alerts, notifications, answers to requests, exports.
 
-use std::time::Duration;
-
-use metrics::{counter, gauge, histogram};
-
-use crate::alert::{AlertKind, Severity};
+use metrics::counter;
 
 super::metrics! {
-    ALERTS = Gauge "sluice_alerts_open" ["type", "severity"]
-        "Alerts that are not over",
+    ALERTS_OPEN = Gauge "sluice_alerts_open" ["severity"]
+        "Alerts that nobody has seen to",
+        "with alerts";
+    ALERTS_OPENED = Counter "sluice_alerts_opened_total" ["type"]
+        "Alerts opened",
         "once an alert of the type was opened";
+    ALERTS_ACKNOWLEDGED = Counter "sluice_alerts_acknowledged_total" ["type"]
+        "Alerts that somebody began to see to",
+        "once an alert of the type was acknowledged";
+    ALERTS_RESOLVED = Counter "sluice_alerts_resolved_total" ["type"]
+        "Alerts that are over",
+        "once an alert of the type was resolved";
+    ALERTS_SUPPRESSED = Counter "sluice_alerts_suppressed_total" ["type", "reason"]
+        "Alerts that nobody was told of when they opened, by why",
+        "once nobody was told of an alert of the type";
     NOTIFICATIONS = Counter "sluice_notifications_total" ["channel", "outcome"]
-        "Notifications by how they ended: sent, failed, dropped",
-        "once a channel was to tell something";
+        "Notices of alerts, by how telling them ended: sent, failed, dropped",
+        "with a channel";
     NOTIFYING = Histogram "sluice_notification_seconds" ["channel"]
-        "How long it took to hand a notification over, attempts and waits together",
-        "once a channel was to tell something";
+        "Time from a notice's being due to its end",
+        "with a channel";
+    REQUESTS = Counter "sluice_http_requests_total" ["route", "method", "code"]
+        "Requests to the HTTP port, by route and how they were answered",
+        "once the route was asked for";
+    REQUEST_TIME = Histogram "sluice_http_request_seconds" ["route", "method"]
+        "Time from a request's head to its answer",
+        "once the route was asked for";
     PUSHES = Counter "sluice_exports_total" ["exporter", "outcome"]
         "Exports to other systems, by how they ended: sent, failed",
         "with an exporter, once it was due";
     EXPORT_EVENTS = Counter "sluice_export_events_total" ["exporter", "outcome"]
         "Events of the daemon's own that were exported: sent, dropped",
         "with an exporter, once there was an event";
-}
-
-/// Figures of alerts.
-#[derive(Debug)]
-pub struct AlertMetrics;
-
-impl AlertMetrics {
-    /// So many of a type and severity are not over.
-    #[expect(clippy::cast_precision_loss, reason = "alerts are few")]
-    pub fn set_open(kind: AlertKind, severity: Severity, alerts: usize) {
-        gauge!(ALERTS, "type" => kind.as_str(), "severity" => severity.as_str()).set(alerts as f64);
-    }
-}
-
-/// Figures of notifications.
-#[derive(Debug)]
-pub struct NotificationMetrics;
-
-impl NotificationMetrics {
-    /// A channel was told, or not: `outcome` is `sent`, `failed` or `dropped`.
-    pub fn ended(channel: &str, outcome: &'static str, took: Duration) {
-        counter!(NOTIFICATIONS, "channel" => channel.to_owned(), "outcome" => outcome).increment(1);
-        histogram!(NOTIFYING, "channel" => channel.to_owned()).record(took.as_secs_f64());
-    }
 }
 
 /// Figures of what is exported to other systems.
