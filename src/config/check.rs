@@ -4,6 +4,7 @@ mod counters;
 mod enrich;
 mod export;
 mod rollout;
+mod server;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -113,6 +114,7 @@ impl Checker<'_> {
         }
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
+        self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.export(&settings.export);
         self.pool(&settings.pool, None);

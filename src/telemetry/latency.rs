@@ -62,6 +62,13 @@ impl LatencyHistogram {
         Some(Duration::from_micros(bound_of(index)))
     }
 
+    /// The steps in which anything was counted: the greatest microsecond of each, and how many.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        let counts =
+            self.fine.iter().enumerate().map(|(index, count)| (bound_of(index), count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// As it stands, for scrapes and exports.
     pub(super) fn value(&self) -> Value {
         #[expect(clippy::cast_precision_loss, reason = "sums are floats outside")]

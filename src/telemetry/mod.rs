@@ -8,6 +8,8 @@ mod logging;
 mod memory_limit;
 pub mod metrics;
 mod recorder;
+mod recent_lines;
+mod requests;
 
 pub use host::Memory;
 pub use host_watch::{Following, HostSample, HostWatch};
@@ -21,3 +23,5 @@ pub use metrics::{
     own_event_refused,
 };
 pub use recorder::{Family, Series, Value};
+pub use recent_lines::recent_lines;
+pub use requests::RequestCounts;

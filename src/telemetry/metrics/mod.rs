@@ -7,6 +7,7 @@ mod checkpoints;
 mod circuits;
 mod gaps;
 mod host;
+mod http;
 mod journal;
 mod living;
 mod look_ups;
@@ -33,6 +34,7 @@ pub use checkpoints::CheckpointMetrics;
 pub use circuits::CircuitMetrics;
 pub use gaps::{BackfillMetrics, GapMetrics, PollMetrics};
 pub use host::HostMetrics;
+pub(super) use http::answered;
 pub use journal::{JournalMetrics, own_event_refused};
 pub use living::Living;
 pub use look_ups::{CacheMetrics, LookUpMetrics};
@@ -63,6 +65,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     outward::METRICS,
     process::METRICS,
     host::METRICS,
+    http::METRICS,
 ];
 
 /// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.

@@ -1,4 +1,4 @@
-//! What goes out to people and other programs: alerts, notifications, answers to requests, exports.
+//! What goes out to people and other programs: alerts, notifications, exports.
 
 use metrics::counter;
 
@@ -24,12 +24,6 @@ super::metrics! {
     NOTIFYING = Histogram "sluice_notification_seconds" ["channel"]
         "Time from a notice's being due to its end",
         "with a channel";
-    REQUESTS = Counter "sluice_http_requests_total" ["route", "method", "code"]
-        "Requests to the HTTP port, by route and how they were answered",
-        "once the route was asked for";
-    REQUEST_TIME = Histogram "sluice_http_request_seconds" ["route", "method"]
-        "Time from a request's head to its answer",
-        "once the route was asked for";
     PUSHES = Counter "sluice_exports_total" ["exporter", "outcome"]
         "Exports to other systems, by how they ended: sent, failed",
         "with an exporter, once it was due";
