@@ -3,10 +3,10 @@
 //! Counters are sent as what came since the last line that could be sent, from 0 at the start, so that the sums agree with `/metrics`. Of a
 //! histogram each bucket is a counter, with its bound as `le`, as well as its `_sum` and `_count`. No crate does more of it than format the line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,10 +60,9 @@ impl Address {
             Self::Udp(address) => {
                 let found = tokio::net::lookup_host(address).await?.next();
                 let address = found.ok_or_else(|| io::Error::other("the name has no address"))?;
-                let socket = match address.is_ipv4() {
-                    true => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?,
-                    false => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?,
-                };
+                let any: IpAddr =
+                    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+                let socket = UdpSocket::bind((any, 0)).await?;
                 socket.connect(address).await?;
                 Ok(Socket::Udp(socket))
             }
@@ -141,7 +140,7 @@ impl Statsd {
         let families = self.metrics.snapshot();
         let (lines, known) = lines(&families, self.format, &self.sent);
         // Series that are no more are forgotten; should they come back they begin anew.
-        self.sent.retain(|name, _| known.contains_key(name));
+        self.sent.retain(|name, _| known.contains(name));
         let socket = self.address.socket().await?;
         let mut lines = lines.into_iter().peekable();
         while lines.peek().is_some() {
@@ -177,8 +176,8 @@ impl Statsd {
 
 /// A round's lines, and the name of every counter there is.
 #[expect(clippy::cast_precision_loss, reason = "the format has decimal numbers")]
-fn lines(families: &[Family], format: StatsdFormat, sent: &Sent) -> (Vec<Line>, HashMap<String, ()>) {
-    let (mut lines, mut known) = (Vec::new(), HashMap::new());
+fn lines(families: &[Family], format: StatsdFormat, sent: &Sent) -> (Vec<Line>, HashSet<String>) {
+    let (mut lines, mut known) = (Vec::new(), HashSet::new());
     for family in families {
         for series in &family.series {
             let labels: Vec<(&str, &str)> = series.labels.iter().map(|(key, value)| (&key[..], &value[..])).collect();
@@ -186,7 +185,7 @@ fn lines(families: &[Family], format: StatsdFormat, sent: &Sent) -> (Vec<Line>, 
                 let labels = || labels.iter().copied().chain(bound.map(|bound| ("le", bound)));
                 let (name, tags) = identity(&format!("{}{suffix}", family.name), labels(), format);
                 let key = format!("{name}{tags}");
-                known.insert(key.clone(), ());
+                known.insert(key.clone());
                 let before = sent.get(&key).copied().unwrap_or(0.0);
                 // A series that was let go and came back counts from 0.
                 let more = if total < before { total } else { total - before };
