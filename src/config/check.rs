@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod export;
 mod rollout;
 mod server;
 mod sinks;
@@ -115,6 +116,7 @@ impl Checker<'_> {
         self.guard(&settings.guard);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
+        self.export(&settings.export);
         self.pool(&settings.pool, None);
 
         let batch = &settings.batch;

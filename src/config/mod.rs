@@ -14,6 +14,7 @@ mod enrich_settings;
 mod environment;
 mod event_rule_settings;
 mod events_sink;
+mod export_settings;
 mod file;
 mod hidden;
 mod hole_template;
@@ -42,6 +43,7 @@ pub use enrich_settings::EnrichSettings;
 #[cfg(test)]
 pub(crate) use environment::environment_names;
 pub use event_rule_settings::*;
+pub use export_settings::*;
 pub use hidden::Hidden;
 pub use hole_template::{Hole, HoleTemplate};
 pub use key::KeyPath;

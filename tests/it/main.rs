@@ -82,6 +82,7 @@ mod simulator;
 mod sinks;
 mod support;
 mod take_over;
+mod telemetry;
 mod told_plainly;
 mod torture;
 mod verify;
