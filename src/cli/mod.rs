@@ -41,6 +41,7 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+pub mod top;
 mod verify;
 mod walk;
 
@@ -99,6 +100,8 @@ enum Command {
     Quarantine(quarantine::Args),
     /// How the daemon did over a span, held against targets
     Report(report::Args),
+    /// Watch the running daemon on a terminal: throughput, links, breakers, sinks, canary, alerts
+    Top(top::Args),
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
@@ -150,6 +153,7 @@ impl Command {
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Report(args) => args.run(context),
+            Self::Top(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
