@@ -23,6 +23,7 @@ mod journal;
 mod latest;
 mod monitors;
 mod monitors_compare;
+mod parse;
 mod poll;
 mod pool;
 mod print;
@@ -102,6 +103,8 @@ enum Command {
     Report(report::Args),
     /// Watch the running daemon on a terminal: throughput, links, breakers, sinks, canary, alerts
     Top(top::Args),
+    /// Why messages could not be read, and what would help
+    Parse(parse::Args),
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
@@ -154,6 +157,7 @@ impl Command {
             Self::Simulate(args) => args.run(context),
             Self::Report(args) => args.run(context),
             Self::Top(args) => args.run(context),
+            Self::Parse(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
