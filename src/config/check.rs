@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod reports;
 mod rollout;
 mod sinks;
 
@@ -51,6 +52,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         checker.monitor(name, monitor, settings);
     }
     checker.sinks(settings);
+    checker.reports(settings);
     checker.problems
 }
 

@@ -335,6 +335,7 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
         .chain(upstreams)
         .chain(look_ups)
         .chain(sink_paths(&mut settings.sinks))
+        .chain(report_paths(&mut settings.reports))
 }
 
 fn upstream_paths<'s>(
@@ -364,6 +365,11 @@ fn sink_paths(sinks: &mut BTreeMap<String, SinkSettings>) -> impl Iterator<Item 
         ];
         paths.into_iter().filter_map(move |(key, path)| Some((KeyPath::from(["sinks", name, key]), path.as_mut()?)))
     })
+}
+
+fn report_paths(reports: &mut BTreeMap<String, ReportSettings>) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let named = reports.iter_mut().filter(|(_, report)| !report.to.as_os_str().is_empty());
+    named.map(|(name, report)| (KeyPath::from(["reports", name, "to"]), &mut report.to))
 }
 
 /// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.
