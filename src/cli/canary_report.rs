@@ -41,7 +41,11 @@ impl ReportOfPaths {
 }
 
 /// What both paths have alike; none where they had nothing together.
-pub(super) fn data_match(context: &Context, since: UnixNanos, until: Option<UnixNanos>) -> Result<Option<f64>, CliError> {
+pub(super) fn data_match(
+    context: &Context,
+    since: UnixNanos,
+    until: Option<UnixNanos>,
+) -> Result<Option<f64>, CliError> {
     data_match_by(context, Span { since: Some(since), until }, &ComparingArgs::default())
 }
 

@@ -98,7 +98,8 @@ fn made(context: &Context, since: UnixNanos, until: UnixNanos) -> Result<Operati
 
 fn read_baseline(file: &Path) -> Result<OperatingReport, CliError> {
     let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
-        let message = format!("{} is no baseline: write one by `sluice report --format json --to FILE`", file.display());
+        let message =
+            format!("{} is no baseline: write one by `sluice report --format json --to FILE`", file.display());
         CliError::new(Exit::Usage, message, error)
     };
     let length = std::fs::metadata(file).map_err(|error| unusable(error.into()))?.len();

@@ -1,7 +1,7 @@
 //! Figures of a running daemon that a person looks at: not of single monitors, but of links and of the journal.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock::UnixNanos;

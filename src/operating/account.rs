@@ -171,9 +171,9 @@ impl OperatingReport {
         // An aim is aimed at; what nobody compared no longer hangs over a feed that runs on one path.
         let required = |figure: &&Figure| figure.name != "parse_rate_aim" && figure.section != Section::DataMatch;
         let any = |verdict| figures.iter().filter(required).any(|figure| figure.verdict == Some(verdict));
-        let failed = figures.iter().any(|figure| {
-            figure.section == Section::DataMatch && figure.verdict == Some(TargetVerdict::NotMet)
-        });
+        let failed = figures
+            .iter()
+            .any(|figure| figure.section == Section::DataMatch && figure.verdict == Some(TargetVerdict::NotMet));
         let verdict = if any(TargetVerdict::NotMet) || failed {
             TargetVerdict::NotMet
         } else if any(TargetVerdict::Unknown) {

@@ -89,7 +89,13 @@ impl<'a> Figures<'a> {
         self.put(Section::Throughput, "events", "count", count(total.events), "");
         self.put(Section::Throughput, "repeats", "count", count(total.repeats), "");
         let busiest = self.measured.counts.hours.values().map(|hour| hour.events).max();
-        self.put(Section::Throughput, "events_in_the_busiest_hour", "count", busiest.and_then(count), "there was no event");
+        self.put(
+            Section::Throughput,
+            "events_in_the_busiest_hour",
+            "count",
+            busiest.and_then(count),
+            "there was no event",
+        );
         let silent = self.measured.counts.seen.is_none().then_some("no event was received");
         let first = self.measured.counts.seen.map(|(first, last)| last.since(first).as_secs_f64());
         self.put(Section::Throughput, "from_first_to_last_event", "seconds", first, silent.unwrap_or_default());
@@ -121,7 +127,10 @@ impl<'a> Figures<'a> {
         for (name, fraction) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
             let target: Option<Held<'_>> = (name == "p95").then(|| {
                 let target = format!("< {}", crate::config::units::show_duration(self.targets.latency));
-                (target, Box::new(move |latency| TargetVerdict::of(latency < most)) as Box<dyn Fn(f64) -> TargetVerdict>)
+                (
+                    target,
+                    Box::new(move |latency| TargetVerdict::of(latency < most)) as Box<dyn Fn(f64) -> TargetVerdict>,
+                )
             });
             self.held(Section::Latency, name, "seconds", history.latency(fraction), none, target);
         }
@@ -177,8 +186,12 @@ impl<'a> Figures<'a> {
         let told = history.records > 0;
         let sum = told.then(|| history.openings.values().sum()).and_then(count);
         self.put(Section::Breakers, "trips", "count", sum, NO_RECORD);
-        let rows: Vec<_> =
-            history.openings.iter().filter(|(_, trips)| **trips > 0).map(|((kind, name), trips)| (format!("trips of {kind} {name}"), *trips)).collect();
+        let rows: Vec<_> = history
+            .openings
+            .iter()
+            .filter(|(_, trips)| **trips > 0)
+            .map(|((kind, name), trips)| (format!("trips of {kind} {name}"), *trips))
+            .collect();
         for (name, trips) in rows.into_iter().take(WORST_MAX) {
             self.put(Section::Breakers, name, "count", count(trips), "");
         }
@@ -216,7 +229,8 @@ impl<'a> Figures<'a> {
         let messages = messages.map(|(expected, seen)| seen as f64 / expected as f64);
         let none = "no feed that numbers its messages missed any";
         self.put(Section::Completeness, "of_numbered_messages", "share", messages, none);
-        let mut topics: Vec<_> = self.measured.completeness.topics.iter().filter(|row| row.gap_seconds > 0.0).cloned().collect();
+        let mut topics: Vec<_> =
+            self.measured.completeness.topics.iter().filter(|row| row.gap_seconds > 0.0).cloned().collect();
         topics.sort_by(|one, other| other.gap_seconds.total_cmp(&one.gap_seconds));
         for row in topics.into_iter().take(WORST_MAX) {
             let name = format!("of {} {}", row.monitor.unwrap_or_default(), row.topic.unwrap_or_default());
@@ -255,7 +269,13 @@ impl<'a> Figures<'a> {
             let name = |what: &str| format!("{what} of {}", sink.last.name);
             let unlike = if sink.last.state == "connected" { None } else { Some(sink.last.state.clone()) };
             self.put(Section::Sinks, name("rows"), "count", count(sink.rows), "");
-            self.put(Section::Sinks, name("lag"), "count", sink.last.lag_events.and_then(count), unlike.as_deref().unwrap_or(none));
+            self.put(
+                Section::Sinks,
+                name("lag"),
+                "count",
+                sink.last.lag_events.and_then(count),
+                unlike.as_deref().unwrap_or(none),
+            );
             self.put(Section::Sinks, name("greatest_lag"), "count", sink.lag_events.and_then(count), none);
             self.put(Section::Sinks, name("greatest_lag_time"), "seconds", sink.lag_seconds, none);
             let latency = sink.latency_p95_ms.map(|latency| latency / 1e3);

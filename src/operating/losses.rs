@@ -36,11 +36,7 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    pub(super) fn read(
-        reader: &mut JournalReader,
-        since: UnixNanos,
-        until: UnixNanos,
-    ) -> Result<Self, JournalError> {
+    pub(super) fn read(reader: &mut JournalReader, since: UnixNanos, until: UnixNanos) -> Result<Self, JournalError> {
         let mut losses = Self::default();
         let query = GapQuery { since: Some(since), until: Some(until), ..GapQuery::default() };
         let late = until.saturating_sub(DROPS_SPAN);

@@ -4,9 +4,7 @@
 use serde::Deserialize;
 
 use crate::clock::UnixNanos;
-use crate::journal::{
-    BlockFilter, JournalError, JournalReader, METRICS_MONITOR, OWN_DOMAIN, Offset, STATE_MONITOR,
-};
+use crate::journal::{BlockFilter, JournalError, JournalReader, METRICS_MONITOR, OWN_DOMAIN, Offset, STATE_MONITOR};
 
 /// A record of either kind.
 #[derive(Debug, Deserialize)]

@@ -36,7 +36,9 @@ impl OperatingReport {
         let (text, mark) = match self.verdict {
             TargetVerdict::Met => ("all targets are met".to_owned(), Mark::Good),
             TargetVerdict::NotMet => (format!("{not_met} figures do not meet their target"), Mark::Bad),
-            TargetVerdict::Unknown => ("not all that has a target is known; what is known meets it".to_owned(), Mark::Unknown),
+            TargetVerdict::Unknown => {
+                ("not all that has a target is known; what is known meets it".to_owned(), Mark::Unknown)
+            }
         };
         let time = |time: &str| Cell::from(short_time(time, 0));
         let mut facts = vec![
@@ -52,7 +54,14 @@ impl OperatingReport {
         let mut tables: Vec<ReportTable> = Section::ALL.into_iter().map(|section| self.table(section)).collect();
         tables.push(self.restart_table());
         tables.push(self.hour_table());
-        Report { title: "How Sluice did".into(), verdict: Cell::marked(text, mark), facts, tables, charts: self.charts(), notes: self.notes.clone() }
+        Report {
+            title: "How Sluice did".into(),
+            verdict: Cell::marked(text, mark),
+            facts,
+            tables,
+            charts: self.charts(),
+            notes: self.notes.clone(),
+        }
     }
 
     fn table(&self, section: Section) -> ReportTable {
@@ -72,7 +81,9 @@ impl OperatingReport {
                 row.push(figure.change().into());
             }
             row.push(figure.target.clone().unwrap_or_default().into());
-            row.push(figure.verdict.map_or_else(Cell::default, |verdict| Cell::marked(verdict.as_str(), verdict.mark())));
+            row.push(
+                figure.verdict.map_or_else(Cell::default, |verdict| Cell::marked(verdict.as_str(), verdict.mark())),
+            );
             row.push(figure.reason.clone().unwrap_or_default().into());
             row
         });
@@ -100,7 +111,9 @@ impl OperatingReport {
     }
 
     fn hour_table(&self) -> ReportTable {
-        let known = |value: Option<f64>, shown: fn(f64) -> String| value.map_or_else(|| Cell::from("-"), |value| shown(value).into());
+        let known = |value: Option<f64>, shown: fn(f64) -> String| {
+            value.map_or_else(|| Cell::from("-"), |value| shown(value).into())
+        };
         let rows = self.hours.iter().map(|row| {
             vec![
                 short_time(&row.start, 0).into(),

@@ -17,7 +17,8 @@ const DOTS_MAX: usize = 120;
 #[expect(clippy::cast_precision_loss, reason = "places of a drawing")]
 pub(super) fn draw(chart: &Chart, escaped: &dyn Fn(&str) -> String) -> String {
     let heading = escaped(&chart.heading);
-    let values: Vec<f64> = chart.points.iter().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
+    let values: Vec<f64> =
+        chart.points.iter().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
     let Some(last) = values.last() else { return String::new() };
     // Of a share that hardly leaves 100 % the part that is left is looked at.
     let all = || values.iter().copied().chain(chart.target);
@@ -41,14 +42,23 @@ pub(super) fn draw(chart: &Chart, escaped: &dyn Fn(&str) -> String) -> String {
         pen_down = true;
         if chart.points.len() <= DOTS_MAX {
             let told = format!("{}: {}", escaped(label), escaped(&(chart.shown)(value)));
-            write!(dots, "<circle class=\"point\" cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"2\"><title>{told}</title></circle>").ok();
+            write!(
+                dots,
+                "<circle class=\"point\" cx=\"{at:.1}\" cy=\"{up:.1}\" r=\"2\"><title>{told}</title></circle>"
+            )
+            .ok();
         }
     }
     let line = |class: &str, up: f64| {
         format!("<line class=\"{class}\" x1=\"{LEFT}\" x2=\"{:.0}\" y1=\"{up:.1}\" y2=\"{up:.1}\"/>", WIDTH - 8.0)
     };
     let label = |up: f64, value: f64| {
-        format!("<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, up + 4.0, escaped(&(chart.shown)(value)))
+        format!(
+            "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 6.0,
+            up + 4.0,
+            escaped(&(chart.shown)(value))
+        )
     };
     let wanted = chart.target.map_or_else(String::new, |target| line("wanted", y(target)));
     let ends = |place: usize, anchor: &str, at: f64| {
