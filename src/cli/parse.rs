@@ -91,7 +91,7 @@ impl Analyze {
                 let whose = frame.monitor.clone().unwrap_or_else(|| format!("upstream:{}", frame.upstream));
                 if self.since.is_none_or(|since| event.received >= since) && self.takes(&whose) {
                     kept += 1;
-                    failures.take(event.offset.0, event.received, frame);
+                    failures.take(event.offset.0, event.received, &frame);
                 }
             }
         }

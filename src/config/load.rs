@@ -16,6 +16,7 @@ use super::read::{Reason, read};
 use super::run_time::RunTimeLayer;
 use super::server_settings::ServerSettings;
 use super::settings::Settings;
+use super::report_settings::ReportSettings;
 use super::sink_settings::{SinkKind, SinkSettings};
 use super::upstream_settings::UpstreamSettings;
 use super::{check, command_line, environment, events_sink, file};

@@ -122,10 +122,10 @@ impl Maker {
         let works = Arc::clone(&self.works);
         for (name, report) in &works.settings.reports {
             let end = due(report, now);
-            match self.done.last.get(name) {
+            match self.done.last.get(name).copied() {
                 // What was before it was wanted for the first time has none.
                 None => self.done.note(name, end),
-                Some(last) if *last >= end => {}
+                Some(last) if last >= end => {}
                 Some(_) => self.attempt(name, report, end, now),
             }
         }

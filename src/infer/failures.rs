@@ -106,7 +106,7 @@ struct Group {
 /// Gathers frames, in bounded memory.
 #[derive(Debug)]
 pub struct Failures {
-    groups: BTreeMap<(String, String), Group>,
+    groups: BTreeMap<(String, String, Begins), Group>,
     samples: usize,
     bytes: usize,
     /// Frames of kinds beyond the last that is told apart.
@@ -120,10 +120,12 @@ impl Failures {
     }
 
     /// Takes a frame.
-    pub fn take(&mut self, offset: u64, received: UnixNanos, frame: Quarantined) {
+    pub fn take(&mut self, offset: u64, received: UnixNanos, frame: &Quarantined) {
         use base64::Engine as _;
-        let monitor = frame.monitor.unwrap_or_else(|| format!("upstream:{}", frame.upstream));
-        let key = (monitor, alike(&frame.reason));
+        let monitor = frame.monitor.clone().unwrap_or_else(|| format!("upstream:{}", frame.upstream));
+        let decoded = || base64::engine::general_purpose::STANDARD.decode(frame.frame_base64.as_ref()?).ok();
+        let raw = frame.frame.clone().map(String::into_bytes).or_else(decoded).unwrap_or_default();
+        let key = (monitor, alike(&frame.reason), Begins::of(&raw));
         if !self.groups.contains_key(&key) && self.groups.len() >= GROUPS_MAX {
             self.others += 1;
             return;
@@ -132,8 +134,6 @@ impl Failures {
         group.count += 1;
         group.first.get_or_insert(received);
         group.last = received;
-        let decoded = || base64::engine::general_purpose::STANDARD.decode(frame.frame_base64?).ok();
-        let raw = frame.frame.map(String::into_bytes).or_else(decoded).unwrap_or_default();
         let whole = raw.len() as u64 >= frame.bytes;
         group.cut += u64::from(!whole);
         if group.samples.len() < self.samples {
@@ -152,7 +152,7 @@ impl Failures {
             self.bytes += raw.len();
             #[expect(clippy::cast_precision_loss, reason = "seconds to a microsecond")]
             let at = received.0 as f64 / 1e9;
-            group.frames.push((raw, frame.envelope, at));
+            group.frames.push((raw, frame.envelope.clone(), at));
         }
     }
 
@@ -166,6 +166,24 @@ impl Failures {
         let mut failures: Vec<Failure> = self.groups.into_iter().map(|(key, group)| group.told(key)).collect();
         failures.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.monitor.cmp(&other.monitor)));
         failures
+    }
+}
+
+/// How a frame begins: what is damaged in one way has the same reason as what is something else altogether.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Begins {
+    AsJson,
+    AsMarkup,
+    Otherwise,
+}
+
+impl Begins {
+    fn of(raw: &[u8]) -> Self {
+        match raw.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{' | b'[') => Self::AsJson,
+            Some(b'<') => Self::AsMarkup,
+            _ => Self::Otherwise,
+        }
     }
 }
 
@@ -231,7 +249,7 @@ fn alike(reason: &str) -> String {
 }
 
 impl Group {
-    fn told(self, (monitor, reason): (String, String)) -> Failure {
+    fn told(self, (monitor, reason, _): (String, String, Begins)) -> Failure {
         let (kind, suggestion) = self.judged(&reason);
         Failure {
             monitor,
@@ -298,18 +316,17 @@ impl Group {
         let all = |is: &dyn Fn(&[u8]) -> bool| {
             self.frames.iter().filter(|(raw, ..)| is(raw)).count() * 10 >= self.frames.len() * 9
         };
-        let starts = |raw: &[u8], with: u8| raw.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&with);
-        let packing = self.frames.iter().find_map(|(raw, ..)| sample::unpacked(raw)).map(|(packing, _)| packing);
+                let packing = self.frames.iter().find_map(|(raw, ..)| sample::unpacked(raw)).map(|(packing, _)| packing);
         if let Some(packing) = packing {
             return format!("they are packed by {packing}: set `decode = \"{packing}\"` of the dialect");
         }
         if all(&|raw| raw.is_empty()) {
             return "they are empty: if they are a sign of life, name them in the dialect's `literals`".to_owned();
         }
-        if all(&|raw| starts(raw, b'<')) {
+        if all(&|raw| Begins::of(raw) == Begins::AsMarkup) {
             return "they are HTML or XML: the address answers with a page, or a proxy does; check the upstream's `url`".to_owned();
         }
-        if all(&|raw| starts(raw, b'{') || starts(raw, b'[')) {
+        if all(&|raw| Begins::of(raw) == Begins::AsJson) {
             return format!("they begin as JSON and are broken off or damaged ({reason}): the feed sends them so");
         }
         let texts: BTreeSet<&[u8]> = self.frames.iter().map(|(raw, ..)| &raw[..]).collect();
@@ -466,7 +483,7 @@ fn same_name_in(frames: &[(Value, f64)], missing: &str) -> Option<Found> {
 fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
     const WORDS_MAX: usize = 4;
     let kinds = ["e", "type", "event", "op", "action", "channel", "table", "method", "kind", "ev", "arg", "topic", "stream", "msg_type"];
-    let mut best: Option<((bool, usize, usize), String, BTreeSet<String>, f64)> = None;
+    let mut best: Option<((usize, usize, usize), String, BTreeSet<String>, f64)> = None;
     for (pointer, present) in scalar_pointers(frames) {
         let share = share_of(present, frames);
         if depth(&pointer) > 3 || share < SHARE_MIN {
@@ -481,7 +498,9 @@ fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
         if words.is_empty() || words.len() > WORDS_MAX {
             continue;
         }
-        let named = kinds.contains(&last_step(&pointer).to_lowercase().as_str());
+        let name = last_step(&pointer).to_lowercase();
+        // What says a kind before what says a topic, of which there may be more than these frames show.
+        let named = kinds.iter().position(|kind| *kind == name).map_or(0, |place| kinds.len() - place);
         let score = (named, present, usize::MAX - depth(&pointer) - words.len() * 8);
         if best.as_ref().is_none_or(|(most, ..)| score > *most) {
             best = Some((score, pointer, words, share));
@@ -541,7 +560,7 @@ mod tests {
     fn told(frames: impl IntoIterator<Item = (String, String)>) -> Vec<Failure> {
         let mut failures = Failures::new(2);
         for (number, (reason, text)) in (0..).zip(frames) {
-            failures.take(number, UnixNanos(1_760_000_000_000_000_000), frame(&reason, text.as_bytes()));
+            failures.take(number, UnixNanos(1_760_000_000_000_000_000), &frame(&reason, text.as_bytes()));
         }
         failures.told()
     }
@@ -601,7 +620,7 @@ mod tests {
         for number in 0..3_u8 {
             let mut cut = frame("longer", &[b'x'; 2000]);
             cut.bytes += u64::from(number);
-            failures.take(0, UnixNanos(0), cut);
+            failures.take(0, UnixNanos(0), &cut);
         }
         assert_eq!(failures.told()[0].kind, FailureKind::Cut);
     }
@@ -627,13 +646,13 @@ mod tests {
             word
         };
         for number in 0..GROUPS_MAX + 10 {
-            failures.take(0, UnixNanos(0), frame(&format!("kind {}", word(number)), b"{}"));
+            failures.take(0, UnixNanos(0), &frame(&format!("kind {}", word(number)), b"{}"));
         }
         assert_eq!((failures.groups.len(), failures.others()), (GROUPS_MAX, 10));
         for _ in 0..1000 {
-            failures.take(0, UnixNanos(0), frame("kind aaaa", &[b' '; 900]));
+            failures.take(0, UnixNanos(0), &frame("kind aaaa", &[b'['; 900]));
         }
-        let group = &failures.groups[&("m".to_owned(), "kind aaaa".to_owned())];
+        let group = &failures.groups[&("m".to_owned(), "kind aaaa".to_owned(), Begins::AsJson)];
         assert_eq!((group.count, group.frames.len()), (1001, FRAMES_MAX));
     }
 }

@@ -68,7 +68,7 @@ fn the_pointer_that_is_proposed_reads_what_failed_before() {
 #[test]
 fn what_is_no_json_or_broken_off_is_said_to_be() {
     let place = Workplace::new();
-    let frames = || {
+    let frames = || -> Vec<Message> {
         let broken = (0..5).map(|number| format!("{{\"stream\":\"x@trade\",\"data\":{{\"t\":{number}"));
         let pages = (0..5).map(|number| format!("<html>\u{1b}[2J{number}</html>"));
         broken.chain(pages).map(Message::text).collect()

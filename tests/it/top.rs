@@ -225,7 +225,7 @@ fn on_a_terminal_it_follows_the_daemon_also_when_that_goes_and_comes_back_and_q_
     daemon.stop();
     let at = terminal.until("AWAY", at);
     let daemon = Daemon::of(place.command(["run", "--config", "sluice.toml", "--set", &format!("server.listen={address}")]));
-    terminal.until("events/s", at);
+    terminal.until("event", at);
     terminal.types("q");
     terminal.is_given_back();
     daemon.stop();
