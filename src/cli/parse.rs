@@ -141,8 +141,15 @@ impl Analysis {
             }
         }
         print_line("")?;
-        let others = if self.others > 0 { format!(", {} of them of more kinds than are told apart", self.others) } else { String::new() };
-        print_line(format!("{} messages could not be read; {} frames of them were kept{others}", self.quarantined, self.kept))?;
+        let others = if self.others > 0 {
+            format!(", {} of them of more kinds than are told apart", self.others)
+        } else {
+            String::new()
+        };
+        print_line(format!(
+            "{} messages could not be read; {} frames of them were kept{others}",
+            self.quarantined, self.kept
+        ))?;
         Ok(())
     }
 }

@@ -66,7 +66,8 @@ impl ReportSettings {
     /// The file of the period that ends at a time, RFC 3339 in whole seconds UTC.
     pub fn file(&self, name: &str, end: &str) -> PathBuf {
         let (date, time) = end.split_once('T').unwrap_or((end, ""));
-        let time: String = time.chars().take_while(|character| *character != '.').filter(char::is_ascii_digit).collect();
+        let time: String =
+            time.chars().take_while(|character| *character != '.').filter(char::is_ascii_digit).collect();
         let text = self.to.to_string_lossy().replace("{name}", name).replace("{date}", date).replace("{time}", &time);
         Path::new(&text).to_owned()
     }

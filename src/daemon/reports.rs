@@ -64,10 +64,13 @@ impl Done {
 
     fn note(&mut self, name: &str, end: UnixNanos) {
         self.last.insert(name.to_owned(), end);
-        let times: BTreeMap<&str, String> = self.last.iter().map(|(name, end)| (name.as_str(), end.to_string())).collect();
+        let times: BTreeMap<&str, String> =
+            self.last.iter().map(|(name, end)| (name.as_str(), end.to_string())).collect();
         let text = serde_json::to_vec(&times).unwrap_or_default();
         if let Err(error) = replace(&self.file, &text) {
-            tracing::warn!("which reports were made is not on record, so one may be made again after a restart: {error}");
+            tracing::warn!(
+                "which reports were made is not on record, so one may be made again after a restart: {error}"
+            );
         }
     }
 }
@@ -153,7 +156,12 @@ impl Maker {
         self.done.note(name, end);
     }
 
-    fn make(&self, name: &str, report: &ReportSettings, end: UnixNanos) -> Result<(PathBuf, serde_json::Value), MakeError> {
+    fn make(
+        &self,
+        name: &str,
+        report: &ReportSettings,
+        end: UnixNanos,
+    ) -> Result<(PathBuf, serde_json::Value), MakeError> {
         let asked = Asked { since: end.saturating_sub(report.span()), until: end, running: true, data_match: None };
         let measured = measure(&mut self.works.journal.reader(), asked)?;
         let made = OperatingReport::new(&measured, &Targets::default());

@@ -190,9 +190,15 @@ impl Begins {
 /// What a reason says, as far as frames must be looked into for it.
 enum Said<'a> {
     /// There is nothing where `what` should be.
-    Missing { what: &'a str, pointer: &'a str },
+    Missing {
+        what: &'a str,
+        pointer: &'a str,
+    },
     /// There is something else.
-    Wrong { what: &'a str, pointer: &'a str },
+    Wrong {
+        what: &'a str,
+        pointer: &'a str,
+    },
     NoEventRule,
     NoRoute,
     Other,
@@ -270,18 +276,18 @@ impl Group {
             let text = "only their beginnings were kept, since they are longer than `quarantine.frame_bytes`: what is behind cannot be looked into";
             return (FailureKind::Cut, sentence(text.to_owned()));
         }
-        let parsed: Vec<(Value, f64)> = self
-            .frames
-            .iter()
-            .filter_map(|(raw, _, at)| Some((serde_json::from_slice(raw).ok()?, *at)))
-            .collect();
+        let parsed: Vec<(Value, f64)> =
+            self.frames.iter().filter_map(|(raw, _, at)| Some((serde_json::from_slice(raw).ok()?, *at))).collect();
         if !self.frames.is_empty() && parsed.len() * 2 < self.frames.len() {
             return (FailureKind::NotJson, sentence(self.what_they_are(reason)));
         }
         match said(reason) {
             Said::Missing { what, pointer } | Said::Wrong { what, pointer } => {
-                let kind =
-                    if matches!(said(reason), Said::Missing { .. }) { FailureKind::MissingValue } else { FailureKind::WrongValue };
+                let kind = if matches!(said(reason), Said::Missing { .. }) {
+                    FailureKind::MissingValue
+                } else {
+                    FailureKind::WrongValue
+                };
                 // Of an element what reaches the message looks into that.
                 let (inside, pointer) = match pointer.strip_prefix("frame:") {
                     Some(pointer) => (self.messages(), pointer),
@@ -316,7 +322,7 @@ impl Group {
         let all = |is: &dyn Fn(&[u8]) -> bool| {
             self.frames.iter().filter(|(raw, ..)| is(raw)).count() * 10 >= self.frames.len() * 9
         };
-                let packing = self.frames.iter().find_map(|(raw, ..)| sample::unpacked(raw)).map(|(packing, _)| packing);
+        let packing = self.frames.iter().find_map(|(raw, ..)| sample::unpacked(raw)).map(|(packing, _)| packing);
         if let Some(packing) = packing {
             return format!("they are packed by {packing}: set `decode = \"{packing}\"` of the dialect");
         }
@@ -332,7 +338,10 @@ impl Group {
         let texts: BTreeSet<&[u8]> = self.frames.iter().map(|(raw, ..)| &raw[..]).collect();
         if texts.len() <= 3 && texts.iter().all(|text| text.len() <= 64 && text.is_ascii()) {
             let named: Vec<String> = texts.iter().map(|text| format!("`{}`", printable(text))).collect();
-            return format!("they are always {}: if that is a sign of life, name it in the dialect's `literals`", named.join(" or "));
+            return format!(
+                "they are always {}: if that is a sign of life, name it in the dialect's `literals`",
+                named.join(" or ")
+            );
         }
         "they are no JSON at all: the feed speaks another format than the dialect says".to_owned()
     }
@@ -360,7 +369,9 @@ fn instead(what: &str, missing: &str, prefix: &str, frames: &[(Value, f64)]) -> 
     let Some(found) = found.filter(|found| found.share >= SHARE_MIN) else {
         let text = match role {
             "time" => "no place of these frames holds a time: `time_optional = true` takes them without".to_owned(),
-            _ => format!("no place of these frames holds what could be the {role}: they may be of a kind that needs a rule of its own"),
+            _ => format!(
+                "no place of these frames holds what could be the {role}: they may be of a kind that needs a rule of its own"
+            ),
         };
         return Some(Suggestion { text, pointer: None, rule: None, share: None });
     };
@@ -377,7 +388,10 @@ fn instead(what: &str, missing: &str, prefix: &str, frames: &[(Value, f64)]) -> 
         None => format!("{role} = \"{pointer}\""),
     };
     Some(Suggestion {
-        text: format!("`{pointer}` has {held} in {} of the failures, where the rule looks at `{prefix}{missing}`", percent(share)),
+        text: format!(
+            "`{pointer}` has {held} in {} of the failures, where the rule looks at `{prefix}{missing}`",
+            percent(share)
+        ),
         pointer: Some(pointer),
         rule: Some(rule),
         share: Some(share),
@@ -415,11 +429,13 @@ fn time_in(frames: &[(Value, f64)]) -> Option<Found> {
     all.or_else(|| {
         let mut pointers: Vec<(String, usize)> = scalar_pointers(frames).into_iter().collect();
         pointers.sort_by_key(|(pointer, present)| (std::cmp::Reverse(*present), depth(pointer)));
-        pointers.into_iter().filter(|(_, present)| share_of(*present, frames) >= SHARE_MIN).find_map(|(pointer, present)| {
-            let having = records(&|value| value.pointer(&pointer).is_some_and(|value| !value.is_null()));
-            let time = times::find(&having).filter(|time| time.pointer == pointer)?;
-            Some(Found { share: share_of(present, frames), pointer, unit: Some(time.unit) })
-        })
+        pointers.into_iter().filter(|(_, present)| share_of(*present, frames) >= SHARE_MIN).find_map(
+            |(pointer, present)| {
+                let having = records(&|value| value.pointer(&pointer).is_some_and(|value| !value.is_null()));
+                let time = times::find(&having).filter(|time| time.pointer == pointer)?;
+                Some(Found { share: share_of(present, frames), pointer, unit: Some(time.unit) })
+            },
+        )
     })
 }
 
@@ -459,9 +475,9 @@ fn array_in(frames: &[(Value, f64)], missing: &str) -> Option<Found> {
         }
     }
     let name = last_step(missing);
-    let best = found.into_iter().max_by_key(|(pointer, present)| {
-        (last_step(pointer) == name, *present, std::cmp::Reverse(depth(pointer)))
-    })?;
+    let best = found
+        .into_iter()
+        .max_by_key(|(pointer, present)| (last_step(pointer) == name, *present, std::cmp::Reverse(depth(pointer))))?;
     Some(Found { share: share_of(best.1, frames), pointer: best.0, unit: None })
 }
 
@@ -471,7 +487,9 @@ fn same_name_in(frames: &[(Value, f64)], missing: &str) -> Option<Found> {
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for (value, _) in frames {
         let places = places(value).into_iter().filter(|(_, value)| !value.is_null());
-        for (pointer, _) in places.filter(|(pointer, _)| pointer != missing && last_step(pointer).to_lowercase() == name) {
+        for (pointer, _) in
+            places.filter(|(pointer, _)| pointer != missing && last_step(pointer).to_lowercase() == name)
+        {
             *found.entry(pointer).or_default() += 1;
         }
     }
@@ -482,7 +500,10 @@ fn same_name_in(frames: &[(Value, f64)], missing: &str) -> Option<Found> {
 /// By what a rule of their own could know these frames: a word that most of them have at the same place.
 fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
     const WORDS_MAX: usize = 4;
-    let kinds = ["e", "type", "event", "op", "action", "channel", "table", "method", "kind", "ev", "arg", "topic", "stream", "msg_type"];
+    let kinds = [
+        "e", "type", "event", "op", "action", "channel", "table", "method", "kind", "ev", "arg", "topic", "stream",
+        "msg_type",
+    ];
     let mut best: Option<((usize, usize, usize), String, BTreeSet<String>, f64)> = None;
     for (pointer, present) in scalar_pointers(frames) {
         let share = share_of(present, frames);
@@ -512,9 +533,13 @@ fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
     let percent = format!("{:.0} %", (share * 100.0).floor());
     let rule = format!("when = {{ \"{pointer}\" = {condition} }}");
     let text = if by_rule {
-        format!("{percent} of the failures have {listed} at `{pointer}`: add an event rule with `{rule}`, or with `ignore = true` beside it where they are no events")
+        format!(
+            "{percent} of the failures have {listed} at `{pointer}`: add an event rule with `{rule}`, or with `ignore = true` beside it where they are no events"
+        )
     } else {
-        format!("{percent} of the failures have {listed} at `{pointer}`: add a route or a control rule of the dialect that knows them by it")
+        format!(
+            "{percent} of the failures have {listed} at `{pointer}`: add a route or a control rule of the dialect that knows them by it"
+        )
     };
     Some(Suggestion { text, pointer: Some(pointer), rule: by_rule.then_some(rule), share: Some(share) })
 }
@@ -583,7 +608,8 @@ mod tests {
 
     #[test]
     fn a_time_in_another_unit_is_found_at_its_own_place() {
-        let reason = |number: u64| format!("time: `{}` at `/t` is no time in milliseconds (ms)", 1_760_000_000 + number);
+        let reason =
+            |number: u64| format!("time: `{}` at `/t` is no time in milliseconds (ms)", 1_760_000_000 + number);
         let failures = told((0..10).map(|number| (reason(number), format!(r#"{{"t": {}}}"#, 1_760_000_000 + number))));
         assert_eq!(failures.len(), 1, "numbers do not make another reason: {failures:?}");
         assert_eq!(failures[0].kind, FailureKind::WrongValue);
@@ -601,7 +627,8 @@ mod tests {
 
     #[test]
     fn messages_that_no_rule_fits_are_known_by_a_word() {
-        let frames = (0..10).map(|number| ("no event rule fits".to_owned(), format!(r#"{{"e": "liquidation", "q": {number}}}"#)));
+        let frames = (0..10)
+            .map(|number| ("no event rule fits".to_owned(), format!(r#"{{"e": "liquidation", "q": {number}}}"#)));
         let failures = told(frames);
         let suggestion = failures[0].suggestion.as_ref().unwrap();
         assert_eq!(failures[0].kind, FailureKind::NoEventRule);

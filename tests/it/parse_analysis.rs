@@ -17,8 +17,20 @@ fn settings(feed: &Feed, rule: &str) -> Settings {
     Settings::new()
         .with("[batch]\ntimeout = \"20ms\"")
         .upstream("feed", "binance", feed.url())
-        .monitor("one", "spot", "feed", &["btcusdt@trade"], &format!("[[monitors.one.event]]\nid = \"/data/t\"\n{rule}"))
-        .monitor("two", "spot", "feed", &["ethusdt@trade"], "[[monitors.two.event]]\nwhen = { \"/data/e\" = \"candle\" }")
+        .monitor(
+            "one",
+            "spot",
+            "feed",
+            &["btcusdt@trade"],
+            &format!("[[monitors.one.event]]\nid = \"/data/t\"\n{rule}"),
+        )
+        .monitor(
+            "two",
+            "spot",
+            "feed",
+            &["ethusdt@trade"],
+            "[[monitors.two.event]]\nwhen = { \"/data/e\" = \"candle\" }",
+        )
 }
 
 fn counted(daemon: &Daemon, monitor: &str) -> u64 {
@@ -39,7 +51,8 @@ fn the_pointer_that_is_proposed_reads_what_failed_before() {
     let accounts = accounts(&place);
     let failures = told["failures"].as_array().unwrap();
     for monitor in ["one", "two"] {
-        let of: u64 = failures.iter().filter(|row| row["monitor"] == monitor).map(|row| row["count"].as_u64().unwrap()).sum();
+        let of: u64 =
+            failures.iter().filter(|row| row["monitor"] == monitor).map(|row| row["count"].as_u64().unwrap()).sum();
         assert_eq!(of, accounts[monitor].quarantined, "{monitor}");
     }
     assert_eq!(told["quarantined"].as_u64(), Some(accounts["one"].quarantined + accounts["two"].quarantined));
@@ -50,11 +63,22 @@ fn the_pointer_that_is_proposed_reads_what_failed_before() {
     let suggestion = &one["suggestion"];
     assert!(suggestion["text"].as_str().unwrap().contains("a plausible time in 100 % of the failures"), "{suggestion}");
     let two = of("two");
-    assert_eq!((&two["kind"], &two["suggestion"]["rule"]), (&"no_event_rule".into(), &"when = { \"/data/e\" = \"trade\" }".into()), "{two}");
+    assert_eq!(
+        (&two["kind"], &two["suggestion"]["rule"]),
+        (&"no_event_rule".into(), &"when = { \"/data/e\" = \"trade\" }".into()),
+        "{two}"
+    );
     let only = analysis(&place, &["--monitor", "two"]);
-    assert_eq!((only["failures"].as_array().unwrap().len(), only["quarantined"].as_u64()), (1, Some(accounts["two"].quarantined)));
+    assert_eq!(
+        (only["failures"].as_array().unwrap().len(), only["quarantined"].as_u64()),
+        (1, Some(accounts["two"].quarantined))
+    );
     let shown = place.run(["--config", "sluice.toml", "parse", "analyze"]);
-    assert!(shown.stdout.contains("suggestion: ") && shown.stdout.contains("time: there is nothing at `/data/Moved`"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("suggestion: ") && shown.stdout.contains("time: there is nothing at `/data/Moved`"),
+        "{}",
+        shown.stdout
+    );
 
     // The rule as it was proposed, a line each.
     let rule = suggestion["rule"].as_str().unwrap().replace(", time_unit", "\ntime_unit");
@@ -73,8 +97,10 @@ fn what_is_no_json_or_broken_off_is_said_to_be() {
         let pages = (0..5).map(|number| format!("<html>\u{1b}[2J{number}</html>"));
         broken.chain(pages).map(Message::text).collect()
     };
-    let upstream = RawUpstream::start(Manner::Acknowledges, move |connection| if connection == 1 { frames() } else { Vec::new() });
-    let settings = Settings::new().upstream("raw", "binance", &upstream.url()).monitor("m", "d", "raw", &["x@trade"], "");
+    let upstream =
+        RawUpstream::start(Manner::Acknowledges, move |connection| if connection == 1 { frames() } else { Vec::new() });
+    let settings =
+        Settings::new().upstream("raw", "binance", &upstream.url()).monitor("m", "d", "raw", &["x@trade"], "");
     let daemon = Daemon::start(&place, &settings);
     let failed = || daemon.metrics().value("sluice_quarantined_total", &[]);
     until("all are put aside", || (failed() >= 10).then_some(()));

@@ -54,8 +54,25 @@ fn a_frame_shows_every_part_of_a_live_daemon_in_a_small_terminal_and_a_large_one
     takes(&daemon, "alpha");
     state.take(Ok(snapshot(&daemon)), Duration::from_secs(1));
     let parts = [
-        "sluice top", "journal writable", "events/s", "Monitors (2)", "alpha", "beta", "live", "Upstreams", "feed", "1/1", "Sinks",
-        "files", "connected", "Breakers", "closed", "Canary", "fraction", "Alerts", "q quit",
+        "sluice top",
+        "journal writable",
+        "events/s",
+        "Monitors (2)",
+        "alpha",
+        "beta",
+        "live",
+        "Upstreams",
+        "feed",
+        "1/1",
+        "Sinks",
+        "files",
+        "connected",
+        "Breakers",
+        "closed",
+        "Canary",
+        "fraction",
+        "Alerts",
+        "q quit",
     ];
     for size in [(80, 24), (200, 60)] {
         let frame = shows(&state, size, &parts);
@@ -137,7 +154,11 @@ fn without_a_terminal_it_says_what_to_do_and_once_prints_a_frame() {
     assert!(refused.stderr.contains("needs a terminal") && refused.stderr.contains("--once"), "{}", refused.stderr);
     let once = command(&place, &daemon, &["top", "--once"]);
     assert_eq!(once.code, Some(0), "{}", once.stderr);
-    assert!(once.stdout.contains("alpha") && once.stdout.contains("Upstreams") && !once.stdout.contains('\u{1b}'), "{}", once.stdout);
+    assert!(
+        once.stdout.contains("alpha") && once.stdout.contains("Upstreams") && !once.stdout.contains('\u{1b}'),
+        "{}",
+        once.stdout
+    );
     let listen = format!("server.listen={}", daemon.address());
     daemon.stop();
     let away = place.run(["--config", "sluice.toml", "--set", &listen, "top", "--once"]);
@@ -155,7 +176,12 @@ impl Terminal {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = std::process::Command::new("script");
         command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
-        command.current_dir(place.path("")).env_clear().env("PATH", path).env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
+        command
+            .current_dir(place.path(""))
+            .env_clear()
+            .env("PATH", path)
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut script = command.spawn().expect("script of util-linux");
         let mut output = script.stdout.take().expect("it is piped");
@@ -175,7 +201,9 @@ impl Terminal {
     }
 
     fn until(&self, what: &str, from: usize) -> usize {
-        until(&format!("the terminal shows `{what}`"), || self.screen().get(from..)?.find(what).map(|at| from + at + what.len()))
+        until(&format!("the terminal shows `{what}`"), || {
+            self.screen().get(from..)?.find(what).map(|at| from + at + what.len())
+        })
     }
 
     fn types(&mut self, keys: &str) {
@@ -207,7 +235,10 @@ fn line(place: &Workplace, address: &str) -> String {
     let command = place.command(["--config", "sluice.toml", "--set", &format!("server.listen={address}"), "top"]);
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
-    format!("stty rows 30 cols 100; sh -c 'echo pid=$$; exec \"$0\" \"$@\"' {}; echo ended $?; stty -a; echo over", words.join(" "))
+    format!(
+        "stty rows 30 cols 100; sh -c 'echo pid=$$; exec \"$0\" \"$@\"' {}; echo ended $?; stty -a; echo over",
+        words.join(" ")
+    )
 }
 
 #[test]
@@ -224,7 +255,8 @@ fn on_a_terminal_it_follows_the_daemon_also_when_that_goes_and_comes_back_and_q_
     terminal.types("\u{1b}");
     daemon.stop();
     let at = terminal.until("AWAY", at);
-    let daemon = Daemon::of(place.command(["run", "--config", "sluice.toml", "--set", &format!("server.listen={address}")]));
+    let daemon =
+        Daemon::of(place.command(["run", "--config", "sluice.toml", "--set", &format!("server.listen={address}")]));
     terminal.until("event", at);
     terminal.types("q");
     terminal.is_given_back();

@@ -79,19 +79,18 @@ fn known(value: Option<f64>) -> String {
 }
 
 fn header(state: &State, frame: &mut Frame<'_>, area: Rect) {
-    let [first, second, third, curve] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(3),
-    ])
-    .areas(area);
+    let [first, second, third, curve] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Length(1), Constraint::Length(3)])
+            .areas(area);
     let mut title = vec![Span::styled("sluice top  ", Style::new().add_modifier(Modifier::BOLD))];
     if let Some(snapshot) = &state.snapshot {
         let health = &snapshot.health;
         title.extend([word(&health.status), Span::raw("  journal "), word(&health.journal)]);
         let uptime = humantime::format_duration(std::time::Duration::from_secs(health.uptime));
-        title.push(Span::raw(format!("  up {uptime}  memory {}", bytesize::ByteSize(health.memory.used).display().iec())));
+        title.push(Span::raw(format!(
+            "  up {uptime}  memory {}",
+            bytesize::ByteSize(health.memory.used).display().iec()
+        )));
     }
     if state.paused {
         title.push(Span::styled("  PAUSED", Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD)));
@@ -142,7 +141,8 @@ fn panels(state: &State, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect)
     upstreams(state, snapshot, frame, left);
     sinks(state, snapshot, frame, right);
     let [left, middle, right] =
-        Layout::horizontal([Constraint::Percentage(34), Constraint::Percentage(33), Constraint::Percentage(33)]).areas(bottom);
+        Layout::horizontal([Constraint::Percentage(34), Constraint::Percentage(33), Constraint::Percentage(33)])
+            .areas(bottom);
     list("Breakers", breakers(snapshot), frame, left);
     list("Canary", canary(snapshot), frame, middle);
     list("Alerts", alerts(snapshot), frame, right);
@@ -162,7 +162,8 @@ fn table(
     area: Rect,
 ) {
     let is_here = state.panel == panel;
-    let head = columns.iter().map(|(name, _)| *name).collect::<Row<'_>>().style(Style::new().add_modifier(Modifier::BOLD));
+    let head =
+        columns.iter().map(|(name, _)| *name).collect::<Row<'_>>().style(Style::new().add_modifier(Modifier::BOLD));
     let highlight = if is_here { Modifier::REVERSED } else { Modifier::empty() };
     let drawn = Table::new(rows, columns.iter().map(|(_, width)| *width))
         .header(head)
@@ -268,8 +269,7 @@ fn canary(snapshot: &Snapshot) -> Vec<Line<'static>> {
     let Some(canary) = &snapshot.canary else { return vec![Line::raw("-")] };
     let paths = canary.paths.iter().map(|path| format!("{} {}", path.path.as_str(), path.now)).collect::<Vec<_>>();
     let enabled = if canary.settings.enabled { "" } else { " (off)" };
-    let mut lines =
-        vec![Line::raw(format!("fraction {}{enabled}", canary.fraction)), Line::raw(paths.join(", "))];
+    let mut lines = vec![Line::raw(format!("fraction {}{enabled}", canary.fraction)), Line::raw(paths.join(", "))];
     if let Some(roll_back) = &canary.roll_back {
         lines.push(Line::styled(format!("rolling back, {} left", roll_back.left), Style::new().fg(Color::Red)));
     } else if let Some(words) = &canary.guard.words {

@@ -118,8 +118,7 @@ impl Snapshot {
 
     /// Events since the start, each monitor once, however many upstreams bring it.
     pub(super) fn events(&self) -> u64 {
-        let of_each: BTreeMap<&str, u64> =
-            self.monitors.iter().map(|row| (row.name.as_str(), row.events)).collect();
+        let of_each: BTreeMap<&str, u64> = self.monitors.iter().map(|row| (row.name.as_str(), row.events)).collect();
         of_each.values().sum()
     }
 
@@ -130,7 +129,8 @@ impl Snapshot {
 }
 
 fn of<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Away> {
-    serde_json::from_slice(body).map_err(|error| format!("the daemon's answer to {path} is in no form we know: {error}"))
+    serde_json::from_slice(body)
+        .map_err(|error| format!("the daemon's answer to {path} is in no form we know: {error}"))
 }
 
 fn part<T: DeserializeOwned>(body: &[u8]) -> Option<T> {

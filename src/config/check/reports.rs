@@ -14,7 +14,10 @@ impl Checker<'_> {
             self.name(&path, name, "a report's name");
             self.duration(&path.key("every"), report.every);
             if report.every > Duration::ZERO && report.every < ReportSettings::EVERY_MIN {
-                let limit = format!("must be at least {}: each reads its whole span of the journal", show_duration(ReportSettings::EVERY_MIN));
+                let limit = format!(
+                    "must be at least {}: each reads its whole span of the journal",
+                    show_duration(ReportSettings::EVERY_MIN)
+                );
                 self.refuse(&path.key("every"), show_duration(report.every), limit);
             }
             if let Some(since) = report.since {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::changing::{command, takes};
-use super::processes::{Daemon, Feed, Settings, accounts, json, query, quarantined, until};
+use super::processes::{Daemon, Feed, Settings, accounts, json, quarantined, query, until};
 use super::support::{Outcome, Workplace};
 
 /// `sluice report` with more arguments.
@@ -50,7 +50,8 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
 /// A feed with faults, one that nobody can reach, and a store.
 fn place_with_troubles() -> (Workplace, Feed) {
     let place = Workplace::new();
-    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "400", "--bad-frames", "0.05", "--repeats", "0.05"]);
+    let feed =
+        Feed::start(&place, &["--dialect", "binance", "--rate", "400", "--bad-frames", "0.05", "--repeats", "0.05"]);
     Settings::new()
         .with("[batch]\ntimeout = \"20ms\"\n[checkpoint]\ninterval = \"1h\"")
         .with("[sinks.files]\nkind = \"jsonl\"\nfolder = \"files\"")
@@ -114,7 +115,12 @@ fn every_section_of_a_report_agrees_with_an_account_that_was_kept_outside() {
         .map(|(_, account)| account.messages - account.control)
         .sum();
     assert_eq!(figure(&report, "parsing", "messages"), Some(messages as f64));
-    near(figure(&report, "parsing", "parse_rate"), 1.0 - quarantined_in_all as f64 / messages as f64, 1e-9, "the parse rate");
+    near(
+        figure(&report, "parsing", "parse_rate"),
+        1.0 - quarantined_in_all as f64 / messages as f64,
+        1e-9,
+        "the parse rate",
+    );
 
     // A kill and a start.
     assert_eq!(figure(&report, "recovery", "restarts"), Some(1.0));
@@ -174,7 +180,8 @@ fn every_section_of_a_report_agrees_with_an_account_that_was_kept_outside() {
 fn a_report_is_given_in_every_form_and_set_beside_one_that_was_written_before() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "300"]);
-    let settings = Settings::new().upstream("feed", "binance", feed.url()).monitor("one", "spot", "feed", &["btcusdt@trade"], "");
+    let settings =
+        Settings::new().upstream("feed", "binance", feed.url()).monitor("one", "spot", "feed", &["btcusdt@trade"], "");
     let daemon = Daemon::start(&place, &settings);
     takes(&daemon, "one");
     daemon.stop();
@@ -202,14 +209,32 @@ fn a_report_is_given_in_every_form_and_set_beside_one_that_was_written_before() 
     let unknown = rows.iter().find(|row| &row[0] == "data_match").unwrap();
     assert_eq!((&unknown[2], &unknown[5]), ("unknown", "unknown"));
     for section in [
-        "throughput", "parsing", "latency", "recovery", "breakers", "checkpoints", "gaps", "completeness", "uptime", "memory",
-        "quarantine", "data_match", "trends", "hours",
+        "throughput",
+        "parsing",
+        "latency",
+        "recovery",
+        "breakers",
+        "checkpoints",
+        "gaps",
+        "completeness",
+        "uptime",
+        "memory",
+        "quarantine",
+        "data_match",
+        "trends",
+        "hours",
     ] {
         assert!(rows.iter().any(|row| &row[0] == section), "{section}");
     }
 
     let page = report(&place, &["--format", "html", "--compare", "before.json"]).stdout;
-    for needed in ["prefers-color-scheme: dark", "<h2>Throughput</h2>", "<h2>Restarts</h2>", "<th>Before</th>", "default-src 'none'"] {
+    for needed in [
+        "prefers-color-scheme: dark",
+        "<h2>Throughput</h2>",
+        "<h2>Restarts</h2>",
+        "<th>Before</th>",
+        "default-src 'none'",
+    ] {
         assert!(page.contains(needed), "{needed}");
     }
     for foreign in ["http://", "https://", "<script", "src=", "<link", "@import", "url("] {
@@ -222,7 +247,11 @@ fn a_report_is_given_in_every_form_and_set_beside_one_that_was_written_before() 
     place.write("odd.json", "{}");
     let refused = place.run(["--config", "sluice.toml", "report", "--compare", "odd.json"]);
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.contains("odd.json is no baseline") && refused.stderr.contains("--format json"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("odd.json is no baseline") && refused.stderr.contains("--format json"),
+        "{}",
+        refused.stderr
+    );
     let refused = place.run(["--config", "sluice.toml", "report", "--since", "1m", "--until", "2m"]);
     assert_eq!((refused.code, refused.stderr.contains("is not before")), (Some(2), true), "{}", refused.stderr);
     feed.stop();
@@ -232,7 +261,8 @@ fn a_report_is_given_in_every_form_and_set_beside_one_that_was_written_before() 
 fn a_journal_whose_oldest_part_is_gone_is_told_from_where_it_is_known() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "300"]);
-    let settings = Settings::new().upstream("feed", "binance", feed.url()).monitor("one", "spot", "feed", &["btcusdt@trade"], "");
+    let settings =
+        Settings::new().upstream("feed", "binance", feed.url()).monitor("one", "spot", "feed", &["btcusdt@trade"], "");
     for _ in 0..3 {
         let daemon = Daemon::start(&place, &settings);
         takes(&daemon, "one");

@@ -14,7 +14,9 @@ fn written(place: &Workplace) -> BTreeMap<String, SystemTime> {
     let Ok(entries) = std::fs::read_dir(place.path("out")) else { return BTreeMap::new() };
     let entries = entries.map(|entry| entry.unwrap());
     let whole = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "json"));
-    whole.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().modified().unwrap())).collect()
+    whole
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().modified().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -31,7 +33,10 @@ fn a_scheduled_report_is_an_operation_and_no_period_has_two_over_restarts() {
     let (_, body) = daemon.get("/api/v1/operations");
     let operations: Vec<Value> = serde_json::from_str(&body).unwrap();
     let of_report: Vec<&Value> = operations.iter().filter(|row| row["kind"] == "report").collect();
-    assert!(of_report.len() >= 2 && of_report.iter().all(|row| row["subject"] == "often" && row["state"] == "done"), "{body}");
+    assert!(
+        of_report.len() >= 2 && of_report.iter().all(|row| row["subject"] == "often" && row["state"] == "done"),
+        "{body}"
+    );
     // As nobody would: again and again, with and without a word.
     daemon.kill();
     let before = written(&place);
@@ -43,7 +48,8 @@ fn a_scheduled_report_is_an_operation_and_no_period_has_two_over_restarts() {
         assert_eq!(after.get(file), Some(time), "{file} was written once");
     }
     let newest = after.keys().next_back().unwrap();
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(place.path("out").join(newest)).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(place.path("out").join(newest)).unwrap()).unwrap();
     let until: jiff::Timestamp = report["until"].as_str().unwrap().parse().unwrap();
     assert_eq!(until.as_second() % 3, 0, "periods are counted from 1970 on");
     assert!(super::figure(&report, "throughput", "events") > Some(0.0));
