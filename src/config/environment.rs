@@ -72,7 +72,7 @@ const PREFIX: &str = "SLUICE_";
 const FOREIGN: [&str; 2] = ["SLUICE_SERVICE_", "SLUICE_PORT_"];
 
 /// Sections whose keys are names that users choose: variables cannot carry dots and lower case, so these stay in the file.
-const OPEN_SECTIONS: [&str; 4] = ["dialects", "upstreams", "monitors", "sinks"];
+const OPEN_SECTIONS: [&str; 5] = ["dialects", "upstreams", "monitors", "sinks", "reports"];
 
 /// One variable and where it was found.
 struct Variable<'a> {
