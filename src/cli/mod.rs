@@ -40,6 +40,7 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+mod token;
 mod verify;
 mod walk;
 
@@ -105,6 +106,8 @@ enum Command {
     Verify(Box<verify::Args>),
     /// Check or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
+    /// Tokens of the HTTP API
+    Token(token::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
     /// Write an upstream's raw frames to a file
@@ -143,6 +146,7 @@ impl Command {
             Self::Gaps(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Token(args) => args.run(context),
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
