@@ -63,7 +63,7 @@ use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
 use crate::server::{self, Access, AccessError, Listening, ServerError, Serving};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
-use crate::telemetry::{self, MetricsHandle, RequestCounts};
+use crate::telemetry::{self, Following, HostWatch, MetricsHandle, RequestCounts};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
@@ -148,6 +148,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _following_host: Following,
     stop_timeout: Duration,
 }
 
@@ -234,6 +235,7 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let host = Arc::new(HostWatch::new(&settings.daemon.data_dir));
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         let level_before = settings.log.level.clone();
         let origin = source.with_run_time(&switches.config());
@@ -415,6 +417,12 @@ impl Daemon {
             commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
+            circuits: Arc::clone(&circuits),
+            sinks: Some(sinks.sinks()),
+            checkpoints: {
+                let works = Arc::clone(&works);
+                Box::new(move || works.keeper.counts())
+            },
         };
         let history = Arc::new(History::new(
             metrics_identity,
@@ -467,7 +475,7 @@ impl Daemon {
             audit_log,
             watched,
             journal: Arc::clone(&journal),
-            commits,
+            commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
@@ -484,6 +492,7 @@ impl Daemon {
             polling: Arc::clone(&polling),
             canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
+            host: Arc::clone(&host),
         }));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
@@ -498,6 +507,8 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let following_host = host.follow().map_err(StartError::Runtime)?;
+        commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();
@@ -551,6 +562,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }

@@ -15,6 +15,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
+use super::support::DaemonSupport;
 use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
@@ -39,12 +40,13 @@ use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
     Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support, TopicSequence,
+    View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, WindowMetrics,
+    CacheMetrics, GapMetrics, HostSample, HostWatch, JournalMetrics, Memory, MonitorMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
@@ -81,6 +83,7 @@ pub(super) struct Shown {
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) host: Arc<HostWatch>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -103,6 +106,7 @@ pub struct DaemonView {
     polling: Arc<Polling>,
     canary: Arc<Canary>,
     upstreams: Arc<Upstreams>,
+    host: Arc<HostWatch>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -141,6 +145,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
@@ -168,6 +173,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -345,6 +351,10 @@ fn state_of(journal: &Journal) -> (&'static str, bool) {
 }
 
 impl View for DaemonView {
+    fn host(&self) -> HostSample {
+        self.host.latest()
+    }
+
     fn journal(&self) -> JournalRow {
         let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
         JournalRow {
@@ -558,6 +568,10 @@ impl View for DaemonView {
 
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
         self.works.replay(request)
+    }
+
+    fn support(&self) -> Arc<dyn Support> {
+        Arc::new(DaemonSupport(Arc::clone(&self.live)))
     }
 
     fn control(&self) -> Arc<dyn Control> {

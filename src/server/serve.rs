@@ -33,6 +33,7 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
+use super::support::{self, Support};
 use super::tls;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
@@ -44,7 +45,7 @@ use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::rollout::history::CanaryRow;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
-use crate::telemetry::{MetricsHandle, RequestCounts};
+use crate::telemetry::{HostSample, MetricsHandle, RequestCounts};
 use crate::value_cache::CacheFigures;
 use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
@@ -71,6 +72,8 @@ pub enum ServerError {
 pub trait View: Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> Health;
+    /// How busy the host and the process are.
+    fn host(&self) -> HostSample;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its pools are, or that of one upstream; `topics`: with each topic.
@@ -170,6 +173,8 @@ pub trait View: Send + Sync + 'static {
     fn sequences(&self) -> Vec<TopicSequence>;
     /// What changes while the daemon runs.
     fn control(&self) -> Arc<dyn Control>;
+    /// What those are told who look for a fault.
+    fn support(&self) -> Arc<dyn Support>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What is done once: what goes on, and what has ended lately.
@@ -293,5 +298,6 @@ fn routes() -> Router<Shown> {
         .merge(sequences::routes())
         .merge(settings::routes())
         .merge(sinks::routes())
+        .merge(support::routes())
         .merge(views::routes())
 }

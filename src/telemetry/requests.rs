@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{counter, histogram};
-
-use super::metrics::{HTTP_REQUESTS, HTTP_SECONDS};
+use super::metrics::answered;
 
 /// Requests since the start.
 #[derive(Debug, Default)]
@@ -33,8 +31,6 @@ impl RequestCounts {
         if code >= 500 {
             self.server_errors.fetch_add(1, Ordering::Relaxed);
         }
-        let route = route.to_owned();
-        counter!(HTTP_REQUESTS, "route" => route.clone(), "method" => method, "code" => code.to_string()).increment(1);
-        histogram!(HTTP_SECONDS, "route" => route, "method" => method).record(took.as_secs_f64());
+        answered(route, method, code, took);
     }
 }
