@@ -34,6 +34,7 @@ mod graphql_server;
 mod guard;
 mod half_open;
 mod hand_over;
+mod http;
 mod http_upstream;
 mod inferring;
 mod journal;
