@@ -41,7 +41,7 @@ fn feed(workshop: &mut Workshop) -> Result<String, String> {
 
 fn start(workshop: &mut Workshop) -> Result<String, String> {
     let took = workshop.begin_daemon()?;
-    Ok(format!("healthy after {} ms", took.as_millis()))
+    Ok(format!("ready and connected after {} ms", took.as_millis()))
 }
 
 /// Waits until so much is durable.
@@ -133,7 +133,7 @@ fn restart(workshop: &mut Workshop) -> Result<String, String> {
     }
     let took = workshop.begin_daemon()?;
     let after = until_durable(workshop, before + 1)?;
-    Ok(format!("healthy after {} ms, went on from {before} to {after}", took.as_millis()))
+    Ok(format!("ready after {} ms, went on from {before} to {after}", took.as_millis()))
 }
 
 /// As the files say, without the daemon.
