@@ -2,6 +2,7 @@
 
 mod assembly;
 mod attend;
+mod audit_log;
 mod backfills;
 mod canary;
 mod counter_log;
