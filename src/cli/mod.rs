@@ -44,6 +44,7 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+mod token;
 mod verify;
 mod walk;
 
@@ -115,6 +116,8 @@ enum Command {
     Selftest(selftest::Args),
     /// Check, dial or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
+    /// Tokens of the HTTP API
+    Token(token::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
     /// Write an upstream's raw frames to a file
@@ -155,6 +158,7 @@ impl Command {
             Self::Diagnostics(args) => args.run(context),
             Self::Selftest(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Token(args) => args.run(context),
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),

@@ -152,7 +152,9 @@ impl Read for Lines<'_> {
 }
 
 fn is_ours(name: &str) -> bool {
-    let foreign = name == "SLUICE_PORT" || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
+    // The token is the commands' own, and no setting: settings are shown.
+    let foreign =
+        name == "SLUICE_PORT" || name == "SLUICE_TOKEN" || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
     (name.starts_with(PREFIX) && !foreign) || NAMES.iter().any(|known| known.name == name)
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod canary;
 mod circuits;
+mod events;
 mod gaps;
 mod guard;
 mod health;

@@ -18,6 +18,7 @@ use super::audit::{self, AuditRecord};
 use super::body::{self, BodyLimits};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
+use super::events;
 use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
 use super::health::{self, Health};
@@ -287,6 +288,7 @@ fn routes() -> Router<Shown> {
         .merge(health::routes())
         .merge(canary::routes())
         .merge(circuits::routes())
+        .merge(events::routes())
         .merge(gaps::routes())
         .merge(journal::routes())
         .merge(operations::routes())
