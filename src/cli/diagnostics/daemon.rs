@@ -1,8 +1,8 @@
 //! What the running daemon tells: over its API, as any command asks it.
 
 use super::bundle::Bundle;
-use crate::cli::api::{self, Answer};
 use crate::cli::Context;
+use crate::cli::api::{self, Answer};
 use crate::server::LogLines;
 
 /// Parts by the path that tells them.
