@@ -41,6 +41,8 @@ struct Standing {
     problem: Option<String>,
     /// When the newest was written.
     last: Option<UnixNanos>,
+    /// Those that were written, and those that could not be.
+    counts: (u64, u64),
 }
 
 impl std::fmt::Debug for Keeper {
@@ -68,7 +70,7 @@ impl Keeper {
             gather,
             metrics: CheckpointMetrics::default(),
             folder: Mutex::new(folder),
-            standing: Mutex::new(Standing { problem, last }),
+            standing: Mutex::new(Standing { problem, last, counts: (0, 0) }),
         }
     }
 
@@ -95,7 +97,9 @@ impl Keeper {
         let mut standing = self.standing();
         match &written {
             Ok(written) => {
-                *standing = Standing { problem: None, last: Some(written.checkpoint.written) };
+                standing.problem = None;
+                standing.last = Some(written.checkpoint.written);
+                standing.counts.0 += 1;
                 self.metrics.written();
             }
             Err(error) => {
@@ -105,6 +109,7 @@ impl Keeper {
                     tracing::warn!("no checkpoint could be written: {problem}");
                 }
                 standing.problem = Some(problem);
+                standing.counts.1 += 1;
                 self.metrics.failed();
             }
         }
@@ -127,6 +132,11 @@ impl Keeper {
     /// Why the last one could not be written, if that is so.
     pub fn problem(&self) -> Option<String> {
         self.standing().problem.clone()
+    }
+
+    /// How many were written, and how many could not be, since the start.
+    pub fn counts(&self) -> (u64, u64) {
+        self.standing().counts
     }
 
     /// How long ago the newest was written, by the host's clock.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::journal::{CommitReport, Offset};
-use crate::telemetry::LatencyHistogram;
+use crate::telemetry::{LatencyCounts, LatencyHistogram};
 
 /// An upstream as it stands.
 #[derive(Debug, Clone)]
@@ -49,16 +49,37 @@ pub struct JournalFigures {
 pub(super) struct Commits {
     written_bytes: AtomicU64,
     latency: Arc<LatencyHistogram>,
+    /// Of retention, and of these those that failed.
+    retention: [AtomicU64; 2],
 }
 
 impl Commits {
     /// Nothing yet; `latency` is what the metrics record.
     pub(super) fn new(latency: Arc<LatencyHistogram>) -> Self {
-        Self { written_bytes: AtomicU64::new(0), latency }
+        Self { written_bytes: AtomicU64::new(0), latency, retention: [AtomicU64::new(0), AtomicU64::new(0)] }
     }
 
     pub(super) fn add(&self, report: &CommitReport<'_>) {
         self.written_bytes.fetch_add(report.bytes, Ordering::Relaxed);
+    }
+
+    /// Retention has run, or could not.
+    pub(super) fn retention_ran(&self, failed: bool) {
+        let [runs, failures] = &self.retention;
+        runs.fetch_add(1, Ordering::Relaxed);
+        failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// How often retention has run, and how often it could not.
+    pub(super) fn retention_runs(&self) -> (u64, u64) {
+        let [runs, failures] = &self.retention;
+        let failed = failures.load(Ordering::Relaxed);
+        (runs.load(Ordering::Relaxed), failed)
+    }
+
+    /// The time from socket to durable, as it was counted until now.
+    pub(super) fn latency_counts(&self) -> LatencyCounts {
+        self.latency.counts()
     }
 
     /// The time from socket to durable at these quantiles, in milliseconds.

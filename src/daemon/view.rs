@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::alerts::Alerts;
 use super::backfills::Backfills;
 use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
@@ -36,7 +37,7 @@ use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
+    self, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
     HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
     ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
@@ -78,6 +79,7 @@ pub(super) struct Shown {
     pub(super) backfills: Arc<Backfills>,
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
+    pub(super) alerts: Arc<Alerts>,
     pub(super) upstreams: Arc<Upstreams>,
 }
 
@@ -99,6 +101,7 @@ pub struct DaemonView {
     backfills: Arc<Backfills>,
     polling: Arc<Polling>,
     canary: Arc<Canary>,
+    alerts: Arc<Alerts>,
     upstreams: Arc<Upstreams>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
@@ -136,6 +139,7 @@ impl DaemonView {
             backfills,
             polling,
             canary,
+            alerts,
             upstreams,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
@@ -162,6 +166,7 @@ impl DaemonView {
             backfills,
             polling,
             canary,
+            alerts,
             upstreams,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
@@ -575,6 +580,10 @@ impl View for DaemonView {
             verdict(row, connected, recency.silence(&row.name, now))
         };
         rows.iter().map(of).collect()
+    }
+
+    fn alerts(&self) -> Arc<dyn server::Alerts> {
+        Arc::clone(&self.alerts) as Arc<dyn server::Alerts>
     }
 
     fn operations(&self) -> Vec<OperationRow> {

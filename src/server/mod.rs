@@ -1,5 +1,6 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
+mod alerts;
 mod canary;
 mod circuits;
 mod gaps;
@@ -18,6 +19,10 @@ mod settings;
 mod sinks;
 mod views;
 
+pub use alerts::{
+    AcknowledgeRequest, AlertCounts, AlertQuery, AlertRow, AlertSummary, Alerts, ResolveRequest, RuleRow, RuleSubject,
+    SilenceRequest,
+};
 pub use canary::{
     CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,
     PlanShown, RollBackShown,

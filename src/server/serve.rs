@@ -9,6 +9,7 @@ use axum::routing::{get, post, put};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::alerts::{self, Alerts};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
 use super::gaps::{self, FillRequest, FillRow};
@@ -157,6 +158,8 @@ pub trait View: Send + Sync + 'static {
     fn control(&self) -> Arc<dyn Control>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
+    /// What a person should know of.
+    fn alerts(&self) -> Arc<dyn Alerts>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -266,6 +269,7 @@ pub async fn serve(
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))
         .route("/api/v1/operations/{id}", get(operations::operation))
+        .merge(alerts::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

@@ -1,13 +1,18 @@
 //! What the daemon tells of itself: metrics and logs.
 
+mod alert_metrics;
 mod host;
+mod host_load;
 mod latency;
 mod logging;
 mod memory_limit;
 mod metrics;
+mod requests;
 
+pub use alert_metrics::AlertMetrics;
 pub use host::Memory;
-pub use latency::LatencyHistogram;
+pub use host_load::{HostFigures, HostLoad};
+pub use latency::{LatencyCounts, LatencyHistogram};
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use memory_limit::memory_limit;
 pub use metrics::{
@@ -15,3 +20,4 @@ pub use metrics::{
     LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
     UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use requests::{DeliveryCounts, RequestCounts, StreamClients};
