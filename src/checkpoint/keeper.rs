@@ -41,8 +41,10 @@ struct Standing {
     problem: Option<String>,
     /// When the newest was written.
     last: Option<UnixNanos>,
-    /// Those that were written, and those that could not be.
-    counts: (u64, u64),
+    /// Written by this process.
+    written: u64,
+    /// Tries of this process that failed.
+    failed: u64,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -70,7 +72,7 @@ impl Keeper {
             gather,
             metrics: CheckpointMetrics::default(),
             folder: Mutex::new(folder),
-            standing: Mutex::new(Standing { problem, last, counts: (0, 0) }),
+            standing: Mutex::new(Standing { problem, last, written: 0, failed: 0 }),
         }
     }
 
@@ -97,9 +99,8 @@ impl Keeper {
         let mut standing = self.standing();
         match &written {
             Ok(written) => {
-                standing.problem = None;
-                standing.last = Some(written.checkpoint.written);
-                standing.counts.0 += 1;
+                (standing.problem, standing.last) = (None, Some(written.checkpoint.written));
+                standing.written += 1;
                 self.metrics.written();
             }
             Err(error) => {
@@ -109,7 +110,7 @@ impl Keeper {
                     tracing::warn!("no checkpoint could be written: {problem}");
                 }
                 standing.problem = Some(problem);
-                standing.counts.1 += 1;
+                standing.failed += 1;
                 self.metrics.failed();
             }
         }
@@ -134,9 +135,10 @@ impl Keeper {
         self.standing().problem.clone()
     }
 
-    /// How many were written, and how many could not be, since the start.
+    /// How many this process has written, and how often it could not.
     pub fn counts(&self) -> (u64, u64) {
-        self.standing().counts
+        let standing = self.standing();
+        (standing.written, standing.failed)
     }
 
     /// How long ago the newest was written, by the host's clock.

@@ -135,8 +135,7 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     let settings = &loaded.settings;
     // The key of the hasher does not matter for whether rules can be used.
     daemon::check(settings).map_err(|error| super::run::assembly_error(&loaded, &error))?;
-    Access::new(settings.server.listen, settings.server.token_file.as_deref())
-        .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+    Access::new(&settings.server).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     for (name, upstream) in &settings.upstreams {
         // What a running daemon waits for, since it may come, is said here: that a secret is not there.
         let checked = upstream::check_trust(name, upstream, settings)

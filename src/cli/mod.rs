@@ -33,6 +33,7 @@ mod query;
 mod record;
 mod reload;
 mod replay;
+mod report;
 mod reporting;
 mod restore;
 mod run;
@@ -99,6 +100,8 @@ enum Command {
     Gaps(gaps::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
+    /// How the daemon did over a span, held against targets
+    Report(report::Args),
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
@@ -150,6 +153,7 @@ impl Command {
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
+            Self::Report(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),

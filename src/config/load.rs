@@ -13,6 +13,7 @@ use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
 use super::run_time::RunTimeLayer;
+use super::server_settings::ServerSettings;
 use super::settings::Settings;
 use super::sink_settings::{SinkKind, SinkSettings};
 use super::upstream_settings::UpstreamSettings;
@@ -320,7 +321,7 @@ fn base_of<'p>(origins: &Origins, key: &KeyPath, folder: &'p Path, current_dir: 
 pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
     let data_dir = (KeyPath::from(["daemon", "data_dir"]), &mut settings.daemon.data_dir);
     let checkpoints = (KeyPath::from(["checkpoint", "dir"]), &mut settings.checkpoint.dir);
-    let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
+    let server = server_paths(&mut settings.server);
     let upstreams = settings.upstreams.iter_mut().flat_map(|(name, upstream)| upstream_paths(name, upstream));
     let look_ups = settings.monitors.iter_mut().flat_map(|(monitor, of)| {
         of.enrich.iter_mut().flat_map(move |(name, look_up)| {
@@ -331,10 +332,22 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     });
     [data_dir, checkpoints]
         .into_iter()
-        .chain(token_file)
+        .chain(server)
         .chain(upstreams)
         .chain(look_ups)
         .chain(sink_paths(&mut settings.sinks))
+}
+
+fn server_paths(server: &mut ServerSettings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let files = [
+        (KeyPath::from(["server", "token_file"]), &mut server.token_file),
+        (KeyPath::from(["server", "tokens_file"]), &mut server.tokens_file),
+        (KeyPath::from(["server", "tls", "certificate"]), &mut server.tls.certificate),
+        (KeyPath::from(["server", "tls", "key"]), &mut server.tls.key),
+    ];
+    let tokens = server.tokens.iter_mut();
+    let tokens = tokens.map(|(name, token)| (KeyPath::from(["server", "tokens", name, "file"]), &mut token.file));
+    files.into_iter().chain(tokens).filter_map(|(key, path)| Some((key, path.as_mut()?)))
 }
 
 fn upstream_paths<'s>(

@@ -3,6 +3,7 @@
 mod alerts;
 mod assembly;
 mod attend;
+mod audit_log;
 mod backfills;
 mod canary;
 mod counter_log;

@@ -20,6 +20,7 @@ use self::tending::{Attending, observe, tend};
 use super::alerts::{self, AlertBoard, Alerts, read_book};
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::{self, Canary};
 use super::counter_log::counters_on_record;
@@ -47,10 +48,10 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
-    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
-    TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
+    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
+    STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
@@ -61,9 +62,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, Listening, ServerError};
+use crate::server::{self, Access, AccessError, Listening, ServerError, Serving};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
-use crate::telemetry::{self, MetricsHandle};
+use crate::telemetry::{self, Following, HostWatch, MetricsHandle, RequestCounts};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
@@ -148,6 +149,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _following_host: Following,
     stop_timeout: Duration,
 }
 
@@ -234,6 +236,7 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let host = Arc::new(HostWatch::new(&settings.daemon.data_dir));
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         let level_before = settings.log.level.clone();
         let origin = source.with_run_time(&switches.config());
@@ -325,6 +328,7 @@ impl Daemon {
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let canary_identities = canary::Identities { canary: identities.of(CANARY_MONITOR, OWN_DOMAIN) };
         let alerts_identity = identities.of(ALERTS_MONITOR, OWN_DOMAIN);
+        let audit_identity = identities.of(AUDIT_MONITOR, OWN_DOMAIN);
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
@@ -415,6 +419,12 @@ impl Daemon {
             commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
+            circuits: Arc::clone(&circuits),
+            sinks: Some(sinks.sinks()),
+            checkpoints: {
+                let works = Arc::clone(&works);
+                Box::new(move || works.keeper.counts())
+            },
         };
         let history = Arc::new(History::new(
             metrics_identity,
@@ -458,6 +468,7 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
+        let requests = Arc::<RequestCounts>::default();
         let alert_sources = alerts::Sources {
             live: Arc::clone(&live),
             watched: Arc::clone(&watched),
@@ -469,7 +480,9 @@ impl Daemon {
             works: Arc::clone(&works),
             commits: Arc::clone(&commits),
             journal: Arc::clone(&journal),
+            requests: Arc::clone(&requests),
             deliveries: Arc::default(),
+            host: Arc::clone(&host),
             started,
         };
         let (alert_journal, alert_clock) = (Arc::clone(&journal), Arc::clone(&own_clock));
@@ -481,10 +494,13 @@ impl Daemon {
             Arc::clone(&alerts),
             canary_identities,
         ));
+        let audit_log =
+            AuditLog { monitor: audit_identity, journal: Arc::clone(&journal), clock: Arc::clone(&own_clock) };
         let view = Arc::new(DaemonView::new(Shown {
+            audit_log,
             watched,
             journal: Arc::clone(&journal),
-            commits,
+            commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
@@ -502,6 +518,7 @@ impl Daemon {
             canary: Arc::clone(&canary),
             alerts: Arc::clone(&alerts),
             upstreams: Arc::clone(&upstreams),
+            host: Arc::clone(&host),
         }));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
@@ -516,12 +533,15 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let following_host = host.follow().map_err(StartError::Runtime)?;
+        commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
         polling.begin();
         let attendant = Attendant::new(Arc::clone(&live));
+        let serving = Serving { access, settings: settings.server.clone(), requests };
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
@@ -541,7 +561,7 @@ impl Daemon {
                             tokio::time::sleep(HTTP_STOP_TIMEOUT).await;
                         };
                         tokio::select! {
-                            served = server::serve(listener, view, metrics, access, stop) => served,
+                            served = server::serve(listener, view, metrics, serving, stop) => served,
                             never = tending => never,
                             () = patience => Ok(()),
                         }
@@ -568,6 +588,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -596,7 +617,8 @@ impl Daemon {
 pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), StartError> {
     check(settings)?;
     enrich::check(settings)?;
-    let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
+    let access = Access::new(&settings.server)?;
+    server::check_tls(&settings.server)?;
     Ok((access, ReadySinks::new(settings)?))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::alerts::Alerts;
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
@@ -26,7 +27,7 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::enrich::{Enrichment, LookUpRow};
-use crate::journal::{HeldBack, Journal, JournalState, Path, RetentionStatus};
+use crate::journal::{HeldBack, Journal, JournalReader, JournalState, Path, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::monitor::roster::Pause;
@@ -37,14 +38,14 @@ use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    self, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
-    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
-    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    self, AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
+    Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, WindowMetrics,
+    CacheMetrics, GapMetrics, HostSample, HostWatch, JournalMetrics, Memory, MonitorMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
@@ -61,6 +62,7 @@ struct Followed {
 
 /// The parts of a daemon that are shown, or told what to do.
 pub(super) struct Shown {
+    pub(super) audit_log: AuditLog,
     pub(super) watched: Arc<WatchedList>,
     pub(super) journal: Arc<Journal>,
     pub(super) commits: Arc<Commits>,
@@ -81,10 +83,12 @@ pub(super) struct Shown {
     pub(super) canary: Arc<Canary>,
     pub(super) alerts: Arc<Alerts>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) host: Arc<HostWatch>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
+    audit_log: AuditLog,
     watched: Arc<WatchedList>,
     journal: Arc<Journal>,
     commits: Arc<Commits>,
@@ -103,6 +107,7 @@ pub struct DaemonView {
     canary: Arc<Canary>,
     alerts: Arc<Alerts>,
     upstreams: Arc<Upstreams>,
+    host: Arc<HostWatch>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -121,6 +126,7 @@ pub struct DaemonView {
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
         let Shown {
+            audit_log,
             watched,
             journal,
             commits,
@@ -141,9 +147,11 @@ impl DaemonView {
             canary,
             alerts,
             upstreams,
+            host,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
+            audit_log,
             watched,
             followed: Mutex::default(),
             link_counts: Mutex::default(),
@@ -168,6 +176,7 @@ impl DaemonView {
             canary,
             alerts,
             upstreams,
+            host,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -345,6 +354,10 @@ fn state_of(journal: &Journal) -> (&'static str, bool) {
 }
 
 impl View for DaemonView {
+    fn host(&self) -> HostSample {
+        self.host.latest()
+    }
+
     fn journal(&self) -> JournalRow {
         let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
         JournalRow {
@@ -592,6 +605,14 @@ impl View for DaemonView {
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        self.audit_log.note(record);
+    }
+
+    fn reader(&self) -> JournalReader {
+        self.journal.reader()
     }
 
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal> {

@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::operations::Refusal;
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::alert::book::Held;
 use crate::alert::rules::{Nature, Side};
@@ -325,7 +325,7 @@ async fn changed<T: Serialize + Send + 'static>(
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }
 
 /// By hand, because a parameter may come more than once.

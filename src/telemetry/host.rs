@@ -25,7 +25,7 @@ impl Memory {
 }
 
 /// The number behind a name in a file of lines such as `VmRSS:   1234 kB`.
-fn kibibytes(path: &str, name: &str) -> u64 {
+pub(super) fn kibibytes(path: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)

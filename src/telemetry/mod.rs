@@ -1,23 +1,25 @@
 //! What the daemon tells of itself: metrics and logs.
 
-mod alert_metrics;
+mod delivery_counts;
 mod host;
-mod host_load;
+mod host_watch;
 mod latency;
 mod logging;
 mod memory_limit;
-mod metrics;
+pub mod metrics;
 mod requests;
+mod stream_clients;
 
-pub use alert_metrics::AlertMetrics;
+pub use delivery_counts::DeliveryCounts;
 pub use host::Memory;
-pub use host_load::{HostFigures, HostLoad};
+pub use host_watch::{Following, HostSample, HostWatch};
 pub use latency::{LatencyCounts, LatencyHistogram};
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use memory_limit::memory_limit;
 pub use metrics::{
-    BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics, JournalMetrics,
-    LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics,
+    HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
-pub use requests::{DeliveryCounts, RequestCounts, StreamClients};
+pub use requests::RequestCounts;
+pub use stream_clients::StreamClients;

@@ -24,7 +24,7 @@ use crate::journal::{Journal, Path, RESERVE_BYTES};
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::totals::TotalsNow;
 use crate::sink::{SinkState, Sinks};
-use crate::telemetry::{DeliveryCounts, HostLoad, Memory, RequestCounts, StreamClients};
+use crate::telemetry::{DeliveryCounts, HostWatch, RequestCounts, StreamClients};
 use crate::views::CounterBoard;
 
 /// Time between two countings of the journal's files. Source: a guess; a segment is filled in no less at full speed.
@@ -45,7 +45,9 @@ pub(in crate::daemon) struct Sources {
     pub(in crate::daemon) works: Arc<Works>,
     pub(in crate::daemon) commits: Arc<Commits>,
     pub(in crate::daemon) journal: Arc<Journal>,
+    pub(in crate::daemon) requests: Arc<RequestCounts>,
     pub(in crate::daemon) deliveries: Arc<DeliveryCounts>,
+    pub(in crate::daemon) host: Arc<HostWatch>,
     pub(in crate::daemon) started: UnixNanos,
 }
 
@@ -58,7 +60,6 @@ pub(super) struct Figures {
     gap_time: BTreeMap<Arc<str>, Duration>,
     files: Option<(Instant, u64)>,
     certificates: Certificates,
-    host: HostLoad,
 }
 
 impl Figures {
@@ -105,9 +106,9 @@ impl Figures {
         let (runs, broken) = sources.commits.retention_runs();
         add(Figure::OperationsEnded, count(ended + runs));
         add(Figure::OperationsFailed, count(failed + broken));
-        let (requests, errors) = RequestCounts::of_process().now();
-        add(Figure::Requests, count(requests));
-        add(Figure::RequestsFailed, count(errors));
+        // Errors first, so that there are never more of them than requests.
+        add(Figure::RequestsFailed, count(sources.requests.server_errors()));
+        add(Figure::Requests, count(sources.requests.requests()));
         let (open, limit) = StreamClients::of_process().now();
         add(Figure::StreamClients, if limit == 0 { 0.0 } else { 100.0 * count(open) / count(limit) });
         if settings.fault_tolerance.enabled {
@@ -126,8 +127,8 @@ impl Figures {
             // Where nothing comes nothing is slow.
             add(Figure::Latency, 0.0);
         }
-        add(Figure::ProcessMemory, count(Memory::now().used));
-        let host = self.host.look(&folder);
+        let host = sources.host.latest();
+        add(Figure::ProcessMemory, count(host.process_memory));
         let of_host = [
             (Figure::HostCpu, host.cpu_percent),
             (Figure::HostMemory, host.memory_percent),

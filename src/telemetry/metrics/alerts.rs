@@ -1,30 +1,26 @@
-//! Metrics of alerts: names, meaning and handles.
+//! Alerts.
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, gauge};
 
 use crate::alert::Severity;
 use crate::alert::book::{Held, What, Withheld};
 
-const OPEN: &str = "sluice_alerts_open";
-const OPENED: &str = "sluice_alerts_opened_total";
-const ACKNOWLEDGED: &str = "sluice_alerts_acknowledged_total";
-const RESOLVED: &str = "sluice_alerts_resolved_total";
-const SUPPRESSED: &str = "sluice_alerts_suppressed_total";
+super::metrics! {
+    OPEN = Gauge "sluice_alerts_open" ["severity"]
+        "Alerts that nobody has seen to, by severity", "once rules were looked at";
+    OPENED = Counter "sluice_alerts_opened_total" ["type"]
+        "Alerts opened, by type", "once one was opened";
+    ACKNOWLEDGED = Counter "sluice_alerts_acknowledged_total" ["type"]
+        "Alerts that somebody began to see to, by type", "once one was acknowledged";
+    RESOLVED = Counter "sluice_alerts_resolved_total" ["type"]
+        "Alerts that are over, by type", "once one was over";
+    SUPPRESSED = Counter "sluice_alerts_suppressed_total" ["type", "reason"]
+        "Alerts that nobody was told of when they opened, by type and why", "once there was one";
+}
 
 /// Counts what becomes of alerts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AlertMetrics(());
-
-impl Default for AlertMetrics {
-    fn default() -> Self {
-        describe_gauge!(OPEN, "Alerts that nobody has seen to");
-        describe_counter!(OPENED, "Alerts opened");
-        describe_counter!(ACKNOWLEDGED, "Alerts that somebody began to see to");
-        describe_counter!(RESOLVED, "Alerts that are over");
-        describe_counter!(SUPPRESSED, "Alerts that nobody was told of when they opened, by why");
-        Self(())
-    }
-}
 
 impl AlertMetrics {
     /// Something has happened to one.
