@@ -54,7 +54,8 @@ fn files(settings: &Settings) -> Vec<(&Path, Use)> {
     let own = upstreams.clone().filter_map(|upstream| upstream.client_cert.as_deref()).map(|path| (path, Use::Own));
     let trusted = upstreams.filter_map(|upstream| upstream.ca_file.as_deref());
     let sinks = settings.sinks.values().filter_map(|sink| sink.ca_file.as_deref());
-    own.chain(trusted.chain(sinks).map(|path| (path, Use::Trusted))).collect()
+    let served = settings.server.tls.certificate.as_deref().map(|path| (path, Use::Own));
+    served.into_iter().chain(own).chain(trusted.chain(sinks).map(|path| (path, Use::Trusted))).collect()
 }
 
 /// When what is in a file ends; none where there is no certificate in it, which whoever uses it says.
