@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::alert_settings::AlertSettings;
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
 use super::rollout_settings::{GuardSettings, RolloutSettings};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub shedding: SheddingSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
+    /// What a person is told of.
+    pub alerts: AlertSettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.

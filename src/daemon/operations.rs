@@ -1,6 +1,7 @@
 //! Things that take a while and are done once: begun, watched, ended, and remembered for a while.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -29,6 +30,14 @@ pub(super) struct Operation {
     span: (u64, u64),
     pub(super) progress: Progress,
     end: Mutex<Option<End>>,
+    ended: Arc<Ended>,
+}
+
+/// Those that have ended, and of these those that failed.
+#[derive(Debug, Default)]
+struct Ended {
+    all: AtomicU64,
+    failed: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +51,11 @@ struct End {
 impl Operation {
     fn end(&self, outcome: Result<Value, String>) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.get_or_insert(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+        if end.is_none() {
+            self.ended.all.fetch_add(1, Ordering::Relaxed);
+            self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
+            *end = Some(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -87,6 +100,7 @@ pub(super) struct Operations {
     /// Given to each: those that can go on later end.
     pub(super) stop: CancellationToken,
     list: Mutex<VecDeque<Arc<Operation>>>,
+    ended: Arc<Ended>,
 }
 
 impl Operations {
@@ -99,6 +113,7 @@ impl Operations {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             list: Mutex::default(),
+            ended: Arc::default(),
         })
     }
 
@@ -117,6 +132,7 @@ impl Operations {
             span,
             progress: Progress::default(),
             end: Mutex::default(),
+            ended: Arc::clone(&self.ended),
         });
         let mut list = self.list();
         list.push_back(Arc::clone(&operation));
@@ -185,6 +201,12 @@ impl Operations {
         list.iter()
             .find(|operation| operation.kind == kind && operation.subject == subject && !operation.has_ended())
             .cloned()
+    }
+
+    /// How many have ended since the start, and how many of them failed. Those that people have done by settings are among them.
+    pub(super) fn ended(&self) -> (u64, u64) {
+        let failed = self.ended.failed.load(Ordering::Relaxed);
+        (self.ended.all.load(Ordering::Relaxed), failed)
     }
 
     /// All, oldest first.

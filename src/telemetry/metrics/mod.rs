@@ -2,6 +2,7 @@
 //!
 //! Handles are looked up once and kept; nothing here is called for a single message.
 
+mod alerts;
 mod canary;
 mod checkpoints;
 mod circuits;
@@ -25,6 +26,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use super::latency::LatencyHistogram;
 
+pub use alerts::AlertMetrics;
 pub use canary::CanaryMetrics;
 pub use checkpoints::CheckpointMetrics;
 pub use circuits::CircuitMetrics;
@@ -52,6 +54,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     views::METRICS,
     look_ups::METRICS,
     checkpoints::METRICS,
+    alerts::METRICS,
     canary::METRICS,
     circuits::METRICS,
     process::METRICS,
