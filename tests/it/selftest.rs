@@ -33,7 +33,7 @@ fn the_whole_way_of_an_event_is_tried_and_passes() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(summary["passed"], summary["total"]);
     assert_eq!(summary["success_rate"], 100.0);
-    for step in ["feed", "journal", "query", "stream", "sink", "checkpoint", "restart", "replay", "verify"] {
+    for step in ["feed", "journal", "query", "stream", "sink", "alert", "checkpoint", "restart", "replay", "verify"] {
         assert_eq!(result_of(&summary, step)["result"], "ok", "{summary}");
     }
 }

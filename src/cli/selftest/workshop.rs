@@ -78,6 +78,7 @@ impl Workshop {
              [batch]\ntimeout = \"50ms\"\n\n[upstreams.feed]\nurl = \"{url}\"\ndialect = \"binance\"\n\n\
              [monitors.trades]\ndomain = \"selftest\"\nupstream = \"feed\"\ntopics = [\"btcusdt@trade\", \"ethusdt@trade\"]\n\
              event = {{ id = [\"/stream\", \"/data/t\"], key = \"/data/s\", time = \"/data/E\" }}\n\n\
+             [alerts.custom.selftest]\nfigure = \"monitor_events\"\nkind = \"threshold\"\nthreshold = 0.0\nsubject = \"trades\"\n\n\
              [sinks.rows]\nkind = \"sqlite\"\nfolder = \"rows\"\n",
             self.address
         );
