@@ -81,6 +81,40 @@ fn a_sink_that_is_not_there_makes_it_degraded_and_is_named() {
     daemon.stop();
 }
 
+/// Runs the program where the folder `data` is a disk of its own with less room than must stay free.
+fn on_a_small_disk(place: &Workplace) -> std::process::Command {
+    std::fs::create_dir_all(place.path("data")).unwrap();
+    let program = place.command(["run", "--config", "sluice.toml"]);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=48m tmpfs data && exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(place.path(""));
+    command
+}
+
+#[test]
+fn a_disk_without_room_makes_it_unhealthy_and_the_code_says_so() {
+    let allowed = std::process::Command::new("unshare").args(["-rm", "true"]).output();
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped, no disk can be mounted here: {allowed:?}");
+        return;
+    }
+    let place = Workplace::new();
+    let feed = Feed::start(&place, &["--dialect", "binance"]);
+    settings(&feed).write(&place);
+    let daemon = Daemon::of(on_a_small_disk(&place));
+    let (code, body) = monitored(&daemon, "unhealthy");
+    assert_eq!((code, &body["journal"]), (503, &Value::from("full")));
+    assert_eq!(daemon.get("/v1/health/ready").0, 503);
+    assert!(body["reasons"][0].as_str().unwrap().contains("nothing becomes durable"), "{body}");
+    let outcome = health(&place, &daemon, "table");
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stdout.contains("unhealthy") && outcome.stdout.contains("full"), "{outcome:?}");
+    daemon.kill();
+}
+
 #[test]
 fn where_no_daemon_answers_the_code_says_so() {
     let place = Workplace::new();

@@ -3,7 +3,7 @@
 use super::doctor;
 use crate::nats_server::NatsServer;
 use crate::postgres_server::PostgresServer;
-use crate::processes::Settings;
+use crate::processes::{Daemon, Settings, until};
 use crate::support::Workplace;
 
 fn settings(sink: &str) -> Settings {
@@ -36,15 +36,17 @@ fn a_role_without_rights_is_told_what_it_lacks() {
 
     // Tables that are there, and may only be read.
     let owner = Workplace::new();
-    settings(&format!("[sinks.warehouse]\nkind = 'postgres'\nurl = '{}'", server.url())).write(&owner);
-    server.sql(
-        "CREATE TABLE t (x int); CREATE SCHEMA s; GRANT USAGE, CREATE ON SCHEMA s TO poor; \
-         ALTER DEFAULT PRIVILEGES FOR ROLE poor IN SCHEMA s REVOKE INSERT ON TABLES FROM poor",
-    );
-    settings(&format!("[sinks.warehouse]\nkind = 'postgres'\nurl = '{url}'\ntable = 's.events'")).write(&place);
+    let sink = |url: &str| format!("[sinks.warehouse]\nkind = 'postgres'\nurl = '{url}'");
+    let monitored = settings(&sink(&server.url())).upstream("feed", "binance", "ws://127.0.0.1:1/x");
+    let daemon = Daemon::start(&owner, &monitored.monitor("m", "d", "feed", &["x@trade"], ""));
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    until("the sink has made its tables", || (server.sql(tables) == "3").then_some(()));
+    daemon.stop();
+    server.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO poor");
     let found = doctor(&place, "10s", &[]);
-    found.assert(("sink", "warehouse"), "failed", "the role may not INSERT");
-    assert_eq!(server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 's'"), "0");
+    assert_eq!(found.code, Some(1), "{}", found.text);
+    found.assert(("sink", "warehouse"), "failed", "may not INSERT");
+    found.assert(("sink", "warehouse"), "failed", "GRANT SELECT, INSERT, UPDATE, DELETE");
 }
 
 #[test]
