@@ -64,6 +64,12 @@ pub fn client_config_with(
     }))
 }
 
+/// When the first certificate of a PEM file ends; none where that cannot be read.
+pub fn end_of(path: &Path) -> Option<crate::clock::UnixNanos> {
+    let certificate = CertificateDer::pem_file_iter(path).ok()?.next()?.ok()?;
+    validity::Validity::of(&certificate).map(|validity| validity.until)
+}
+
 /// The certificates of authorities: the system's, and those of `ca_file`.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();

@@ -113,9 +113,11 @@ pub(super) fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
     exchange(reachable(address), &request, None, None).ok().and_then(parse)
 }
 
-/// Whether what answers at an address is a daemon of ours.
-pub(super) fn is_a_daemon(address: SocketAddr) -> bool {
-    let answer = get_at(address, "/v1/health/live");
+/// Whether what answers where a daemon with these settings would is one of ours.
+pub(super) fn is_a_daemon(settings: &ServerSettings) -> bool {
+    let request = Request { method: "GET", path: "/v1/health/live", body: None, patience: STEP_MAX };
+    let raw = exchange(reachable(settings.listen), &request, None, settings.tls.certificate.as_deref());
+    let answer = raw.ok().and_then(parse);
     answer.is_some_and(|answer| answer.status == 200 && answer.body == b"ok\n")
 }
 

@@ -1,13 +1,11 @@
 //! `/api/v1/logs`: the last lines of the daemon's log, without secrets.
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 
 /// Lines of an answer that does not say how many: all that are kept.
@@ -37,12 +35,10 @@ pub(super) fn routes() -> Router<Shown> {
     Router::new().route("/api/v1/logs", get(logs))
 }
 
-async fn logs(State(shown): State<Shown>, Query(selection): Query<Selection>) -> Response {
+async fn logs(State(shown): State<Shown>, Query(selection): Query<Selection>) -> Result<Json<LogLines>, Problem> {
     let support = shown.view.support();
     let limit = selection.limit.unwrap_or(LINES);
     // Secrets are read from their files, to be known.
-    match tokio::task::spawn_blocking(move || support.logs(limit)).await {
-        Ok(lines) => Json(LogLines { lines }).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))).into_response(),
-    }
+    let lines = tokio::task::spawn_blocking(move || support.logs(limit)).await.map_err(Problem::bug)?;
+    Ok(Json(LogLines { lines }))
 }

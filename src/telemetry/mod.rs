@@ -1,6 +1,7 @@
 //! What the daemon tells of itself: metrics and logs.
 
 mod exposition;
+mod delivery_counts;
 mod host;
 mod host_watch;
 mod latency;
@@ -10,18 +11,18 @@ pub mod metrics;
 mod recorder;
 mod recent_lines;
 mod requests;
+mod stream_clients;
 
+pub use delivery_counts::DeliveryCounts;
 pub use host::Memory;
 pub use host_watch::{Following, HostSample, HostWatch};
-pub use latency::LatencyHistogram;
+pub use latency::{LatencyCounts, LatencyHistogram};
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use memory_limit::memory_limit;
 pub use metrics::{
-    BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics, GapMetrics,
-    HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, OperationMetrics, PollMetrics,
-    RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install,
-    own_event_refused,
+    BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics, GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused, AlertMetrics,
 };
 pub use recorder::{Family, Series, Value};
 pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;
+pub use stream_clients::StreamClients;

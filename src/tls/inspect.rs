@@ -49,7 +49,8 @@ impl Fault {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYet,
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Name,
-                CertificateError::UnknownIssuer => Self::Unknown,
+                // One that calls itself as an authority of ours is called, and is another.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Unknown,
                 other => Self::Other(other.to_string()),
             },
             other => Self::Other(other.to_string()),

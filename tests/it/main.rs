@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod alerting;
 mod anvil_node;
 mod auth;
 mod backfill;
@@ -22,6 +23,8 @@ mod counters;
 #[cfg(feature = "failpoints")]
 mod crash_points;
 mod demo;
+mod diagnostics;
+mod doctoring;
 mod emergency;
 mod enrichment;
 mod failing_disk;
@@ -35,6 +38,7 @@ mod guard;
 mod half_open;
 mod hand_over;
 mod http;
+mod healthy;
 mod http_upstream;
 mod inferring;
 mod journal;
@@ -75,6 +79,7 @@ mod reporting;
 mod resume;
 mod run_time_settings;
 mod scarcity;
+mod selftest;
 mod sequences;
 mod settings;
 mod shadows;

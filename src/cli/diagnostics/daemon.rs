@@ -1,8 +1,8 @@
 //! What the running daemon tells: over its API, as any command asks it.
 
 use super::bundle::Bundle;
+use crate::cli::Context;
 use crate::cli::api::{self, Answer};
-use crate::cli::{CliError, Context, Exit};
 use crate::server::LogLines;
 
 /// Parts by the path that tells them.
@@ -31,28 +31,22 @@ const STATE: [(&str, &str); 20] = [
 
 /// Adds all that it tells.
 pub(super) fn gather(bundle: &mut Bundle, context: &Context) {
-    let mut unreachable: Option<String> = None;
-    let mut ask = |path: &str| {
-        if let Some(why) = &unreachable {
-            return Err(why.clone());
+    if let Err(error) = api::get_any(context, "/v1/health/live") {
+        for part in ["state", "metrics.txt", "logs.txt"] {
+            bundle.miss(part, &error.to_string());
         }
-        api::get_any(context, path).map_err(|error: CliError| {
-            let why = error.to_string();
-            if matches!(error.exit(), Exit::Unreachable | Exit::Usage) {
-                unreachable = Some(why.clone());
-            }
-            why
-        })
-    };
+        return;
+    }
+    let ask = |path: &str| api::get_any(context, path).map_err(|error| error.to_string());
     for (name, path) in STATE {
-        let name = format!("state/{name}.json");
+        let part = format!("state/{name}.json");
         // How it is, it says with 503 too.
-        match ask(path).and_then(|answer| well(answer, name == "state/health.json")) {
+        match ask(path).and_then(|answer| well(answer, name == "health")) {
             Ok(body) => match serde_json::from_slice::<serde_json::Value>(&body) {
-                Ok(value) => bundle.json(&name, &value),
-                Err(error) => bundle.miss(&name, &format!("what the daemon answers is no JSON: {error}")),
+                Ok(value) => bundle.json(&part, &value),
+                Err(error) => bundle.miss(&part, &format!("what the daemon answers is no JSON: {error}")),
             },
-            Err(why) => bundle.miss(&name, &why),
+            Err(why) => bundle.miss(&part, &why),
         }
     }
     match ask("/metrics").and_then(|answer| well(answer, false)) {

@@ -1,7 +1,6 @@
 //! The machine: files that may be open, folders and their disks, the clock, the server's port and token.
 
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,8 +9,10 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 use super::finding::{Check, Finding};
+use super::reach::ends;
+use crate::cli::api;
 use crate::config::{ByteSize, ServerSettings, Settings};
-use crate::journal;
+use crate::{journal, tls};
 
 /// Less room is too little to begin with.
 const ROOM_MIN: ByteSize = ByteSize::gib(1);
@@ -50,7 +51,7 @@ pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
     findings.extend(folder("checkpoint.dir", &settings.checkpoint.dir, Room::Advised));
     findings.push(kept_clock().await);
     findings.push(port(settings).await);
-    findings.extend(token(&settings.server));
+    findings.extend(secrets(&settings.server));
     findings
 }
 
@@ -185,7 +186,7 @@ async fn port(settings: &Settings) -> Finding {
     match std::net::TcpListener::bind(address) {
         Ok(_) => check.ok("it is free"),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            if is_ours(address).await {
+            if is_ours(&settings.server).await {
                 check.ok("a running daemon has it")
             } else {
                 let advice =
@@ -198,32 +199,44 @@ async fn port(settings: &Settings) -> Finding {
 }
 
 /// Whether a daemon answers there.
-async fn is_ours(address: SocketAddr) -> bool {
-    let asked = tokio::task::spawn_blocking(move || super::super::api::is_a_daemon(address));
+async fn is_ours(settings: &ServerSettings) -> bool {
+    let settings = settings.clone();
+    let asked = tokio::task::spawn_blocking(move || api::is_a_daemon(&settings));
     asked.await.unwrap_or(false)
 }
 
-/// The token's file: whether it can be read, and by whom else.
-fn token(server: &ServerSettings) -> Option<Finding> {
-    let path = server.token_file.as_ref()?;
-    let check = Check::new("token", path.display().to_string());
-    Some(match std::fs::metadata(path) {
-        Err(error) => check.failed(format!("it cannot be read: {error}"), "mend `server.token_file`"),
-        Ok(file) => {
-            let mode = file.permissions().mode() & 0o777;
-            match std::fs::read_to_string(path) {
-                Err(error) => check.failed(format!("it cannot be read: {error}"), "mend `server.token_file`"),
-                Ok(token) if token.trim().len() < 16 => {
-                    check.failed("it has fewer than 16 characters", "put a longer token into it")
-                }
-                Ok(_) if mode & 0o077 != 0 => check.warning(
-                    format!("others on this machine may read it (mode {mode:o})"),
-                    format!("chmod 600 {}", path.display()),
-                ),
-                Ok(_) => check.ok(format!("only its owner may read it (mode {mode:o})")),
+/// Files of secrets of the server: whether they can be read, and by whom else; and when its certificate ends.
+fn secrets(server: &ServerSettings) -> Vec<Finding> {
+    let hashes = server.tokens.values().filter_map(|token| token.file.as_ref());
+    let tokens = server.token_file.iter().chain(&server.tokens_file).chain(hashes).map(|path| ("token", path));
+    let keys = server.tls.key.iter().map(|path| ("key", path));
+    let mut findings: Vec<Finding> = tokens.chain(keys).map(|(check, path)| secret(check, path)).collect();
+    findings.extend(server.tls.certificate.as_ref().map(|path| {
+        let check = Check::new("certificate", "the server");
+        match tls::end_of(path) {
+            None => {
+                check.failed(format!("{} has no certificate in PEM", path.display()), "mend `server.tls.certificate`")
             }
+            Some(until) => ends(&check, until),
         }
-    })
+    }));
+    findings
+}
+
+fn secret(check: &'static str, path: &Path) -> Finding {
+    let check = Check::new(check, path.display().to_string());
+    let read = std::fs::metadata(path).and_then(|file| Ok((file.permissions().mode() & 0o777, std::fs::read(path)?)));
+    match read {
+        Err(error) => {
+            check.failed(format!("it cannot be read: {error}"), "mend the setting that names it, or its mode")
+        }
+        Ok((_, text)) if text.is_empty() => check.failed("it is empty", "put what is missing into it"),
+        Ok((mode, _)) if mode & 0o077 != 0 => check.warning(
+            format!("others on this machine may read it (mode {mode:o})"),
+            format!("chmod 600 {}", path.display()),
+        ),
+        Ok((mode, _)) => check.ok(format!("only its owner may read it (mode {mode:o})")),
+    }
 }
 
 #[cfg(test)]

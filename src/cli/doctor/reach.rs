@@ -143,6 +143,16 @@ impl Place {
     }
 }
 
+/// What is to be said of a certificate of ours that ends then.
+pub(super) fn ends(check: &Check, until: UnixNanos) -> Finding {
+    let now = UnixNanos::now();
+    match until {
+        _ if until < now => check.failed(format!("it ended at {until}"), "renew it"),
+        _ if until.since(now) < RENEW_BEFORE => check.warning(format!("it ends at {until}"), "renew it before that"),
+        _ => check.ok(format!("valid until {until}")),
+    }
+}
+
 /// Holds our clock against a server's.
 pub(super) async fn clock(subject: &str, url: &Url, credentials: &Credentials, limit: Duration) -> Finding {
     let check = Check::new("clock", subject);

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::workshop::Workshop;
-use crate::server::JournalRow;
+use crate::alert::AlertStatus;
+use crate::server::{AlertRow, JournalRow};
 use crate::sink::SinkRow;
 
 /// Events that are waited for: some batches.
@@ -20,13 +21,14 @@ pub(super) struct Step {
 }
 
 /// All of them.
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 13] = [
     Step { name: "feed", needs: &[], run: feed },
     Step { name: "start", needs: &["feed"], run: start },
     Step { name: "journal", needs: &["start"], run: journal },
     Step { name: "query", needs: &["journal"], run: query },
     Step { name: "stream", needs: &["journal"], run: stream },
     Step { name: "sink", needs: &["journal"], run: sink },
+    Step { name: "alert", needs: &["journal"], run: alert },
     Step { name: "checkpoint", needs: &["journal"], run: checkpoint },
     Step { name: "stop", needs: &["start"], run: stop },
     Step { name: "restart", needs: &["stop", "journal"], run: restart },
@@ -41,7 +43,7 @@ fn feed(workshop: &mut Workshop) -> Result<String, String> {
 
 fn start(workshop: &mut Workshop) -> Result<String, String> {
     let took = workshop.begin_daemon()?;
-    Ok(format!("healthy after {} ms", took.as_millis()))
+    Ok(format!("ready and connected after {} ms", took.as_millis()))
 }
 
 /// Waits until so much is durable.
@@ -111,6 +113,28 @@ fn sink(workshop: &mut Workshop) -> Result<String, String> {
     Ok(format!("SQLite has all up to {cursor}"))
 }
 
+/// An alert as it stands, by the rule that the test has of its own.
+fn alert_of(workshop: &Workshop, status: AlertStatus) -> Result<Option<AlertRow>, String> {
+    let rows: Vec<AlertRow> = workshop.ask("/api/v1/monitoring/alerts?type=selftest")?;
+    Ok(rows.into_iter().find(|row| row.alert.status == status))
+}
+
+fn alert(workshop: &mut Workshop) -> Result<String, String> {
+    let open = |workshop: &mut Workshop| alert_of(workshop, AlertStatus::Open);
+    let id = workshop.until("the rule opens an alert", open)?.alert.id;
+    workshop.sluice(&["alerts", "ack", &id, "--notes", "seen by the self-test"])?;
+    let seen = alert_of(workshop, AlertStatus::Acknowledged)?.ok_or("it was acknowledged, and is not so")?;
+    if seen.alert.id != id || seen.alert.notes.as_deref() != Some("seen by the self-test") {
+        return Err("it was acknowledged, and does not say so".to_owned());
+    }
+    workshop.sluice(&["alerts", "resolve", &id, "--resolution", "tested"])?;
+    let over = alert_of(workshop, AlertStatus::Resolved)?.ok_or("it was resolved, and is not so")?;
+    if over.alert.resolution.as_deref() != Some("tested") {
+        return Err("it was resolved, and does not say so".to_owned());
+    }
+    Ok(format!("{id} opened, acknowledged, resolved"))
+}
+
 fn checkpoint(workshop: &mut Workshop) -> Result<String, String> {
     let text = workshop.sluice(&["checkpoint", "create", "--output", "json"])?;
     let row: Value = serde_json::from_str(&text).map_err(|error| format!("its answer cannot be read: {error}"))?;
@@ -133,7 +157,7 @@ fn restart(workshop: &mut Workshop) -> Result<String, String> {
     }
     let took = workshop.begin_daemon()?;
     let after = until_durable(workshop, before + 1)?;
-    Ok(format!("healthy after {} ms, went on from {before} to {after}", took.as_millis()))
+    Ok(format!("ready after {} ms, went on from {before} to {after}", took.as_millis()))
 }
 
 /// As the files say, without the daemon.

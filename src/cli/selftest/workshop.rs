@@ -78,6 +78,7 @@ impl Workshop {
              [batch]\ntimeout = \"50ms\"\n\n[upstreams.feed]\nurl = \"{url}\"\ndialect = \"binance\"\n\n\
              [monitors.trades]\ndomain = \"selftest\"\nupstream = \"feed\"\ntopics = [\"btcusdt@trade\", \"ethusdt@trade\"]\n\
              event = {{ id = [\"/stream\", \"/data/t\"], key = \"/data/s\", time = \"/data/E\" }}\n\n\
+             [alerts.custom.selftest]\nfigure = \"monitor_events\"\nkind = \"threshold\"\nthreshold = 0.0\nsubject = \"trades\"\n\n\
              [sinks.rows]\nkind = \"sqlite\"\nfolder = \"rows\"\n",
             self.address
         );
@@ -99,9 +100,10 @@ impl Workshop {
             if let Some(status) = workshop.ended()? {
                 return Err(format!("it ended at its start: {status}"));
             }
-            let health = api::get_at(address, "/v1/health/ready");
-            let body = health.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).unwrap_or_default();
-            Ok(body.contains("\"healthy\"").then_some(()))
+            let Some(answer) = api::get_at(address, "/v1/health/ready") else { return Ok(None) };
+            // Its sink has a step of its own.
+            let health: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            Ok((answer.status == 200 && health["upstreams"]["feed"] == "connected").then_some(()))
         })?;
         Ok(began.elapsed())
     }

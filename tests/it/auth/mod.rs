@@ -6,5 +6,5 @@ mod handshake;
 mod login;
 mod proxies;
 mod secrecy;
-mod servers;
+pub(crate) mod servers;
 mod tokens;
