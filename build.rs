@@ -7,6 +7,7 @@ fn main() {
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = Command::new(compiler).arg("--version").output().ok().filter(|output| output.status.success());
     if let Some(version) = version.and_then(|output| String::from_utf8(output.stdout).ok()) {
-        println!("cargo:rustc-env=SLUICE_RUSTC={}", version.trim());
+        // Not `SLUICE_…`, which is for settings: cargo also gives it to what it runs.
+        println!("cargo:rustc-env=BUILT_BY_RUSTC={}", version.trim());
     }
 }
