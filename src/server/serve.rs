@@ -25,8 +25,10 @@ use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
+use super::monitoring;
 use super::monitors::MonitorRow;
 use super::observe;
+use super::openapi;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -295,6 +297,8 @@ fn routes() -> Router<Shown> {
         .merge(events::routes())
         .merge(gaps::routes())
         .merge(journal::routes())
+        .merge(monitoring::routes())
+        .merge(openapi::routes())
         .merge(operations::routes())
         .merge(polls::routes())
         .merge(pool::routes())

@@ -35,11 +35,8 @@ fn every_route_wants_its_scope() {
     let (mut routes, mut open) = (0, Vec::new());
     for (path, methods) in document["paths"].as_object().unwrap() {
         // A name that nothing has.
-        let concrete: String = path
-            .split('/')
-            .map(|part| if part.starts_with('{') { "none" } else { part })
-            .collect::<Vec<_>>()
-            .join("/");
+        let concrete: String =
+            path.split('/').map(|part| if part.starts_with('{') { "none" } else { part }).collect::<Vec<_>>().join("/");
         for (method, operation) in methods.as_object().unwrap() {
             routes += 1;
             let method = method.to_uppercase();
@@ -53,7 +50,10 @@ fn every_route_wants_its_scope() {
             let expected = match (method.as_str(), path.as_str()) {
                 ("GET", _) | (_, "/api/v1/plan") => 0,
                 ("PUT" | "DELETE", "/api/v1/settings/{key}") | (_, "/api/v1/reload") => 2,
-                (_, "/api/v1/monitors" | "/api/v1/monitors/{name}" | "/api/v1/upstreams" | "/api/v1/upstreams/{name}") => 2,
+                (
+                    _,
+                    "/api/v1/monitors" | "/api/v1/monitors/{name}" | "/api/v1/upstreams" | "/api/v1/upstreams/{name}",
+                ) => 2,
                 _ => 1,
             };
             assert_eq!(wanted, expected, "{method} {path}");
@@ -73,7 +73,7 @@ fn every_route_wants_its_scope() {
         }
     }
     assert!(routes > 40, "{routes}");
-    assert_eq!(open, ["/metrics", "/v1/health/live", "/v1/health/ready"]);
+    assert_eq!(open, ["/api/v1/monitoring/health", "/metrics", "/v1/health/live", "/v1/health/ready"]);
     daemon.stop();
 }
 
@@ -84,10 +84,8 @@ fn two_tokens_are_in_force_at_once_and_change_without_a_restart() {
     let by_hash = create(&place, "read", "board");
     let hash = by_hash.1.split(' ').nth(2).unwrap();
     place.write("tokens", format!("# who deploys\n{}\n", first.1));
-    let daemon = quiet(
-        &place,
-        &format!("tokens_file = \"tokens\"\n[server.tokens.board]\nscope = \"read\"\nhash = \"{hash}\""),
-    );
+    let daemon =
+        quiet(&place, &format!("tokens_file = \"tokens\"\n[server.tokens.board]\nscope = \"read\"\nhash = \"{hash}\""));
     let reads = |token: &str| status(&daemon, token, "GET", "/api/v1/journal", "");
     assert_eq!([reads(&first.0), reads(&by_hash.0)], [200, 200]);
     place.write("tokens", format!("{}\n{}\n", first.1, second.1));
