@@ -166,9 +166,8 @@ pub(super) async fn clock(subject: &str, url: &Url, credentials: &Credentials, l
         return check.skipped("its address cannot be asked over HTTP");
     };
     let began = UnixNanos::now();
-    let answer = match timeout(limit, client.open(request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) => return check.skipped("the server gave no answer to a request for its time"),
+    let Ok(Ok(answer)) = timeout(limit, client.open(request)).await else {
+        return check.skipped("the server gave no answer to a request for its time");
     };
     let ended = UnixNanos::now();
     let text = |name| answer.headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
