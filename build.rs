@@ -6,9 +6,10 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-env=SLUICE_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
+    // Not `SLUICE_…`, which is for settings: cargo gives these to what it runs, too, and it would refuse them.
+    println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
     let rustc = env::var("RUSTC").ok().and_then(|rustc| said_by(Command::new(rustc).arg("--version")));
-    println!("cargo::rustc-env=SLUICE_RUSTC={}", rustc.unwrap_or_else(|| "unknown".into()));
+    println!("cargo::rustc-env=BUILT_BY_RUSTC={}", rustc.unwrap_or_else(|| "unknown".into()));
 }
 
 /// The commit of a release build from our own repository; a tarball has none, nor one that was unpacked within another repository. Other builds

@@ -10,6 +10,9 @@ use super::endpoint::{HARMLESS_PARAMETERS, looks_like_a_key};
 use super::key::KeyPath;
 use super::problem::{SECRET_NAMES, redacted};
 
+/// A shorter word of a text that is a secret is none by itself.
+const WORD_BYTES_MIN: usize = 12;
+
 /// What of settings nobody may see.
 #[derive(Clone, Default)]
 pub struct Hidden {
@@ -68,7 +71,9 @@ impl Hidden {
 fn secrets_of(text: &str) -> Vec<String> {
     let Ok(url) = Url::parse(text).map_err(drop).and_then(|url| if url.has_host() { Ok(url) } else { Err(()) }) else {
         // What has holes is a template; what fills them is told elsewhere.
-        return if text.contains('{') { Vec::new() } else { vec![text.to_owned()] };
+        // Two may stand in one text, such as while one takes the other's place.
+        let words = text.split_whitespace().filter(|word| word.len() < text.len() && word.len() >= WORD_BYTES_MIN);
+        return if text.contains('{') { Vec::new() } else { words.chain([text]).map(str::to_owned).collect() };
     };
     let login = url.password().or(Some(url.username()).filter(|name| !name.is_empty()));
     let path = url.path().split('/').filter(|part| looks_like_a_key(part));

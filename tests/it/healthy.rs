@@ -90,7 +90,9 @@ fn on_a_small_disk(place: &Workplace) -> std::process::Command {
         .args(["-rm", "sh", "-c", "mount -t tmpfs -o size=48m tmpfs data && exec \"$@\"", "sh"])
         .arg(program.get_program())
         .args(program.get_args())
-        .current_dir(place.path(""));
+        .current_dir(place.path(""))
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command
 }
 

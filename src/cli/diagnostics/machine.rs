@@ -57,7 +57,7 @@ pub(super) fn environment_of(process: u32) -> Vec<(OsString, OsString)> {
 fn versions() -> Value {
     json!({
         "sluice": env!("CARGO_PKG_VERSION"),
-        "rustc": option_env!("SLUICE_RUSTC"),
+        "rustc": option_env!("BUILT_BY_RUSTC"),
         "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
         "failpoints": cfg!(feature = "failpoints"),
         "kernel": line_of("/proc/version"),

@@ -33,7 +33,7 @@ const FILES_OF_CLIENTS: u64 = 256;
 const CLOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// File systems that live in memory, by the number that they call themselves. Source: `linux/magic.h`.
-const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+const IN_MEMORY: [(i64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
 
 /// How much room a disk must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +106,7 @@ pub(super) fn folder(subject: &str, folder: &Path, room: Room) -> Vec<Finding> {
     }];
     let check = Check::new("disk", subject);
     if let Ok(system) = rustix::fs::statfs(&there)
-        && let Some((_, name)) = IN_MEMORY
-            .iter()
-            .find(|(magic, _)| *magic == u64::from_ne_bytes(i64::from(system.f_type).to_ne_bytes()) & 0xffff_ffff)
+        && let Some((_, name)) = IN_MEMORY.iter().find(|(magic, _)| *magic == system.f_type)
     {
         findings.push(check.warning(
             format!("{} is in memory ({name})", there.display()),

@@ -78,7 +78,7 @@ impl Args {
         let mut checks: Vec<LocalBoxFuture<'_, Vec<Finding>>> = Vec::new();
         if self.upstream.is_empty() {
             checks.push(Box::pin(async { vec![settings_check(loaded)] }));
-            checks.push(Box::pin(async { host::look(settings).await }));
+            checks.push(Box::pin(host::look(settings)));
         }
         let wanted = |name: &&String| self.upstream.is_empty() || self.upstream.contains(name);
         for name in settings.upstreams.keys().filter(wanted) {

@@ -156,10 +156,7 @@ pub(super) fn ends(check: &Check, until: UnixNanos) -> Finding {
 /// Holds our clock against a server's.
 pub(super) async fn clock(subject: &str, url: &Url, credentials: &Credentials, limit: Duration) -> Finding {
     let check = Check::new("clock", subject);
-    let asked = match http_of(url) {
-        Some(asked) => asked,
-        None => return check.skipped("a server of this kind tells no time"),
-    };
+    let Some(asked) = http_of(url) else { return check.skipped("a server of this kind tells no time") };
     let client = match credentials.http_client(limit, ANSWER_BYTES_MAX) {
         Ok(client) => client,
         Err(error) => return check.skipped(error.to_string()),
@@ -169,9 +166,8 @@ pub(super) async fn clock(subject: &str, url: &Url, credentials: &Credentials, l
         return check.skipped("its address cannot be asked over HTTP");
     };
     let began = UnixNanos::now();
-    let answer = match timeout(limit, client.open(request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) => return check.skipped("the server gave no answer to a request for its time"),
+    let Ok(Ok(answer)) = timeout(limit, client.open(request)).await else {
+        return check.skipped("the server gave no answer to a request for its time");
     };
     let ended = UnixNanos::now();
     let text = |name| answer.headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());

@@ -10,7 +10,7 @@ use super::reach::Place;
 use crate::config::{Settings, SinkKind, SinkSettings};
 use crate::sink::{AnyStore, StoreError, Trial};
 
-/// The oldest PostgreSQL that its makers still mend. Source: https://www.postgresql.org/support/versioning/, November 2026.
+/// The oldest PostgreSQL that its makers still mend. Source: its versioning policy, November 2026.
 const POSTGRES_MIN: u32 = 14;
 
 /// Looks at the sink `name`.

@@ -11,8 +11,11 @@ super::metrics! {
 
 /// What stays as it is until the end.
 pub(super) fn begin() {
-    let labels =
-        [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("SLUICE_COMMIT")), ("rustc", env!("SLUICE_RUSTC"))];
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("commit", env!("BUILT_FROM_COMMIT")),
+        ("rustc", env!("BUILT_BY_RUSTC")),
+    ];
     gauge!(BUILD, &labels).set(1);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     gauge!(STARTED).set(since_1970.as_secs_f64());

@@ -85,7 +85,7 @@ fn too_few_files_are_told() {
     listening(free_port(), "").write(&place);
     let command = "ulimit -n 100; exec \"$0\" --config sluice.toml config doctor --output json";
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", command, env!("CARGO_BIN_EXE_sluice")]).current_dir(place.path("."));
+    shell.args(["-c", command, env!("CARGO_BIN_EXE_sluice")]).current_dir(place.path(".")).env_clear();
     let output = shell.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
