@@ -135,6 +135,7 @@ pub struct Daemon {
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     enrichment: Arc<Enrichment>,
+    alerts: Arc<Alerts>,
     ingest: Ingest,
     live: Arc<LiveSettings>,
     /// Once more, so that it can be handed to another process.
@@ -545,6 +546,7 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
+            let alerts = Arc::clone(&alerts);
             let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
             thread::Builder::new()
                 .name("http".into())
@@ -577,6 +579,7 @@ impl Daemon {
             gap_log,
             views,
             enrichment,
+            alerts,
             ingest,
             live,
             listener: kept_listener,

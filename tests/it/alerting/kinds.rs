@@ -48,7 +48,7 @@ fn what_a_feed_does_opens_alerts_of_its_types_and_they_are_over_with_it() {
     let feed = runtime.block_on(Simulator::start(simulated.clone())).unwrap();
     let address = feed.address();
     let place = Workplace::new();
-    let limits = "[upstreams.feed.limits]\ntopics_per_link = 2\nconnects = { count = 1000, per = \"1s\" }";
+    let limits = "topics_per_link = 2\n[upstreams.feed.limits]\nconnects = { count = 1000, per = \"1s\" }";
     let settings = settings(&feed.url(), QUICK, "").with(limits).monitor(
         "trades",
         "spot",
