@@ -13,6 +13,8 @@ mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod diagnostics;
+mod doctor;
 mod emergency;
 mod event_line;
 mod exit;
@@ -38,6 +40,7 @@ mod reporting;
 mod restore;
 mod run;
 mod selection;
+mod selftest;
 mod simulate;
 mod sinks;
 mod stats;
@@ -109,7 +112,11 @@ enum Command {
     Latest(latest::Args),
     /// Compare what sinks hold, or others wrote, with the journal
     Verify(Box<verify::Args>),
-    /// Check or show the settings; set some while the daemon runs; say what another file would do
+    /// Gather in one archive what helps to find a fault; without secrets
+    Diagnostics(diagnostics::Args),
+    /// Try the whole of it: a daemon of its own, from a simulated feed to journal, sink, restart and replay
+    Selftest(selftest::Args),
+    /// Check, dial or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
@@ -149,6 +156,8 @@ impl Command {
             Self::Restore(args) => args.run(context),
             Self::Gaps(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
+            Self::Diagnostics(args) => args.run(context),
+            Self::Selftest(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),

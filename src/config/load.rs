@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use config::{Config, Source, Value, ValueKind};
 
 use super::auth_settings::SecretSource;
+use super::hidden::Hidden;
 use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
@@ -213,6 +214,16 @@ impl Base {
     /// The settings file that was read, if one was.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// What these layers have of secrets, or name as the place of one: to be kept out of whatever is shown.
+    pub fn hidden(&self) -> Hidden {
+        let mut hidden = Hidden::default();
+        let folder = self.current_dir.join(&self.folder);
+        hidden.gather(&self.tree, &KeyPath::default(), &|origin| {
+            if origin == Some(command_line::ORIGIN) { &self.current_dir } else { &folder }
+        });
+        hidden
     }
 
     /// Where these layers set a key; none where they do not.

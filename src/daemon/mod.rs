@@ -26,6 +26,7 @@ mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod support;
 mod switches;
 mod take_over;
 mod troubles;

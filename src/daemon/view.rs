@@ -16,6 +16,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
+use super::support::DaemonSupport;
 use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
@@ -40,7 +41,8 @@ use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     self, AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
     Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support, TopicSequence,
+    View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -571,6 +573,10 @@ impl View for DaemonView {
 
     fn replay(&self, request: &ReplayRequest) -> Result<ReplayAnswer, Refusal> {
         self.works.replay(request)
+    }
+
+    fn support(&self) -> Arc<dyn Support> {
+        Arc::new(DaemonSupport(Arc::clone(&self.live)))
     }
 
     fn control(&self) -> Arc<dyn Control> {

@@ -96,7 +96,7 @@ pub use identity::{
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::{LockFailure, LockGuard, inherit_folder, is_locked, lock_folder};
+pub use lock::{LockFailure, LockGuard, holder_of, inherit_folder, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use payload_text::{payload_of_text, payload_text};
 pub use progress::{Awaited, Mark, ProgressBook, Tracked};

@@ -25,6 +25,7 @@ mod serve;
 mod settings;
 mod sinks;
 mod stall;
+mod support;
 mod tls;
 mod tokens;
 mod views;
@@ -53,6 +54,7 @@ pub use settings::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
     StateAnswer, StateRequest,
 };
+pub use support::{LogLines, Support};
 pub use tls::{ServerTlsError, check_tls};
 pub use tokens::{NewToken, TokenError};
 pub use views::{Buffer, Latency, Running};

@@ -33,6 +33,7 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
+use super::support::{self, Support};
 use super::tls;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
@@ -172,6 +173,8 @@ pub trait View: Send + Sync + 'static {
     fn sequences(&self) -> Vec<TopicSequence>;
     /// What changes while the daemon runs.
     fn control(&self) -> Arc<dyn Control>;
+    /// What those are told who look for a fault.
+    fn support(&self) -> Arc<dyn Support>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What a person should know of.
@@ -297,5 +300,6 @@ fn routes() -> Router<Shown> {
         .merge(sequences::routes())
         .merge(settings::routes())
         .merge(sinks::routes())
+        .merge(support::routes())
         .merge(views::routes())
 }

@@ -1,9 +1,9 @@
 //! What the host says of this process.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Memory of this process and of the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Bytes that the process has resident.
     pub used: u64,

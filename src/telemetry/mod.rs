@@ -7,6 +7,7 @@ mod latency;
 mod logging;
 mod memory_limit;
 pub mod metrics;
+mod recent_lines;
 mod requests;
 mod stream_clients;
 
@@ -21,5 +22,6 @@ pub use metrics::{
     HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics,
     SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;
 pub use stream_clients::StreamClients;
