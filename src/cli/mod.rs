@@ -1,6 +1,7 @@
 //! The command line: one file a command. Each is an `Args` struct with a `run` of its own, and one variant of
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
+mod alerts;
 mod api;
 mod backup;
 mod canary;
@@ -23,6 +24,7 @@ mod journal;
 mod latest;
 mod monitors;
 mod monitors_compare;
+mod notifications;
 mod poll;
 mod pool;
 mod print;
@@ -74,6 +76,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// What a person should know of: list alerts, see to them, silence them; the rules
+    Alerts(alerts::Args),
     /// The share of monitors on the smart path: set it, raise it by steps, watch it, see who decided what
     Canary(canary::Args),
     /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
@@ -131,6 +135,7 @@ impl Command {
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Alerts(args) => args.run(context),
             Self::Canary(args) => args.run(context),
             Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),

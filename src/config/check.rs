@@ -2,6 +2,7 @@
 
 mod counters;
 mod enrich;
+mod notify;
 mod rollout;
 mod sinks;
 
@@ -112,6 +113,7 @@ impl Checker<'_> {
         }
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
+        self.notify(&settings.notify);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);
 

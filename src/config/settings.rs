@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::notify_settings::NotifySettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::sink_settings::SinkSettings;
 use super::units::{self, ByteSize};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub shedding: SheddingSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
+    /// Who is told of alerts, and how.
+    pub notify: NotifySettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.

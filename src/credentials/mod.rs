@@ -26,6 +26,7 @@ pub use self::error::CredentialsError;
 use self::login::Login;
 pub use self::login::LoginAnswer;
 use self::request::{Dress, ProxyForm};
+pub(crate) use self::secret::read_secret_file;
 use self::secret::Secrets;
 use self::token::{Token, TokenKeeper};
 use self::values::{Fault, Keys, Scene, Target, Values};

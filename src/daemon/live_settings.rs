@@ -28,6 +28,7 @@ use crate::dialect::registry;
 use crate::enrich::Enrichment;
 use crate::journal;
 use crate::monitor::roster::Pause;
+use crate::alert::notify::Notifier;
 use crate::rollout::Paths;
 use crate::rollout::decision::RolloutRecord;
 use crate::server::{
@@ -166,6 +167,7 @@ pub(super) struct LiveSettings {
     pools: Arc<dyn Pools>,
     counters: Arc<CounterBoard>,
     enrichment: Arc<Enrichment>,
+    notifier: Arc<Notifier>,
     works: Arc<Works>,
     pub(super) gate: FetchGate,
 }
@@ -185,6 +187,7 @@ impl LiveSettings {
         pools: Arc<dyn Pools>,
         counters: Arc<CounterBoard>,
         enrichment: Arc<Enrichment>,
+        notifier: Arc<Notifier>,
         works: Arc<Works>,
     ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
@@ -201,6 +204,7 @@ impl LiveSettings {
             pools,
             counters,
             enrichment,
+            notifier,
             gate,
             works,
         }
@@ -282,6 +286,9 @@ impl LiveSettings {
         // Checked before; what can still be refused is a thread.
         if let Err(error) = self.enrichment.apply(&in_force) {
             tracing::error!("look-ups stay as they were: {error}");
+        }
+        if let Err(error) = self.notifier.apply(&in_force.notify) {
+            tracing::error!("notifications stay as they were: {error}");
         }
         if in_force.log.level != state.loaded.settings.log.level {
             telemetry::set_log_level(&in_force.log.level);

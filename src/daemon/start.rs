@@ -28,6 +28,7 @@ use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
+use super::notifying::record_deliveries;
 use super::own_events::event_block;
 use super::polling::Polling;
 use super::retry::Retrier;
@@ -39,6 +40,7 @@ use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
+use crate::alert::notify::{Notifier, NotifierError};
 use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointError;
 use crate::circuits::Circuits;
@@ -47,7 +49,7 @@ use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
     self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
-    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
+    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, NOTIFICATIONS_MONITOR, Notice, OWN_DOMAIN, Offset,
     POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
     TAKE_OVERS_MONITOR,
 };
@@ -93,6 +95,9 @@ pub enum StartError {
     /// A look-up.
     #[error(transparent)]
     Enrich(#[from] EnrichError),
+    /// Who is told of alerts.
+    #[error(transparent)]
+    Notify(#[from] NotifierError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -133,6 +138,7 @@ pub struct Daemon {
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     enrichment: Arc<Enrichment>,
+    notifier: Arc<Notifier>,
     ingest: Ingest,
     live: Arc<LiveSettings>,
     /// Once more, so that it can be handed to another process.
@@ -280,6 +286,7 @@ impl Daemon {
         switches.keep_circuits(|kind, name| match kind {
             CircuitKind::Sink => settings.sinks.contains_key(name),
             CircuitKind::LookUp => enrich::is_declared(settings, name),
+            CircuitKind::Channel => settings.notify.configured().contains(&name),
             _ => settings.upstreams.contains_key(name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
@@ -319,6 +326,8 @@ impl Daemon {
             clock: Arc::clone(&clock),
             circuits: Arc::clone(&circuits),
         });
+        let notifier = Arc::new(Notifier::start(&settings.notify, Arc::clone(&circuits))?);
+        record_deliveries(&notifier, &journal, &clock, identities.of(NOTIFICATIONS_MONITOR, OWN_DOMAIN));
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let canary_identities = canary::Identities {
             canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
@@ -438,6 +447,7 @@ impl Daemon {
             pools,
             Arc::clone(&counters),
             Arc::clone(&enrichment),
+            Arc::clone(&notifier),
             Arc::clone(&works),
         ));
         let fetching = Fetching::new(
@@ -467,6 +477,7 @@ impl Daemon {
             views: Arc::clone(&views),
             counters: Arc::clone(&counters),
             enrichment: Arc::clone(&enrichment),
+            notifier: Arc::clone(&notifier),
             sinks: sinks.sinks(),
             circuits,
             switch_log,
@@ -533,6 +544,7 @@ impl Daemon {
             gap_log,
             views,
             enrichment,
+            notifier,
             ingest,
             live,
             listener: kept_listener,
@@ -572,6 +584,7 @@ impl Daemon {
 pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), StartError> {
     check(settings)?;
     enrich::check(settings)?;
+    Notifier::check(&settings.notify)?;
     let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
     Ok((access, ReadySinks::new(settings)?))
 }

@@ -20,6 +20,7 @@ use super::upstreams::Upstreams;
 use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
+use crate::alert::notify::Notifier;
 use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
@@ -37,7 +38,7 @@ use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
-    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
+    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, NotificationsView, OperationRow, PollAction, PollRow, PoolRow, Refusal,
     ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
@@ -68,6 +69,7 @@ pub(super) struct Shown {
     pub(super) views: Arc<Views>,
     pub(super) counters: Arc<CounterBoard>,
     pub(super) enrichment: Arc<Enrichment>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -91,6 +93,7 @@ pub struct DaemonView {
     views: Arc<Views>,
     counters: Arc<CounterBoard>,
     enrichment: Arc<Enrichment>,
+    notifier: Arc<Notifier>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
@@ -126,6 +129,7 @@ impl DaemonView {
             views,
             counters,
             enrichment,
+            notifier,
             sinks,
             circuits,
             switch_log,
@@ -150,6 +154,7 @@ impl DaemonView {
             views,
             counters,
             enrichment,
+            notifier,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -484,6 +489,10 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn notifications(&self) -> Arc<dyn NotificationsView> {
+        Arc::clone(&self.notifier) as Arc<dyn NotificationsView>
     }
 
     fn circuits(&self) -> Vec<CircuitRow> {

@@ -57,8 +57,11 @@ pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what became of notices of alerts.
+pub const NOTIFICATIONS_MONITOR: &str = "notifications";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 16] = [
+pub const OWN_MONITORS: [&str; 17] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -75,6 +78,7 @@ pub const OWN_MONITORS: [&str; 16] = [
     ALERTS_MONITOR,
     TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
+    NOTIFICATIONS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -17,6 +17,7 @@ use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::{self, MonitorRow};
+use super::notifications::{self, NotificationsView};
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -95,6 +96,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// What became of notices of alerts.
+    fn notifications(&self) -> Arc<dyn NotificationsView>;
     /// How its circuit breakers are.
     fn circuits(&self) -> Vec<CircuitRow>;
     /// Holds a circuit breaker, or lets it go. Blocking.
@@ -266,6 +269,7 @@ pub async fn serve(
         .route("/api/v1/replay", post(operations::replay))
         .route("/api/v1/operations", get(operations::operations))
         .route("/api/v1/operations/{id}", get(operations::operation))
+        .merge(notifications::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

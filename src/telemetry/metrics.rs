@@ -154,6 +154,7 @@ pub fn install() -> Result<MetricsHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()?;
     describe();
+    super::notifications::describe();
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     gauge!(STARTED).set(since_1970.as_secs_f64());
