@@ -70,8 +70,8 @@ pub struct EmailSettings {
     /// Who it is from: `Sluice <sluice@example.org>`.
     pub from: Option<String>,
     /// Whom it goes to: a list, or with commas between.
-    #[serde(deserialize_with = "listed")]
-    pub to: Vec<String>,
+    #[serde(deserialize_with = "listed_if_any")]
+    pub to: Option<Vec<String>>,
     /// From which severity on.
     pub min_severity: Option<Severity>,
     /// Only these, in the place of `min_severity`.
@@ -207,8 +207,8 @@ pub struct SmsSettings {
     /// The same, in a file.
     pub token_file: Option<PathBuf>,
     /// Whom it goes to: a list, or with commas between. Each is a request.
-    #[serde(deserialize_with = "listed")]
-    pub phone: Vec<String>,
+    #[serde(deserialize_with = "listed_if_any")]
+    pub phone: Option<Vec<String>>,
     /// How the provider wants to be asked.
     pub format: SmsFormat,
     /// What it wants to be told, by its names; empty: `{ to = "{phone}", body = "{text}" }`.
@@ -329,7 +329,7 @@ impl NotifySettings {
                 vec![
                     ("url", Some("SMTP_URL"), email.url.is_some()),
                     ("from", Some("ALERT_EMAIL_FROM"), email.from.is_some()),
-                    ("to", Some("ALERT_EMAIL_TO"), !email.to.is_empty()),
+                    ("to", Some("ALERT_EMAIL_TO"), email.to.as_ref().is_some_and(|to| !to.is_empty())),
                 ],
             ),
             (
@@ -359,7 +359,7 @@ impl NotifySettings {
                 sms.enabled,
                 vec![
                     ("url", None, sms.url.is_some()),
-                    ("phone", Some("ALERT_SMS_PHONE"), !sms.phone.is_empty()),
+                    ("phone", Some("ALERT_SMS_PHONE"), sms.phone.as_ref().is_some_and(|phone| !phone.is_empty())),
                 ],
             ),
         ]
@@ -442,7 +442,7 @@ impl Default for EmailSettings {
             starttls: None,
             ca_file: None,
             from: None,
-            to: Vec::new(),
+            to: None,
             min_severity: None,
             severities: Vec::new(),
             occasions: every_occasion(),
@@ -515,7 +515,7 @@ impl Default for SmsSettings {
             url: None,
             token: None,
             token_file: None,
-            phone: Vec::new(),
+            phone: None,
             format: SmsFormat::Json,
             fields: BTreeMap::new(),
             allow_private: false,
@@ -555,6 +555,14 @@ where
     }
 
     deserializer.deserialize_any(Listed(std::marker::PhantomData))
+}
+
+/// The same, where there is one.
+fn listed_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Words(#[serde(deserialize_with = "listed")] Vec<String>);
+    Ok(Option::<Words>::deserialize(deserializer)?.map(|words| words.0))
 }
 
 /// A word of a list.

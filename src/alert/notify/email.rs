@@ -46,7 +46,7 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
 impl Email {
     pub(super) fn new(notify: &NotifySettings, url: &Endpoint, from: &str) -> Result<Self, NotifierError> {
         let settings = notify.email.clone();
-        let to: Result<_, _> = settings.to.iter().map(|to| mailbox(to)).collect();
+        let to: Result<_, _> = settings.to.iter().flatten().map(|to| mailbox(to)).collect();
         Ok(Self {
             url: url.clone(),
             from: mailbox(from).map_err(NotifierError::Settings)?,

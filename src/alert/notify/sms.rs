@@ -54,7 +54,7 @@ impl Sms {
         let token = secret_of(self.settings.token_file.as_deref(), self.settings.token.as_ref())?;
         let password = self.url.reveal().password().map(str::to_owned);
         let secrets = [token.as_deref().unwrap_or_default(), password.as_deref().unwrap_or_default()];
-        while let Some(phone) = self.settings.phone.get(self.told.1) {
+        while let Some(phone) = self.settings.phone.as_ref().and_then(|phones| phones.get(self.told.1)) {
             let request = self.request(waiting, phone);
             let request = match &token {
                 Some(token) => request.bearer_auth(token),

@@ -62,7 +62,7 @@ impl Checker<'_> {
         }
 
         let addresses = email.from.iter().map(|from| (key("email").key("from"), from));
-        let to = email.to.iter().enumerate().map(|(index, to)| (key("email").key("to").index(index), to));
+        let to = email.to.iter().flatten().enumerate().map(|(index, to)| (key("email").key("to").index(index), to));
         for (key, address) in addresses.chain(to) {
             if let Some(fault) = mailbox_fault(address) {
                 self.refuse(&key, format!("{address:?}"), fault);
