@@ -16,6 +16,7 @@
 //! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
 //! | `alert`     | figures            | alerts, notifications | rules, their life, channels                     |
 //! | `report`    | what was found     | text, Markdown, a page | nothing                                         |
+//! | `operating` | the journal of a span | figures against targets | nothing                                     |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
@@ -46,6 +47,7 @@ pub mod http_client;
 pub mod infer;
 pub mod journal;
 pub mod monitor;
+pub mod operating;
 pub mod pipeline;
 pub mod proxy;
 pub mod recording;

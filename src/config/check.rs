@@ -4,6 +4,7 @@ mod counters;
 mod enrich;
 mod notify;
 mod rollout;
+mod server;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -114,6 +115,7 @@ impl Checker<'_> {
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
         self.notify(&settings.notify);
+        self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);
 

@@ -332,11 +332,7 @@ impl NotifySettings {
                     ("to", Some("ALERT_EMAIL_TO"), email.to.as_ref().is_some_and(|to| !to.is_empty())),
                 ],
             ),
-            (
-                "webhook",
-                webhook.enabled,
-                vec![("url", Some("MONITORING_ALERT_WEBHOOK_URL"), webhook.url.is_some())],
-            ),
+            ("webhook", webhook.enabled, vec![("url", Some("MONITORING_ALERT_WEBHOOK_URL"), webhook.url.is_some())]),
             (
                 "slack",
                 slack.enabled,
@@ -348,11 +344,7 @@ impl NotifySettings {
             (
                 "pagerduty",
                 pagerduty.enabled,
-                vec![(
-                    "token",
-                    Some("PAGERDUTY_TOKEN"),
-                    pagerduty.token.is_some() || pagerduty.token_file.is_some(),
-                )],
+                vec![("token", Some("PAGERDUTY_TOKEN"), pagerduty.token.is_some() || pagerduty.token_file.is_some())],
             ),
             (
                 "sms",

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod attend;
+mod audit_log;
 mod backfills;
 mod canary;
 mod counter_log;
@@ -25,6 +26,7 @@ mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod support;
 mod switches;
 mod take_over;
 mod troubles;

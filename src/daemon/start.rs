@@ -19,6 +19,7 @@ use self::known::{Left, gather, remember, settle};
 use self::tending::{Attending, observe, tend};
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::{self, Canary};
 use super::counter_log::counters_on_record;
@@ -48,10 +49,10 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
-    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, NOTIFICATIONS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
-    TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR,
+    NOTIFICATIONS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR,
+    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
@@ -62,9 +63,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, Listening, ServerError};
+use crate::server::{self, Access, AccessError, Listening, ServerError, Serving};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
-use crate::telemetry::{self, MetricsHandle};
+use crate::telemetry::{self, Following, HostWatch, MetricsHandle, RequestCounts};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
@@ -153,6 +154,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _following_host: Following,
     stop_timeout: Duration,
 }
 
@@ -239,6 +241,7 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let host = Arc::new(HostWatch::new(&settings.daemon.data_dir));
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         let level_before = settings.log.level.clone();
         let origin = source.with_run_time(&switches.config());
@@ -333,6 +336,7 @@ impl Daemon {
             canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
             alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
         };
+        let audit_identity = identities.of(AUDIT_MONITOR, OWN_DOMAIN);
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
@@ -422,6 +426,12 @@ impl Daemon {
             commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
+            circuits: Arc::clone(&circuits),
+            sinks: Some(sinks.sinks()),
+            checkpoints: {
+                let works = Arc::clone(&works);
+                Box::new(move || works.keeper.counts())
+            },
         };
         let history = Arc::new(History::new(
             metrics_identity,
@@ -468,10 +478,14 @@ impl Daemon {
         ));
         let canary =
             Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
+        let requests = Arc::<RequestCounts>::default();
+        let audit_log =
+            AuditLog { monitor: audit_identity, journal: Arc::clone(&journal), clock: Arc::clone(&own_clock) };
         let view = Arc::new(DaemonView::new(Shown {
+            audit_log,
             watched,
             journal: Arc::clone(&journal),
-            commits,
+            commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
@@ -489,6 +503,7 @@ impl Daemon {
             polling: Arc::clone(&polling),
             canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
+            host: Arc::clone(&host),
         }));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
@@ -503,12 +518,15 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let following_host = host.follow().map_err(StartError::Runtime)?;
+        commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
         polling.begin();
         let attendant = Attendant::new(Arc::clone(&live));
+        let serving = Serving { access, settings: settings.server.clone(), requests };
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
@@ -528,7 +546,7 @@ impl Daemon {
                             tokio::time::sleep(HTTP_STOP_TIMEOUT).await;
                         };
                         tokio::select! {
-                            served = server::serve(listener, view, metrics, access, stop) => served,
+                            served = server::serve(listener, view, metrics, serving, stop) => served,
                             never = tending => never,
                             () = patience => Ok(()),
                         }
@@ -556,6 +574,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -585,7 +604,8 @@ pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), S
     check(settings)?;
     enrich::check(settings)?;
     Notifier::check(&settings.notify)?;
-    let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
+    let access = Access::new(&settings.server)?;
+    server::check_tls(&settings.server)?;
     Ok((access, ReadySinks::new(settings)?))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
@@ -14,6 +15,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
+use super::support::DaemonSupport;
 use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
@@ -26,7 +28,7 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::enrich::{Enrichment, LookUpRow};
-use crate::journal::{HeldBack, Journal, JournalState, Path, RetentionStatus};
+use crate::journal::{HeldBack, Journal, JournalReader, JournalState, Path, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::monitor::roster::Pause;
@@ -37,14 +39,15 @@ use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
-    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, NotificationsView, OperationRow, PollAction, PollRow, PoolRow, Refusal,
-    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
+    Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, NotificationsView, OperationRow, PollAction,
+    PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support,
+    TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, WindowMetrics,
+    CacheMetrics, GapMetrics, HostSample, HostWatch, JournalMetrics, Memory, MonitorMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
@@ -61,6 +64,7 @@ struct Followed {
 
 /// The parts of a daemon that are shown, or told what to do.
 pub(super) struct Shown {
+    pub(super) audit_log: AuditLog,
     pub(super) watched: Arc<WatchedList>,
     pub(super) journal: Arc<Journal>,
     pub(super) commits: Arc<Commits>,
@@ -81,10 +85,12 @@ pub(super) struct Shown {
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) host: Arc<HostWatch>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
+    audit_log: AuditLog,
     watched: Arc<WatchedList>,
     journal: Arc<Journal>,
     commits: Arc<Commits>,
@@ -103,6 +109,7 @@ pub struct DaemonView {
     polling: Arc<Polling>,
     canary: Arc<Canary>,
     upstreams: Arc<Upstreams>,
+    host: Arc<HostWatch>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -121,6 +128,7 @@ pub struct DaemonView {
 impl DaemonView {
     pub(super) fn new(shown: Shown) -> Self {
         let Shown {
+            audit_log,
             watched,
             journal,
             commits,
@@ -141,9 +149,11 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
+            audit_log,
             watched,
             followed: Mutex::default(),
             link_counts: Mutex::default(),
@@ -168,6 +178,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -345,6 +356,10 @@ fn state_of(journal: &Journal) -> (&'static str, bool) {
 }
 
 impl View for DaemonView {
+    fn host(&self) -> HostSample {
+        self.host.latest()
+    }
+
     fn journal(&self) -> JournalRow {
         let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
         JournalRow {
@@ -564,6 +579,10 @@ impl View for DaemonView {
         self.works.replay(request)
     }
 
+    fn support(&self) -> Arc<dyn Support> {
+        Arc::new(DaemonSupport(Arc::clone(&self.live)))
+    }
+
     fn control(&self) -> Arc<dyn Control> {
         Arc::clone(&self.live) as Arc<dyn Control>
     }
@@ -592,6 +611,14 @@ impl View for DaemonView {
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        self.audit_log.note(record);
+    }
+
+    fn reader(&self) -> JournalReader {
+        self.journal.reader()
     }
 
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal> {

@@ -57,11 +57,14 @@ pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what was changed over HTTP, and by whom.
+pub const AUDIT_MONITOR: &str = "audit";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what became of notices of alerts.
 pub const NOTIFICATIONS_MONITOR: &str = "notifications";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 17] = [
+pub const OWN_MONITORS: [&str; 18] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -78,6 +81,7 @@ pub const OWN_MONITORS: [&str; 17] = [
     ALERTS_MONITOR,
     TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
+    AUDIT_MONITOR,
     NOTIFICATIONS_MONITOR,
 ];
 

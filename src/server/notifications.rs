@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::alert::AlertKind;
 use crate::alert::notify::{ChannelFigures, Delivery, Notifier, TestRefusal};
@@ -69,6 +69,7 @@ struct Asked {
     limit: Option<usize>,
 }
 
+/// Its routes.
 pub(super) fn routes() -> Router<Shown> {
     Router::new()
         .route("/api/v1/monitoring/notifications", get(notifications))
@@ -80,7 +81,7 @@ async fn notifications(State(shown): State<Shown>, Query(asked): Query<Asked>) -
 }
 
 async fn try_out(State(shown): State<Shown>, body: Bytes) -> Response {
-    let refused = |status: StatusCode, error: String| (status, Json(json!({ "error": error }))).into_response();
+    let refused = |status: StatusCode, error: String| Problem::new(status, error).into_response();
     let test = if body.is_empty() { Ok(NotificationTest::default()) } else { serde_json::from_slice(&body) };
     let test = match test {
         Ok(NotificationTest { channel: Some(_), kind: Some(_) }) => {
@@ -100,7 +101,9 @@ async fn try_out(State(shown): State<Shown>, body: Bytes) -> Response {
         Ok(Err(refusal)) => {
             let status = match refusal {
                 TestRefusal::Unknown(_) => StatusCode::NOT_FOUND,
-                TestRefusal::NoChannel | TestRefusal::NotConfigured(_) | TestRefusal::NotRouted(_) => StatusCode::CONFLICT,
+                TestRefusal::NoChannel | TestRefusal::NotConfigured(_) | TestRefusal::NotRouted(_) => {
+                    StatusCode::CONFLICT
+                }
             };
             refused(status, refusal.to_string())
         }

@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post, put};
-use tokio::net::{TcpListener, TcpStream};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::from_fn_with_state;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::accept::{ConnectionLimits, accept};
+use super::audit::{self, AuditRecord};
+use super::body::{self, BodyLimits};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
 use super::gaps::{self, FillRequest, FillRow};
@@ -16,8 +23,9 @@ use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
-use super::monitors::{self, MonitorRow};
+use super::monitors::MonitorRow;
 use super::notifications::{self, NotificationsView};
+use super::observe;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -25,15 +33,19 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
+use super::support::{self, Support};
+use super::tls;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::config::ServerSettings;
 use crate::enrich::LookUpRow;
+use crate::journal::JournalReader;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::rollout::history::CanaryRow;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
-use crate::telemetry::MetricsHandle;
+use crate::telemetry::{HostSample, MetricsHandle, RequestCounts};
 use crate::value_cache::CacheFigures;
 use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
@@ -48,15 +60,20 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
-    /// The accept loop broke.
+    /// The socket cannot be listened on.
     #[error("the HTTP server stopped: {0}")]
     Serve(std::io::Error),
+    /// The certificate.
+    #[error("`server.tls`: {0}")]
+    Tls(#[from] super::tls::ServerTlsError),
 }
 
 /// What the server shows. Asked anew for each request.
 pub trait View: Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> Health;
+    /// How busy the host and the process are.
+    fn host(&self) -> HostSample;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its pools are, or that of one upstream; `topics`: with each topic.
@@ -158,12 +175,18 @@ pub trait View: Send + Sync + 'static {
     fn sequences(&self) -> Vec<TopicSequence>;
     /// What changes while the daemon runs.
     fn control(&self) -> Arc<dyn Control>;
+    /// What those are told who look for a fault.
+    fn support(&self) -> Arc<dyn Support>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
     fn operation(&self, id: &str) -> Option<OperationRow>;
+    /// Journals who changed what. Waits for nothing.
+    fn audit(&self, record: &AuditRecord);
+    /// The journal, to be read. Reading it blocks.
+    fn reader(&self) -> JournalReader;
 }
 
 /// What handlers share.
@@ -171,6 +194,10 @@ pub trait View: Send + Sync + 'static {
 pub(super) struct Shown {
     pub(super) view: Arc<dyn View>,
     pub(super) metrics: MetricsHandle,
+    /// What was asked of this server.
+    pub(super) requests: Arc<RequestCounts>,
+    /// Given when answers that go on have to end.
+    pub(super) stop: CancellationToken,
 }
 
 /// Takes the address.
@@ -194,83 +221,85 @@ pub struct Listening {
     pub leave: CancellationToken,
 }
 
-impl axum::serve::Listener for Listening {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        tokio::select! {
-            biased;
-            () = self.leave.cancelled() => std::future::pending().await,
-            accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+/// How it is served.
+pub struct Serving {
+    /// Who may ask.
+    pub access: Access,
+    /// Limits and TLS.
+    pub settings: ServerSettings,
+    /// Where requests are counted.
+    pub requests: Arc<RequestCounts>,
 }
 
 /// Serves until `stop` is given.
 ///
 /// # Errors
-/// When accepting connections fails for good.
+/// When the certificate cannot be used.
 pub async fn serve(
     listener: Listening,
     view: Arc<dyn View>,
     metrics: MetricsHandle,
-    access: Access,
+    serving: Serving,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
-    let open = Router::new()
-        .route("/metrics", get(metrics::metrics))
-        .route("/v1/health/live", get(health::live))
-        .route("/v1/health/ready", get(health::ready));
-    let guarded = Router::new()
-        .route("/api/v1/journal", get(journal::journal))
-        .route("/api/v1/pool", get(pool::pool))
-        .route("/api/v1/sequences", get(sequences::sequences))
-        .route("/api/v1/gaps", get(gaps::gaps))
-        .route("/api/v1/gaps/fill", post(gaps::fill))
-        .route("/api/v1/gaps/completeness", get(gaps::completeness))
-        .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
-        .route("/api/v1/monitors/{name}", {
-            get(settings::monitor).put(settings::replace_monitor).delete(settings::delete_monitor)
-        })
-        .route("/api/v1/monitors/{name}/state", put(settings::monitor_state))
-        .route("/api/v1/monitors/{name}/shadow", put(settings::shadow))
-        .route("/api/v1/emergency-stop", post(settings::emergency_stop))
-        .route("/api/v1/start", post(settings::start))
-        .route("/api/v1/monitor-states", put(settings::monitor_states))
-        .route("/api/v1/monitor-verdicts", get(settings::verify))
-        .route("/api/v1/upstreams", get(settings::upstreams).post(settings::create_upstream))
-        .route("/api/v1/upstreams/{name}", {
-            get(settings::upstream).put(settings::replace_upstream).delete(settings::delete_upstream)
-        })
-        .route("/api/v1/settings", get(settings::settings))
-        .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
-        .route("/api/v1/plan", post(settings::plan))
-        .route("/api/v1/reload", post(settings::reload))
-        .route("/api/v1/latest", get(views::latest))
-        // As it was called first.
-        .route("/api/v1/last-values", get(views::latest))
-        .route("/api/v1/quarantine/retry", post(quarantine::retry))
-        .route("/api/v1/statistics", get(views::statistics))
-        .route("/api/v1/sinks", get(sinks::sinks))
-        .route("/api/v1/sinks/{name}", put(sinks::change))
-        .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
-        .route("/api/v1/circuits", get(circuits::circuits))
-        .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
-        .route("/api/v1/polls", get(polls::polls))
-        .route("/api/v1/polls/{monitor}", put(polls::change))
-        .route("/api/v1/canary", get(canary::canary).put(canary::change))
-        .route("/api/v1/canary/history", get(canary::history))
-        .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
-        .route("/api/v1/replay", post(operations::replay))
-        .route("/api/v1/operations", get(operations::operations))
-        .route("/api/v1/operations/{id}", get(operations::operation))
+    let Serving { access, settings, requests } = serving;
+    let tls = tls::acceptor(&settings.tls)?;
+    let limits = ConnectionLimits {
+        head_timeout: settings.head_timeout,
+        connections_max: settings.connections_max as usize,
+        per_peer_max: settings.connections_per_peer as usize,
+    };
+    let shown = Shown { view, metrics, requests, stop: stop.clone() };
+    accept(listener, router(shown, access, &settings), limits, tls, stop).await;
+    Ok(())
+}
+
+/// All that is served. A request goes through what is added last first.
+fn router(shown: Shown, access: Access, settings: &ServerSettings) -> Router {
+    let body = BodyLimits { bytes_max: settings.body_max.as_usize(), timeout: settings.body_timeout };
+    routes()
+        .layer(DefaultBodyLimit::max(body.bytes_max))
+        .layer(from_fn_with_state(body, body::whole))
+        .layer(from_fn_with_state(shown.clone(), audit::audit))
+        .layer(from_fn_with_state(Arc::new(access), guard::authorize))
+        .layer(cross_origin(&settings.cors_origins))
+        .layer(from_fn_with_state(Arc::clone(&shown.requests), observe::observe))
+        .with_state(shown)
+}
+
+/// What the browser is told of pages of other origins.
+fn cross_origin(origins: &[String]) -> tower::util::Either<CorsLayer, tower::layer::util::Identity> {
+    if origins.is_empty() {
+        return tower::util::Either::Right(tower::layer::util::Identity::new());
+    }
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let request_id = HeaderName::from_static(observe::REQUEST_ID);
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, request_id.clone()])
+        .expose_headers([request_id, header::RETRY_AFTER])
+        .max_age(Duration::from_mins(10));
+    tower::util::Either::Left(layer)
+}
+
+/// Every resource.
+fn routes() -> Router<Shown> {
+    Router::new()
+        .merge(metrics::routes())
+        .merge(health::routes())
+        .merge(canary::routes())
+        .merge(circuits::routes())
+        .merge(gaps::routes())
+        .merge(journal::routes())
         .merge(notifications::routes())
-        .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
-    let router = open.merge(guarded).with_state(Shown { view, metrics });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)
+        .merge(operations::routes())
+        .merge(polls::routes())
+        .merge(pool::routes())
+        .merge(quarantine::routes())
+        .merge(sequences::routes())
+        .merge(settings::routes())
+        .merge(sinks::routes())
+        .merge(support::routes())
+        .merge(views::routes())
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::clock::UnixNanos;
 use crate::enrich::LookUpRow;
@@ -183,7 +185,16 @@ impl Payload {
     }
 }
 
-pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/latest", get(latest))
+        // As it was called first.
+        .route("/api/v1/last-values", get(latest))
+        .route("/api/v1/statistics", get(statistics))
+}
+
+async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
     answer(move || {
         let (StatisticsNow { from, to, monitors }, running) = shown.view.statistics(query.history)?;
         let mut counters = shown.view.counters();
@@ -213,7 +224,7 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
     .await
 }
 
-pub(super) async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
+async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
     answer(move || {
         let limit = query.limit.unwrap_or(VALUES_DEFAULT);
         let LatestNow { complete_from, up_to, values, held } =
@@ -229,7 +240,7 @@ pub(super) async fn latest(State(shown): State<Shown>, Query(query): Query<Lates
 
 /// Off the server's thread, since the folder may be asked.
 async fn answer(work: impl FnOnce() -> Result<Response, ViewError> + Send + 'static) -> Response {
-    let refused = |status: StatusCode, reason: String| (status, Json(json!({ "error": reason }))).into_response();
+    let refused = |status: StatusCode, reason: String| Problem::new(status, reason).into_response();
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -40,7 +40,9 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
     if text.contains(char::is_control) {
         return Err("has characters that no address has".into());
     }
-    text.parse().map_err(|error| format!("is no address of mail: {error}; write `name@example.org` or `Name <name@example.org>`"))
+    text.parse().map_err(|error| {
+        format!("is no address of mail: {error}; write `name@example.org` or `Name <name@example.org>`")
+    })
 }
 
 impl Email {
@@ -59,7 +61,8 @@ impl Email {
     }
 
     pub(super) async fn send(&self, waiting: &Waiting) -> Result<(), Failure> {
-        let mail = self.mail(waiting).map_err(|error| Failure::never(format!("the mail cannot be written: {error}")))?;
+        let mail =
+            self.mail(waiting).map_err(|error| Failure::never(format!("the mail cannot be written: {error}")))?;
         let url = self.url.reveal();
         let in_url = url.password().map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned());
         let password = secret_of(self.settings.password_file.as_deref(), None)?.or(in_url);
@@ -90,10 +93,7 @@ impl Email {
             .references(format!("<{alert}@sluice>"))
             .in_reply_to(format!("<{alert}@sluice>"))
             // So that nobody's absence answers it (RFC 3834).
-            .raw_header(HeaderValue::new(
-                HeaderName::new_from_ascii_str("Auto-Submitted"),
-                "auto-generated".to_owned(),
-            ))
+            .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
             .multipart(MultiPart::alternative_plain_html(body.clone(), html(&subject, &body, &[link, runbook])))
     }
 }

@@ -162,7 +162,11 @@ impl Lane {
                 return (attempts, Outcome::Failed, Some(reason));
             }
             if !self.sleep_until(next).await {
-                return (attempts, Outcome::Failed, Some(format!("{}; the daemon stopped before the next attempt", failure.reason)));
+                return (
+                    attempts,
+                    Outcome::Failed,
+                    Some(format!("{}; the daemon stopped before the next attempt", failure.reason)),
+                );
             }
         }
     }

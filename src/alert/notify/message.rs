@@ -56,8 +56,11 @@ impl Wording {
         };
         let test = notice.occasion == Occasion::Test;
         // Whatever the templates say, a test is to be known for one.
-        let (mark, note) =
-            if test { ("TEST: ", "This is a test of Sluice's notifications. Nothing has happened.\n\n") } else { ("", "") };
+        let (mark, note) = if test {
+            ("TEST: ", "This is a test of Sluice's notifications. Nothing has happened.\n\n")
+        } else {
+            ("", "")
+        };
         let subject = one_line(&format!("{mark}{}", self.subject.fill(value)));
         let body = plain_lines(&format!("{note}{}", self.body.fill_lines(value)));
         Message { subject: cut(&subject, SUBJECT_CHARACTERS_MAX), body: cut(&body, BODY_CHARACTERS_MAX), link, runbook }
@@ -101,8 +104,8 @@ fn status_of(notice: &Notice) -> &'static str {
 fn address(template: &NoticeTemplate, notice: &Notice) -> String {
     const KEPT: percent_encoding::AsciiSet =
         percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    let filled = template
-        .fill(|name| percent_encoding::utf8_percent_encode(&value_of(notice, name), &KEPT).to_string());
+    let filled =
+        template.fill(|name| percent_encoding::utf8_percent_encode(&value_of(notice, name), &KEPT).to_string());
     one_line(&filled)
 }
 
@@ -117,7 +120,11 @@ fn number(value: f64) -> String {
 
 /// Without anything that ends a line: in a mail's head another line would be another header.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|character| if is_break(character) { ' ' } else { character }).collect::<String>().trim().to_owned()
+    text.chars()
+        .map(|character| if is_break(character) { ' ' } else { character })
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 fn plain_lines(text: &str) -> String {

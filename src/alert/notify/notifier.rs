@@ -64,7 +64,9 @@ pub enum TestRefusal {
     #[error("there is no channel `{0}`; channels are {list}", list = CHANNELS.join(", "))]
     Unknown(String),
     /// It is routed nowhere.
-    #[error("no channel is told of alerts of the severity {0}: `min_severity` or `severities` of the channels say more")]
+    #[error(
+        "no channel is told of alerts of the severity {0}: `min_severity` or `severities` of the channels say more"
+    )]
     NotRouted(&'static str),
 }
 
@@ -143,11 +145,8 @@ impl Notifier {
             let runtime = runtime.worker_threads(1).thread_name("notify").enable_all().build();
             running.runtime = Some(runtime.map_err(NotifierError::Runtime)?);
         }
-        let effort = Effort {
-            attempts: settings.attempts,
-            give_up_after: settings.give_up_after,
-            timeout: settings.timeout,
-        };
+        let effort =
+            Effort { attempts: settings.attempts, give_up_after: settings.give_up_after, timeout: settings.timeout };
         let before = std::mem::take(&mut running.lanes);
         while running.tasks.try_join_next().is_some() {}
         for (name, channel, routing, rate) in channels {
@@ -325,7 +324,9 @@ fn test(lanes: &[Arc<Lane>], notice: &Notice) -> Vec<Delivery> {
         let Ok(delivery) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) else { break };
         deliveries.push(delivery);
     }
-    for lane in lanes.iter().filter(|lane| !deliveries.iter().any(|known| known.channel == lane.name)).collect::<Vec<_>>() {
+    for lane in
+        lanes.iter().filter(|lane| !deliveries.iter().any(|known| known.channel == lane.name)).collect::<Vec<_>>()
+    {
         let error = Some("it waits behind other notices; `sluice alerts deliveries` will tell".to_owned());
         deliveries.push(Delivery {
             alert: notice.alert.id.clone(),

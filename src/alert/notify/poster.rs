@@ -65,7 +65,10 @@ impl Poster {
             return Ok(answer);
         }
         let reason = match answer.status {
-            300..400 => format!("{host} answered {}: it redirects, which is not followed; set the address that it names", answer.status),
+            300..400 => format!(
+                "{host} answered {}: it redirects, which is not followed; set the address that it names",
+                answer.status
+            ),
             status => format!("{host} answered {status}{}", words_of(&answer.body)),
         };
         let again = match answer.status {

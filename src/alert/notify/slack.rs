@@ -56,7 +56,8 @@ impl Slack {
         match (said.ok, said.error.unwrap_or_else(|| "unknown_error".into())) {
             (true, _) => Ok(()),
             (false, error) => {
-                let again = if PASSING.contains(&error.as_str()) { Again::Later(answer.retry_after) } else { Again::Never };
+                let again =
+                    if PASSING.contains(&error.as_str()) { Again::Later(answer.retry_after) } else { Again::Never };
                 let reason = format!("Slack refuses: {}", cut(&one_line(&error), 100));
                 Err(Failure { reason: scrub(reason, &[&token]), again })
             }

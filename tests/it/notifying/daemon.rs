@@ -23,10 +23,13 @@ fn a_channel_is_tried_by_a_command_that_says_what_became_of_it_and_all_is_on_rec
         "[notify.slack]\nurl = \"{0}\"\n[notify.webhook]\nurl = \"{0}/hook\"\nallow_private = true\nmin_severity = \"critical\"\n",
         server.url()
     );
-    let settings = Settings::new()
-        .with(&lines)
-        .upstream("feed", "binance", feed.url())
-        .monitor("trades", "trading", "feed", &["btcusdt@trade"], "");
+    let settings = Settings::new().with(&lines).upstream("feed", "binance", feed.url()).monitor(
+        "trades",
+        "trading",
+        "feed",
+        &["btcusdt@trade"],
+        "",
+    );
     let daemon = Daemon::start(&place, &settings);
 
     let tried = alerts(&place, &daemon, &["test", "slack"]);
@@ -36,7 +39,8 @@ fn a_channel_is_tried_by_a_command_that_says_what_became_of_it_and_all_is_on_rec
 
     // A type goes where it is routed to: a warning to Slack, what is critical to both.
     let tried = alerts(&place, &daemon, &["test", "high_cpu", "--output", "json"]);
-    let deliveries: Vec<Value> = serde_json::from_str(&tried.stdout).unwrap_or_else(|error| panic!("{error}: {tried:?}"));
+    let deliveries: Vec<Value> =
+        serde_json::from_str(&tried.stdout).unwrap_or_else(|error| panic!("{error}: {tried:?}"));
     assert_eq!(deliveries.iter().map(|delivery| &delivery["channel"]).collect::<Vec<_>>(), ["slack"]);
     let tried = alerts(&place, &daemon, &["test", "SINK_DOWN", "--output", "json"]);
     let deliveries: Vec<Value> = serde_json::from_str(&tried.stdout).unwrap();
@@ -55,7 +59,11 @@ fn a_channel_is_tried_by_a_command_that_says_what_became_of_it_and_all_is_on_rec
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
     let deliveries = listed["deliveries"].as_array().unwrap();
     assert_eq!(deliveries.len(), 5, "{listed}");
-    assert_eq!((&deliveries[0]["outcome"], &deliveries[0]["occasion"]), (&"failed".into(), &"test".into()), "the newest first");
+    assert_eq!(
+        (&deliveries[0]["outcome"], &deliveries[0]["occasion"]),
+        (&"failed".into(), &"test".into()),
+        "the newest first"
+    );
     let labels = |outcome| [("channel", "slack"), ("outcome", outcome)];
     let metrics = daemon.metrics();
     assert_eq!(metrics.value("sluice_notifications_total", &labels("sent")), 3);
@@ -80,10 +88,8 @@ fn with_every_channel_dead_all_that_is_sent_is_taken() {
     let place = Workplace::new();
     let (hangs, fails) = (Server::start(Mood::Hangs), Server::start(Mood::Answers(500, "", "")));
     let refuses = crate::anvil_node::free_port();
-    let feed = Feed::start(
-        &place,
-        &["--dialect", "binance", "--rate", "2000", "--seed", "11", "--ledger", "ledger.jsonl"],
-    );
+    let feed =
+        Feed::start(&place, &["--dialect", "binance", "--rate", "2000", "--seed", "11", "--ledger", "ledger.jsonl"]);
     let lines = format!(
         "[notify]\nqueue = 3\ntimeout = \"2s\"\n[notify.webhook]\nurl = \"{0}/\"\nallow_private = true\n\
          [notify.slack]\nurl = \"http://127.0.0.1:{refuses}\"\ntoken = \"t\"\nchannel = \"c\"\n\
@@ -94,10 +100,13 @@ fn with_every_channel_dead_all_that_is_sent_is_taken() {
         fails.url(),
         hangs.port(),
     );
-    let settings = Settings::new()
-        .with(&lines)
-        .upstream("feed", "binance", feed.url())
-        .monitor("trades", "trading", "feed", &["btcusdt@trade", "ethusdt@trade"], "");
+    let settings = Settings::new().with(&lines).upstream("feed", "binance", feed.url()).monitor(
+        "trades",
+        "trading",
+        "feed",
+        &["btcusdt@trade", "ethusdt@trade"],
+        "",
+    );
     let daemon = Daemon::start(&place, &settings);
     let address = daemon.address().to_owned();
     // More than wait in any queue, all at once, all the time.

@@ -187,11 +187,17 @@ fn templates_with_unknown_holes_are_refused_and_half_a_channel_is_told_of() {
     let error = refused("[notify.email]\nmin_severity = \"info\"\nseverities = [\"critical\"]\n");
     assert!(error.contains("notify.email.severities") && error.contains("leave one of them out"), "{error}");
 
-    let half = Workplace::new().with_variable("SLACK_TOKEN", "xoxb-hunter2").with_variable("ALERT_EMAIL_TO", "a@b.example");
+    let half =
+        Workplace::new().with_variable("SLACK_TOKEN", "xoxb-hunter2").with_variable("ALERT_EMAIL_TO", "a@b.example");
     let outcome = half.run(["config", "check"]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let said = &outcome.stdout;
-    assert!(said.contains("by slack: `notify.slack.token` (SLACK_TOKEN) is set, and `notify.slack.channel` (SLACK_CHANNEL) is not"), "{said}");
+    assert!(
+        said.contains(
+            "by slack: `notify.slack.token` (SLACK_TOKEN) is set, and `notify.slack.channel` (SLACK_CHANNEL) is not"
+        ),
+        "{said}"
+    );
     assert!(said.contains("`notify.email.url` (SMTP_URL), `notify.email.from` (ALERT_EMAIL_FROM) is not"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
     let off = half.run(["config", "check", "--set", "notify.slack.enabled=false"]);

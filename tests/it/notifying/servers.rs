@@ -154,7 +154,9 @@ while True:
 /// The Python that has aiosmtpd.
 pub(super) fn python() -> String {
     std::env::var("AIOSMTPD").unwrap_or_else(|_| {
-        panic!("AIOSMTPD does not name the Python that has aiosmtpd; run `scripts/test`, which installs it and sets this")
+        panic!(
+            "AIOSMTPD does not name the Python that has aiosmtpd; run `scripts/test`, which installs it and sets this"
+        )
     })
 }
 

@@ -1,18 +1,18 @@
-//! What is measured of notifications.
+//! Notices of alerts.
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::alert::notify::Outcome;
 
-const NOTIFICATIONS: &str = "sluice_notifications_total";
-const NOTIFICATION: &str = "sluice_notification_seconds";
-
-/// Says what the metrics mean.
-pub(super) fn describe() {
-    describe_counter!(NOTIFICATIONS, "Notices of alerts, by channel and how telling them ended: sent, failed, dropped");
-    describe_histogram!(NOTIFICATION, Unit::Seconds, "Time from a notice's being due to its end, by channel");
+super::metrics! {
+    NOTIFICATIONS = Counter "sluice_notifications_total" ["channel", "outcome"]
+        "Notices of alerts, by channel and how telling them ended: sent, failed, dropped",
+        "with a channel of notifications";
+    NOTIFICATION = Histogram "sluice_notification_seconds" ["channel"]
+        "Time from a notice's being due to its end, by channel",
+        "with a channel of notifications, once one was told";
 }
 
 /// Figures of one channel.
@@ -25,8 +25,7 @@ impl NotificationMetrics {
     /// The handles of a channel.
     pub fn new(channel: &str) -> Self {
         let outcome = |outcome: Outcome| {
-            let counter =
-                counter!(NOTIFICATIONS, "channel" => channel.to_owned(), "outcome" => outcome.as_str());
+            let counter = counter!(NOTIFICATIONS, "channel" => channel.to_owned(), "outcome" => outcome.as_str());
             counter.absolute(0);
             (outcome, counter)
         };
