@@ -3,6 +3,7 @@
 mod alerts;
 mod counters;
 mod enrich;
+mod notify;
 mod rollout;
 mod server;
 mod sinks;
@@ -115,6 +116,7 @@ impl Checker<'_> {
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
         self.alerts(&settings.alerts);
+        self.notify(&settings.notify);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::alert_settings::AlertSettings;
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::notify_settings::NotifySettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub reload: ReloadSettings,
     /// What a person is told of.
     pub alerts: AlertSettings,
+    /// Who is told of alerts, and how.
+    pub notify: NotifySettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.

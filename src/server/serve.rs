@@ -25,6 +25,7 @@ use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::MonitorRow;
+use super::notifications::{self, NotificationsView};
 use super::observe;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
@@ -113,6 +114,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// What became of notices of alerts.
+    fn notifications(&self) -> Arc<dyn NotificationsView>;
     /// How its circuit breakers are.
     fn circuits(&self) -> Vec<CircuitRow>;
     /// Holds a circuit breaker, or lets it go. Blocking.
@@ -293,6 +296,7 @@ fn routes() -> Router<Shown> {
         .merge(circuits::routes())
         .merge(gaps::routes())
         .merge(journal::routes())
+        .merge(notifications::routes())
         .merge(operations::routes())
         .merge(polls::routes())
         .merge(pool::routes())

@@ -19,9 +19,10 @@ pub use logging::{init as init_logging, init_to as init_logging_to, set_level as
 pub use memory_limit::memory_limit;
 pub use metrics::{
     AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics,
-    HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics,
-    SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics, PollMetrics,
+    RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
+pub use notifications::NotificationMetrics;
 pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;
 pub use stream_clients::StreamClients;

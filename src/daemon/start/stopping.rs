@@ -140,6 +140,9 @@ impl Daemon {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
         self.enrichment.stop().await;
+        let notifier = Arc::clone(&self.notifier);
+        // Before the journal is closed: what became of the last notices is on record.
+        tokio::task::spawn_blocking(move || notifier.stop()).await.ok();
         self.history.end();
         if drained {
             let gap_log = Arc::clone(&self.gap_log);

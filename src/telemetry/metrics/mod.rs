@@ -12,6 +12,7 @@ mod http;
 mod journal;
 mod look_ups;
 mod monitors;
+mod notifications;
 mod process;
 mod reference;
 mod sinks;
@@ -36,6 +37,7 @@ pub(super) use http::answered;
 pub use journal::{JournalMetrics, own_event_refused};
 pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
+pub use notifications::NotificationMetrics;
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;
@@ -60,6 +62,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     process::METRICS,
     host::METRICS,
     http::METRICS,
+    notifications::METRICS,
 ];
 
 /// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.
