@@ -22,7 +22,6 @@ pub use metrics::{
     HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics, PollMetrics,
     RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
-pub use notifications::NotificationMetrics;
 pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;
 pub use stream_clients::StreamClients;
