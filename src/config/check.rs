@@ -2,7 +2,9 @@
 
 mod counters;
 mod enrich;
+mod export;
 mod notify;
+mod reports;
 mod rollout;
 mod server;
 mod sinks;
@@ -53,6 +55,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         checker.monitor(name, monitor, settings);
     }
     checker.sinks(settings);
+    checker.reports(settings);
     checker.problems
 }
 
@@ -117,6 +120,7 @@ impl Checker<'_> {
         self.notify(&settings.notify);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
+        self.export(&settings.export);
         self.pool(&settings.pool, None);
 
         let batch = &settings.batch;

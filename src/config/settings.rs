@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
+use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
 use super::notify_settings::NotifySettings;
+use super::report_settings::ReportSettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub quarantine: QuarantineSettings,
     /// Monitors of low priority rest while the daemon cannot keep up.
     pub shedding: SheddingSettings,
+    /// Where metrics and own events are sent to.
+    pub export: ExportSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
     /// Who is told of alerts, and how.
@@ -62,6 +66,8 @@ pub struct Settings {
     pub monitors: BTreeMap<String, MonitorSettings>,
     /// Stores outside of the journal, by name.
     pub sinks: BTreeMap<String, SinkSettings>,
+    /// Reports that are made from time to time, by name.
+    pub reports: BTreeMap<String, ReportSettings>,
 }
 
 /// `[daemon]`
