@@ -252,6 +252,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ),
         &[(200, Object("What it would do"))],
     ),
+    get(
+        "/api/v1/monitoring/notifications",
+        "What became of notices of alerts",
+        &[("limit", "integer", "At most so many deliveries")],
+        &[(200, Object("Counts of channels, and deliveries"))],
+    ),
+    change(
+        "POST",
+        "/api/v1/monitoring/notifications/test",
+        "Try how people are told of alerts",
+        NONE,
+        Some(
+            r#"{"type": "object", "properties": {"channel": {"type": "string"}, "type": {"type": "string"}}, "additionalProperties": false}"#,
+        ),
+        &[(200, Rows("Deliveries"))],
+    ),
     get("/api/v1/polls", "Monitors that have a fall-back over HTTP", NONE, &[(200, Rows("Fall-backs"))]),
     change(
         "PUT",
