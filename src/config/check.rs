@@ -3,7 +3,9 @@
 mod alerts;
 mod counters;
 mod enrich;
+mod export;
 mod notify;
+mod reports;
 mod rollout;
 mod server;
 mod sinks;
@@ -54,6 +56,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         checker.monitor(name, monitor, settings);
     }
     checker.sinks(settings);
+    checker.reports(settings);
     checker.problems
 }
 
@@ -119,6 +122,7 @@ impl Checker<'_> {
         self.notify(&settings.notify);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
+        self.export(&settings.export);
         self.pool(&settings.pool, None);
 
         let batch = &settings.batch;

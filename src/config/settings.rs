@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::alert_settings::AlertSettings;
 use super::endpoint::{self, Endpoint};
+use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
 use super::notify_settings::NotifySettings;
+use super::report_settings::ReportSettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub quarantine: QuarantineSettings,
     /// Monitors of low priority rest while the daemon cannot keep up.
     pub shedding: SheddingSettings,
+    /// Where metrics and own events are sent to.
+    pub export: ExportSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
     /// What a person is told of.
@@ -65,6 +69,8 @@ pub struct Settings {
     pub monitors: BTreeMap<String, MonitorSettings>,
     /// Stores outside of the journal, by name.
     pub sinks: BTreeMap<String, SinkSettings>,
+    /// Reports that are made from time to time, by name.
+    pub reports: BTreeMap<String, ReportSettings>,
 }
 
 /// `[daemon]`

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::clock::UnixNanos;
 use crate::recovery::replay::Progress;
 use crate::server::{OperationRow, OperationState};
+use crate::telemetry::OperationMetrics;
 
 /// So many are remembered after their end.
 const ENDED_MAX: usize = 100;
@@ -54,7 +55,9 @@ impl Operation {
         if end.is_none() {
             self.ended.all.fetch_add(1, Ordering::Relaxed);
             self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
-            *end = Some(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+            let took = self.began.elapsed();
+            OperationMetrics::ended(self.kind, outcome.is_ok(), took);
+            *end = Some(End { at: UnixNanos::now(), took, outcome });
         }
     }
 
@@ -134,6 +137,7 @@ impl Operations {
             end: Mutex::default(),
             ended: Arc::clone(&self.ended),
         });
+        OperationMetrics::began(kind);
         let mut list = self.list();
         list.push_back(Arc::clone(&operation));
         while list.iter().filter(|operation| operation.has_ended()).count() > ENDED_MAX {

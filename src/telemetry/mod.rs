@@ -1,6 +1,7 @@
 //! What the daemon tells of itself: metrics and logs.
 
 mod delivery_counts;
+mod exposition;
 mod host;
 mod host_watch;
 mod latency;
@@ -8,6 +9,7 @@ mod logging;
 mod memory_limit;
 pub mod metrics;
 mod recent_lines;
+mod recorder;
 mod requests;
 mod stream_clients;
 
@@ -18,10 +20,12 @@ pub use latency::{LatencyCounts, LatencyHistogram};
 pub use logging::{init as init_logging, init_to as init_logging_to, set_level as set_log_level};
 pub use memory_limit::memory_limit;
 pub use metrics::{
-    AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics,
-    HostMetrics, JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics, PollMetrics,
-    RaceMetrics, SequenceMetrics, SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics,
+    GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics,
+    OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics,
+    ViewMetrics, WindowMetrics, install, own_event_refused,
 };
 pub use recent_lines::recent_lines;
+pub use recorder::{Family, Series, Value};
 pub use requests::RequestCounts;
 pub use stream_clients::StreamClients;
