@@ -59,6 +59,19 @@ need_nostr_relay() {
         "$tools/nostr-relay/bin/pip" install --quiet --disable-pip-version-check "nostr-relay==1.14"
 }
 
+# need_aiosmtpd: the mail server that tests send to. Leaves the Python that has it in AIOSMTPD.
+need_aiosmtpd() {
+    AIOSMTPD=${AIOSMTPD:-$tools/aiosmtpd/bin/python}
+    export AIOSMTPD
+    if [ -x "$AIOSMTPD" ]; then
+        return
+    fi
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv || return
+    echo "installing aiosmtpd into $tools/aiosmtpd (once)"
+    python3 -m venv "$tools/aiosmtpd" &&
+        "$tools/aiosmtpd/bin/pip" install --quiet --disable-pip-version-check "aiosmtpd==1.4.6"
+}
+
 # need_schemathesis: a client of OpenAPI that makes up requests. Leaves its program in SCHEMATHESIS.
 need_schemathesis() {
     SCHEMATHESIS=${SCHEMATHESIS:-$tools/schemathesis/bin/schemathesis}

@@ -91,11 +91,14 @@ pub enum CircuitKind {
     LookUp,
     /// Calls for an upstream's token.
     Token,
+    /// Telling people of alerts; its name is the channel's.
+    Channel,
 }
 
 impl CircuitKind {
     /// Every one.
-    pub const ALL: [Self; 6] = [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::LookUp, Self::Token];
+    pub const ALL: [Self; 7] =
+        [Self::Upstream, Self::Sink, Self::Backfill, Self::Poll, Self::LookUp, Self::Token, Self::Channel];
 
     /// As users read it.
     pub fn as_str(self) -> &'static str {
@@ -106,6 +109,7 @@ impl CircuitKind {
             Self::Poll => "poll",
             Self::LookUp => "look_up",
             Self::Token => "token",
+            Self::Channel => "channel",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use reqwest::dns::Resolve;
 use reqwest::header;
 use reqwest::redirect::{self, Policy};
 
@@ -119,18 +120,42 @@ impl HttpClient {
     /// When its trust cannot be built, or its proxy is none.
     pub fn by(settings: &HttpSettings<'_>, way: &Way<'_>) -> Result<Self, HttpError> {
         let tls = tls::client_config_with(settings.ca_file, way.identity)?;
-        let setup = |error: reqwest::Error| HttpError::Setup(error.without_url().to_string());
         let client = reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).no_proxy();
         let client = match way.proxy {
-            Some(proxy) => client.proxy(proxy.for_http().map_err(setup)?),
+            Some(proxy) => client.proxy(proxy.for_http().map_err(|error| setup(&error))?),
             None => client,
         };
         let client = client
             .redirect(Policy::custom(within_the_host))
             .timeout(settings.timeout)
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .build()
-            .map_err(setup)?;
+            .map_err(|error| setup(&error))?;
+        Ok(Self { client, body_bytes_max: settings.body_bytes_max })
+    }
+
+    /// A client that follows nobody elsewhere and keeps no connection, so that `resolver`, where one is given, says for each request
+    /// whom a name means.
+    ///
+    /// # Errors
+    /// When its trust cannot be built.
+    pub fn unswerving<R: Resolve + 'static>(
+        settings: &HttpSettings<'_>,
+        resolver: Option<R>,
+    ) -> Result<Self, HttpError> {
+        let tls = tls::client_config_with(settings.ca_file, None)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .no_proxy()
+            .redirect(Policy::none())
+            .pool_max_idle_per_host(0)
+            .timeout(settings.timeout)
+            .user_agent(USER_AGENT);
+        let client = match resolver {
+            Some(resolver) => client.dns_resolver(Arc::new(resolver)),
+            None => client,
+        };
+        let client = client.build().map_err(|error| setup(&error))?;
         Ok(Self { client, body_bytes_max: settings.body_bytes_max })
     }
 
@@ -179,6 +204,14 @@ impl HttpClient {
         let body = response.bytes_stream().map(move |chunk| chunk.map_err(&failed)).boxed();
         Ok(HttpStream { status, retry_after, headers, body })
     }
+}
+
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
+
+fn setup(error: &reqwest::Error) -> HttpError {
+    // Nothing was asked yet, so that no address is in it.
+    HttpError::Setup(error.to_string())
 }
 
 /// Stands for no deadline, which a request can only have of its own or from its client.

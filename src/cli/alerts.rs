@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use super::{CliError, Context, Exit, Format, OutputArgs, api, change, print_json, print_line, print_table};
+use super::{
+    CliError, Context, Exit, Format, OutputArgs, api, change, notifications, print_json, print_line, print_table,
+};
 use crate::alert::rules::Side;
 use crate::alert::silence::{Pattern, Silence};
 use crate::alert::{AlertStatus, Severity};
@@ -44,6 +46,10 @@ enum Command {
     Unsilence(One),
     /// Silences in force
     Silences(Printed),
+    /// Try a channel, or how alerts of a type are told: sends a notice that says that it is a test
+    Test(notifications::Test),
+    /// What became of notices, newest first
+    Deliveries(notifications::Deliveries),
 }
 
 #[derive(Debug, clap::Args)]
@@ -180,6 +186,8 @@ impl Args {
             Some(Command::Silence(silence)) => silence.run(context),
             Some(Command::Unsilence(one)) => one.unsilence(context),
             Some(Command::Silences(printed)) => silences(context, printed.output.output),
+            Some(Command::Test(test)) => test.run(context),
+            Some(Command::Deliveries(deliveries)) => deliveries.run(context),
         }
     }
 }

@@ -35,9 +35,9 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct Change {
-    /// Of which upstream or sink
+    /// Of which upstream, sink or channel
     name: String,
-    /// Which is meant, where several have that name: the sink, or an upstream's connects, token, backfill or polling
+    /// Which is meant, where several have that name: the sink, the channel of notifications, or an upstream's connects, token, backfill or polling
     #[arg(long)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -53,6 +53,7 @@ enum Kind {
     #[value(name = "look_up")]
     LookUp,
     Token,
+    Channel,
 }
 
 impl Args {
@@ -112,6 +113,7 @@ impl Change {
             (Some(Kind::Poll), ..) => Ok(CircuitKind::Poll),
             (Some(Kind::LookUp), ..) => Ok(CircuitKind::LookUp),
             (Some(Kind::Token), ..) => Ok(CircuitKind::Token),
+            (Some(Kind::Channel), ..) => Ok(CircuitKind::Channel),
             (None, Some(one), Some(other)) => {
                 let (one, other) = (one.as_str(), other.as_str());
                 let message = format!(

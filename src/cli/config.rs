@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::api::{self, CHANGE_PATIENCE};
 use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
+use crate::alert::notify::Notifier;
 use crate::config::{Base, Fitted, KeyPath, Loaded, RunTimeLayer, RunTimeRefusal, show};
 use crate::credentials::Credentials;
 use crate::daemon;
@@ -150,6 +151,7 @@ pub(super) fn check_loaded(loaded: &Loaded) -> Result<(), CliError> {
     enrich::check(settings).map_err(|error| {
         CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
     })?;
+    Notifier::check(&settings.notify).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     sink::check(settings).map_err(|error| super::run::sink_error(loaded, &error))
 }
 
@@ -173,6 +175,9 @@ fn check(context: &Context) -> Result<Exit, CliError> {
         }
     );
     print_line(summary)?;
+    for half in settings.notify.half_configured() {
+        print_line(format!("note: {half}"))?;
+    }
     if settings.monitors.is_empty() {
         print_line(
             "note: there is no monitor yet, and `sluice run` wants one; README.md shows how to add it".to_owned(),

@@ -26,6 +26,7 @@ mod journal;
 mod latest;
 mod monitors;
 mod monitors_compare;
+mod notifications;
 mod parse;
 mod poll;
 mod pool;

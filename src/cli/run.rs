@@ -2,6 +2,7 @@
 
 use super::checkpoint::checkpoint_error;
 use super::{CliError, Context, Exit};
+use crate::alert::notify::NotifierError;
 use crate::config::{KeyPath, Loaded};
 use crate::daemon::{self, AssemblyError, Ending, SettingsSource, StartError, TakeOverError, TakeOvers};
 use crate::enrich::EnrichError;
@@ -110,10 +111,12 @@ impl From<StartError> for CliError {
             | StartError::Upstream(_)
             | StartError::Access(_)
             | StartError::NothingToDo
+            | StartError::Notify(NotifierError::Http(_) | NotifierError::Settings(_))
             | StartError::TakeOver(TakeOverError::Setup(_))
             | StartError::Enrich(EnrichError::Settings { .. } | EnrichError::File { .. })
             | StartError::Sink(SinkError::Settings { .. }) => Self::from_error(Exit::BadSettings, error),
             StartError::Enrich(EnrichError::Runtime(_))
+            | StartError::Notify(NotifierError::Runtime(_))
             | StartError::TakeOver(_)
             | StartError::Sink(SinkError::Runtime(_))
             | StartError::Server(_)

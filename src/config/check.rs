@@ -4,6 +4,7 @@ mod alerts;
 mod counters;
 mod enrich;
 mod export;
+mod notify;
 mod reports;
 mod rollout;
 mod server;
@@ -118,6 +119,7 @@ impl Checker<'_> {
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
         self.alerts(&settings.alerts);
+        self.notify(&settings.notify);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.export(&settings.export);

@@ -39,6 +39,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// One of the program's own.
+    pub(super) fn built_in(text: &str) -> Self {
+        Self(Url::parse(text).expect("an address of the program's own is one; the defaults are made by every test"))
+    }
+}
+
 impl From<Url> for Endpoint {
     fn from(url: Url) -> Self {
         Self(url)
@@ -115,6 +122,21 @@ pub(super) fn of_a_store<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
 /// The address of something that is asked over HTTP.
 pub(super) fn over_http<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Endpoint, D::Error> {
     parse(deserializer, &["http", "https"])
+}
+
+/// The same, where there is one.
+pub(super) fn over_http_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    of_schemes(deserializer, &["http", "https"])
+}
+
+/// The address of a mail server, where there is one.
+pub(super) fn of_a_mail_server<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    of_schemes(deserializer, &["smtp", "smtps"])
+}
+
+fn of_schemes<'de, D: Deserializer<'de>>(deserializer: D, schemes: &[&str]) -> Result<Option<Endpoint>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_text(&text, schemes).map_err(serde::de::Error::custom)).transpose()
 }
 
 /// The address of a proxy; none for the word `none`.

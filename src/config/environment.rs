@@ -37,7 +37,7 @@ struct Alias {
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 27] = [
+const NAMES: [Alias; 40] = [
     Alias { name: "USE_SMART_STREAMING", setting: &["smart_streaming", "enabled"], unit: Unit::Flag },
     Alias { name: "SMART_STREAMING_CANARY", setting: &["smart_streaming", "canary"], unit: Unit::Number },
     Alias { name: "POOL_MIN_CONNECTIONS", setting: &["pool", "min_connections"], unit: Unit::Number },
@@ -105,6 +105,19 @@ const NAMES: [Alias; 27] = [
         setting: &["alerts", "rules", "HIGH_DISK", "threshold"],
         unit: Unit::Number,
     },
+    Alias { name: "MONITORING_ENABLE_EMAIL_ALERTS", setting: &["notify", "email", "enabled"], unit: Unit::Flag },
+    Alias { name: "MONITORING_ENABLE_SMS_ALERTS", setting: &["notify", "sms", "enabled"], unit: Unit::Flag },
+    Alias { name: "MONITORING_ENABLE_WEBHOOK_ALERTS", setting: &["notify", "webhook", "enabled"], unit: Unit::Flag },
+    Alias { name: "MONITORING_ALERT_WEBHOOK_URL", setting: &["notify", "webhook", "url"], unit: Unit::Text },
+    Alias { name: "ALERT_EMAIL_FROM", setting: &["notify", "email", "from"], unit: Unit::Text },
+    Alias { name: "ALERT_EMAIL_TO", setting: &["notify", "email", "to"], unit: Unit::Text },
+    Alias { name: "ALERT_SMS_PHONE", setting: &["notify", "sms", "phone"], unit: Unit::Text },
+    Alias { name: "SMTP_URL", setting: &["notify", "email", "url"], unit: Unit::Text },
+    Alias { name: "SLACK_TOKEN", setting: &["notify", "slack", "token"], unit: Unit::Text },
+    Alias { name: "SLACK_CHANNEL", setting: &["notify", "slack", "channel"], unit: Unit::Text },
+    Alias { name: "PAGERDUTY_TOKEN", setting: &["notify", "pagerduty", "token"], unit: Unit::Text },
+    Alias { name: "PAGERDUTY_SERVICE_ID", setting: &["notify", "pagerduty", "service_id"], unit: Unit::Text },
+    Alias { name: "DASHBOARD_URL", setting: &["notify", "dashboard_url"], unit: Unit::Text },
 ];
 
 const PREFIX: &str = "SLUICE_";

@@ -11,6 +11,7 @@ use super::auth_settings::SecretSource;
 use super::hidden::Hidden;
 use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
+use super::notify_settings::NotifySettings;
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
 use super::report_settings::ReportSettings;
@@ -345,6 +346,7 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     [data_dir, checkpoints]
         .into_iter()
         .chain(server)
+        .chain(notify_paths(&mut settings.notify))
         .chain(upstreams)
         .chain(look_ups)
         .chain(sink_paths(&mut settings.sinks))
@@ -379,6 +381,21 @@ fn upstream_paths<'s>(
         SecretSource::Env(_) | SecretSource::Credential(_) => None,
     });
     files.chain(secrets)
+}
+
+fn notify_paths(notify: &mut NotifySettings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let NotifySettings { email, webhook, slack, pagerduty, sms, .. } = notify;
+    let paths = [
+        ("email", "password_file", &mut email.password_file),
+        ("email", "ca_file", &mut email.ca_file),
+        ("webhook", "secret_file", &mut webhook.secret_file),
+        ("webhook", "ca_file", &mut webhook.ca_file),
+        ("slack", "token_file", &mut slack.token_file),
+        ("pagerduty", "token_file", &mut pagerduty.token_file),
+        ("sms", "token_file", &mut sms.token_file),
+        ("sms", "ca_file", &mut sms.ca_file),
+    ];
+    paths.into_iter().filter_map(|(channel, key, path)| Some((KeyPath::from(["notify", channel, key]), path.as_mut()?)))
 }
 
 fn sink_paths(sinks: &mut BTreeMap<String, SinkSettings>) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {

@@ -10,6 +10,7 @@ use super::alert_settings::AlertSettings;
 use super::endpoint::{self, Endpoint};
 use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::notify_settings::NotifySettings;
 use super::report_settings::ReportSettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub reload: ReloadSettings,
     /// What a person is told of.
     pub alerts: AlertSettings,
+    /// Who is told of alerts, and how.
+    pub notify: NotifySettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.

@@ -29,6 +29,7 @@ pub use self::login::LoginAnswer;
 use self::request::{Dress, ProxyForm};
 pub use self::scrub::Scrubber;
 use self::secret::Secrets;
+pub(crate) use self::secret::read_secret_file;
 use self::token::{Token, TokenKeeper};
 use self::values::{Fault, Keys, Scene, Target, Values};
 use crate::circuits::Circuits;

@@ -64,6 +64,14 @@ impl Secrets {
     }
 }
 
+/// The secret of a file.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) fn read_secret_file(path: &Path) -> Result<String, String> {
+    read(&SecretSource::File(path.to_owned())).map_err(|unhad| unhad.looked)
+}
+
 fn read(source: &SecretSource) -> Result<String, Unhad> {
     let text = match source {
         SecretSource::Env(name) => match std::env::var(name) {

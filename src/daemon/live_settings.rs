@@ -21,6 +21,7 @@ use super::usable::usable;
 use super::watch::in_words;
 use super::watched::Watched;
 use super::works::Works;
+use crate::alert::notify::Notifier;
 use crate::config::{
     Base, ConfigError, Hidden, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, PathPlan, Plan, RunTimeLayer,
     RunTimeValue, Settings, ShownSetting, show, shown_table,
@@ -167,6 +168,7 @@ pub(super) struct LiveSettings {
     pools: Arc<dyn Pools>,
     counters: Arc<CounterBoard>,
     enrichment: Arc<Enrichment>,
+    notifier: Arc<Notifier>,
     works: Arc<Works>,
     pub(super) gate: FetchGate,
 }
@@ -186,6 +188,7 @@ impl LiveSettings {
         pools: Arc<dyn Pools>,
         counters: Arc<CounterBoard>,
         enrichment: Arc<Enrichment>,
+        notifier: Arc<Notifier>,
         works: Arc<Works>,
     ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
@@ -202,6 +205,7 @@ impl LiveSettings {
             pools,
             counters,
             enrichment,
+            notifier,
             gate,
             works,
         }
@@ -288,6 +292,9 @@ impl LiveSettings {
         // Checked before; what can still be refused is a thread.
         if let Err(error) = self.enrichment.apply(&in_force) {
             tracing::error!("look-ups stay as they were: {error}");
+        }
+        if let Err(error) = self.notifier.apply(&in_force.notify) {
+            tracing::error!("notifications stay as they were: {error}");
         }
         if in_force.log.level != state.loaded.settings.log.level {
             telemetry::set_log_level(&in_force.log.level);

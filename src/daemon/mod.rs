@@ -14,6 +14,7 @@ mod gap_log;
 mod history;
 mod journal_events;
 mod live_settings;
+mod notifying;
 mod operations;
 mod own_events;
 mod poll_mode;

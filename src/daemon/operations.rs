@@ -53,9 +53,9 @@ impl Operation {
     fn end(&self, outcome: Result<Value, String>) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         if end.is_none() {
-            let took = self.began.elapsed();
             self.ended.all.fetch_add(1, Ordering::Relaxed);
             self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
+            let took = self.began.elapsed();
             OperationMetrics::ended(self.kind, outcome.is_ok(), took);
             *end = Some(End { at: UnixNanos::now(), took, outcome });
         }

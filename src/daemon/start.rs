@@ -30,6 +30,7 @@ use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
+use super::notifying::record_deliveries;
 use super::own_events::event_block;
 use super::polling::Polling;
 use super::reports;
@@ -42,6 +43,8 @@ use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
 use super::watched::Watched;
 use super::works::Works;
+use crate::alert::Deliveries;
+use crate::alert::notify::{Notifier, NotifierError, Notify};
 use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointError;
 use crate::circuits::Circuits;
@@ -51,9 +54,9 @@ use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::export::{ExportError, Exporters};
 use crate::journal::{
     self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
-    OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR,
-    STATE_MONITOR, TAKE_OVERS_MONITOR,
+    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR,
+    NOTIFICATIONS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR,
+    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
@@ -97,6 +100,9 @@ pub enum StartError {
     /// A look-up.
     #[error(transparent)]
     Enrich(#[from] EnrichError),
+    /// Who is told of alerts.
+    #[error(transparent)]
+    Notify(#[from] NotifierError),
     /// Nothing can be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -140,6 +146,8 @@ pub struct Daemon {
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     enrichment: Arc<Enrichment>,
+    alerts: Arc<Alerts>,
+    notifier: Arc<Notifier>,
     ingest: Ingest,
     live: Arc<LiveSettings>,
     /// Once more, so that it can be handed to another process.
@@ -292,6 +300,7 @@ impl Daemon {
         switches.keep_circuits(|kind, name| match kind {
             CircuitKind::Sink => settings.sinks.contains_key(name),
             CircuitKind::LookUp => enrich::is_declared(settings, name),
+            CircuitKind::Channel => settings.notify.configured().contains(&name),
             _ => settings.upstreams.contains_key(name),
         });
         let circuits = Arc::new(Circuits::new(settings.fault_tolerance.enabled, switches.circuits()));
@@ -331,6 +340,8 @@ impl Daemon {
             clock: Arc::clone(&clock),
             circuits: Arc::clone(&circuits),
         });
+        let notifier = Arc::new(Notifier::start(&settings.notify, Arc::clone(&circuits))?);
+        record_deliveries(&notifier, &journal, &clock, identities.of(NOTIFICATIONS_MONITOR, OWN_DOMAIN));
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
         let canary_identities = canary::Identities { canary: identities.of(CANARY_MONITOR, OWN_DOMAIN) };
         let alerts_identity = identities.of(ALERTS_MONITOR, OWN_DOMAIN);
@@ -457,6 +468,7 @@ impl Daemon {
             pools,
             Arc::clone(&counters),
             Arc::clone(&enrichment),
+            Arc::clone(&notifier),
             Arc::clone(&works),
         ));
         let fetching = Fetching::new(
@@ -494,6 +506,13 @@ impl Daemon {
         };
         let (alert_journal, alert_clock) = (Arc::clone(&journal), Arc::clone(&own_clock));
         let alerts = Arc::new(Alerts::new(alert_board, alert_sources, alerts_identity, alert_journal, alert_clock));
+        alerts.tell_by(Arc::clone(&notifier) as Arc<dyn Notify>);
+        let told = Arc::downgrade(&alerts);
+        notifier.listen(move |delivery| {
+            if let Some(alerts) = told.upgrade() {
+                alerts.ended(delivery.clone());
+            }
+        });
         let canary = Arc::new(Canary::new(
             Arc::clone(&live),
             Arc::clone(&works),
@@ -513,6 +532,7 @@ impl Daemon {
             views: Arc::clone(&views),
             counters: Arc::clone(&counters),
             enrichment: Arc::clone(&enrichment),
+            notifier: Arc::clone(&notifier),
             sinks: sinks.sinks(),
             circuits,
             switch_log,
@@ -553,6 +573,7 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
+            let alerts = Arc::clone(&alerts);
             let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
             thread::Builder::new()
                 .name("http".into())
@@ -585,6 +606,8 @@ impl Daemon {
             gap_log,
             views,
             enrichment,
+            alerts,
+            notifier,
             ingest,
             live,
             listener: kept_listener,
@@ -626,6 +649,7 @@ impl Daemon {
 pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), StartError> {
     check(settings)?;
     enrich::check(settings)?;
+    Notifier::check(&settings.notify)?;
     let access = Access::new(&settings.server)?;
     server::check_tls(&settings.server)?;
     Ok((access, ReadySinks::new(settings)?))

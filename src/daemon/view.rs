@@ -23,6 +23,7 @@ use super::upstreams::Upstreams;
 use super::verdict::{Recency, verdict};
 use super::watched::{Watched, WatchedList};
 use super::works::Works;
+use crate::alert::notify::Notifier;
 use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
@@ -40,9 +41,9 @@ use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     self, AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
-    Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
-    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support, TopicSequence,
-    View,
+    Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, NotificationsView, OperationRow, PollAction,
+    PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support,
+    TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -75,6 +76,7 @@ pub(super) struct Shown {
     pub(super) views: Arc<Views>,
     pub(super) counters: Arc<CounterBoard>,
     pub(super) enrichment: Arc<Enrichment>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) circuits: Arc<Circuits>,
     pub(super) switch_log: Arc<SwitchLog>,
@@ -101,6 +103,7 @@ pub struct DaemonView {
     views: Arc<Views>,
     counters: Arc<CounterBoard>,
     enrichment: Arc<Enrichment>,
+    notifier: Arc<Notifier>,
     sinks: Arc<Sinks>,
     circuits: Arc<Circuits>,
     works: Arc<Works>,
@@ -139,6 +142,7 @@ impl DaemonView {
             views,
             counters,
             enrichment,
+            notifier,
             sinks,
             circuits,
             switch_log,
@@ -166,6 +170,7 @@ impl DaemonView {
             views,
             counters,
             enrichment,
+            notifier,
             sinks,
             circuits,
             switch_log: Mutex::new(switch_log),
@@ -510,6 +515,10 @@ impl View for DaemonView {
 
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal> {
         self.sinks.parked(name, limit)
+    }
+
+    fn notifications(&self) -> Arc<dyn NotificationsView> {
+        Arc::clone(&self.notifier) as Arc<dyn NotificationsView>
     }
 
     fn circuits(&self) -> Vec<CircuitRow> {

@@ -60,8 +60,11 @@ pub const PATHS_MONITOR: &str = "paths";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what was changed over HTTP, and by whom.
 pub const AUDIT_MONITOR: &str = "audit";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what became of notices of alerts.
+pub const NOTIFICATIONS_MONITOR: &str = "notifications";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 17] = [
+pub const OWN_MONITORS: [&str; 18] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -79,6 +82,7 @@ pub const OWN_MONITORS: [&str; 17] = [
     TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
     AUDIT_MONITOR,
+    NOTIFICATIONS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -27,6 +27,7 @@ use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitoring;
 use super::monitors::MonitorRow;
+use super::notifications::{self, NotificationsView};
 use super::observe;
 use super::openapi;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
@@ -116,6 +117,8 @@ pub trait View: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be asked.
     fn parked(&self, name: &str, limit: usize) -> Result<Vec<Parked>, SwitchRefusal>;
+    /// What became of notices of alerts.
+    fn notifications(&self) -> Arc<dyn NotificationsView>;
     /// How its circuit breakers are.
     fn circuits(&self) -> Vec<CircuitRow>;
     /// Holds a circuit breaker, or lets it go. Blocking.
@@ -297,6 +300,7 @@ fn routes() -> Router<Shown> {
         .merge(events::routes())
         .merge(gaps::routes())
         .merge(journal::routes())
+        .merge(notifications::routes())
         .merge(monitoring::routes())
         .merge(openapi::routes())
         .merge(operations::routes())

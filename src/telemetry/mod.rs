@@ -21,9 +21,9 @@ pub use logging::{init as init_logging, init_to as init_logging_to, set_level as
 pub use memory_limit::memory_limit;
 pub use metrics::{
     AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics,
-    GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, OperationMetrics,
-    PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics,
-    install, own_event_refused,
+    GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics,
+    OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics,
+    ViewMetrics, WindowMetrics, install, own_event_refused,
 };
 pub use recent_lines::recent_lines;
 pub use recorder::{Family, Series, Value};

@@ -52,6 +52,7 @@ mod natures;
 mod natures_resume;
 mod node_under_load;
 mod nostr_relay;
+mod notifying;
 mod older_files;
 mod over_http;
 mod parse_analysis;

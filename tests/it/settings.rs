@@ -90,6 +90,19 @@ fn each_environment_name_works_as_it_is() {
         ("EVENT_MONITORING_RETENTION_DAYS", "7", "sinks.events.retention_days", json!(7)),
         ("EVENT_MONITORING_BUFFER_SIZE", "250", "sinks.events.batch_max", json!(250)),
         ("EVENT_MONITORING_FLUSH_INTERVAL", "50", "sinks.events.flush_interval", json!("50ms")),
+        ("MONITORING_ENABLE_EMAIL_ALERTS", "false", "notify.email.enabled", json!(false)),
+        ("MONITORING_ENABLE_SMS_ALERTS", "false", "notify.sms.enabled", json!(false)),
+        ("MONITORING_ENABLE_WEBHOOK_ALERTS", "false", "notify.webhook.enabled", json!(false)),
+        ("MONITORING_ALERT_WEBHOOK_URL", "https://h.example/x", "notify.webhook.url", json!("https://h.example/x")),
+        ("ALERT_EMAIL_FROM", "a@example.org", "notify.email.from", json!("a@example.org")),
+        ("ALERT_EMAIL_TO", "a@example.org,b@example.org", "notify.email.to", json!(["a@example.org", "b@example.org"])),
+        ("ALERT_SMS_PHONE", "+4930123456", "notify.sms.phone", json!(["+4930123456"])),
+        ("SMTP_URL", "smtp://u:hunter2@m.example", "notify.email.url", json!("smtp://u:***@m.example")),
+        ("SLACK_TOKEN", "xoxb-hunter2", "notify.slack.token", json!("***")),
+        ("SLACK_CHANNEL", "alerts", "notify.slack.channel", json!("alerts")),
+        ("PAGERDUTY_TOKEN", "hunter2", "notify.pagerduty.token", json!("***")),
+        ("PAGERDUTY_SERVICE_ID", "P123", "notify.pagerduty.service_id", json!("P123")),
+        ("DASHBOARD_URL", "https://d.example/", "notify.dashboard_url", json!("https://d.example/")),
     ];
     for (name, text, setting, value) in names {
         let rows = shown(&Workplace::new().with_variable(name, text), &[]);
@@ -101,7 +114,16 @@ fn each_environment_name_works_as_it_is() {
 
 /// What a setting without a default may be.
 fn unset(setting: &str) -> &'static str {
-    if setting == "pool.proxy" { "http://proxy:3128/" } else { "/token" }
+    match setting {
+        "pool.proxy" => "http://proxy:3128/",
+        "notify.email.url" => "smtp://mail:587",
+        "notify.webhook.url" | "notify.sms.url" => "https://example.org/",
+        "notify.email.starttls" => "none",
+        "notify.email.from" | "notify.email.to" => "a@example.org",
+        "notify.webhook.secret" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        severity if severity.ends_with(".min_severity") => "critical",
+        _ => "/token",
+    }
 }
 
 #[test]
@@ -544,6 +566,8 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     let place = Workplace::new().with_file("config/sluice.toml", shipped_with_its_examples());
     place.write("config/token", "0123456789abcdef");
+    let authority = rcgen::generate_simple_self_signed(vec!["example.org".to_owned()]).unwrap();
+    place.write("config/ca.pem", authority.cert.pem());
     let outcome = place.run(["config", "check"]);
     assert_eq!(
         outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics, 4 sinks\n",

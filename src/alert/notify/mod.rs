@@ -1,4 +1,30 @@
 //! Telling people of alerts: what is to be told, and what became of it. One file a channel.
+//!
+//! [`Notifier`] puts a notice into the queue (`queue.rs`) of each channel that its severity is routed to. A task a channel (`lane.rs`)
+//! takes it out, waits for the channel's rate (`pace.rs`) and breaker, has the channel send it, and tries again. What became of it
+//! goes to the log (`log.rs`) and to whoever asked to be told. Nothing here runs where events are taken in.
+
+mod address_guard;
+mod channel;
+mod email;
+mod lane;
+mod log;
+mod message;
+mod notifier;
+mod pace;
+mod pagerduty;
+mod poster;
+mod queue;
+mod signature;
+mod slack;
+mod sms;
+mod webhook;
+
+pub use address_guard::reachable_by_few;
+pub use email::mailbox_fault;
+pub use log::ChannelFigures;
+pub use notifier::{Notifier, NotifierError, TestRefusal};
+pub use signature::secret_fault;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +42,18 @@ pub enum Occasion {
     Resolved,
     /// An operator tries a channel.
     Test,
+}
+
+impl Occasion {
+    /// Its name outside.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved => "resolved",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// What is to be told.
@@ -57,6 +95,17 @@ pub enum Outcome {
     Failed,
     /// It was not tried: too many wait, or the channel's rate is used up.
     Dropped,
+}
+
+impl Outcome {
+    /// Its name outside.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// Whoever tells. Never waits: what there is no room for is dropped, counted and among the deliveries.

@@ -21,6 +21,7 @@ use crate::daemon::upstreams::Upstreams;
 use crate::daemon::watched::{Watched, WatchedList};
 use crate::daemon::works::Works;
 use crate::journal::{Journal, Path, RESERVE_BYTES};
+use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::totals::TotalsNow;
 use crate::sink::{SinkState, Sinks};
@@ -29,6 +30,9 @@ use crate::views::CounterBoard;
 
 /// Time between two countings of the journal's files. Source: a guess; a segment is filled in no less at full speed.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long topics may take to be back after a start. Source: a guess; connecting and asking takes a second or so.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// The business counter that [`Figure::OrdersLastHour`] is of.
 const ORDERS: &str = "orders";
@@ -169,16 +173,20 @@ impl Figures {
     }
 
     fn of_gaps(&mut self, sources: &Sources, samples: &mut Vec<Sample>) {
+        // Whoever has started a daemon knows that it did not run; that its topics do not come back is news.
+        let starting = UnixNanos::now().since(sources.started) < STARTING;
         for (upstream, figures) in sources.ledger.figures() {
-            let open: usize = figures.unwanted.values().sum();
-            let unwanted = figures.closed.iter().filter(|(cause, _)| !cause.is_chosen());
+            let open: BTreeMap<_, _> =
+                figures.unwanted.iter().filter(|(cause, _)| !starting || **cause != GapCause::Downtime).collect();
+            let ours = |cause: GapCause| cause.is_chosen() || cause == GapCause::Downtime;
+            let unwanted = figures.closed.iter().filter(|(cause, _)| !ours(**cause));
             let closed: Duration = unwanted.map(|(_, time)| *time).sum();
             let before = self.gap_time.insert(Arc::clone(&upstream), closed);
             // One that began and ended between two looks.
             let missed = usize::from(before.is_some_and(|before| closed > before));
-            let causes: Vec<&str> = figures.unwanted.keys().map(|cause| cause.as_str()).collect();
+            let causes: Vec<&str> = open.keys().map(|cause| cause.as_str()).collect();
             let note = (!causes.is_empty()).then(|| causes.join(", "));
-            let value = open.max(missed);
+            let value = open.values().copied().sum::<usize>().max(missed);
             #[expect(clippy::cast_precision_loss, reason = "topics are few")]
             samples.push(Sample { figure: Figure::GapsOpen, subject: upstream, value: value as f64, note });
         }

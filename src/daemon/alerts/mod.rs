@@ -11,7 +11,7 @@ mod on_record;
 mod shown;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +85,10 @@ pub(super) struct Alerts {
     /// Changes that the journal has not taken yet.
     unrecorded: Mutex<VecDeque<Held>>,
     at_work: Mutex<Option<JoinHandle<()>>>,
+    /// Alerts that are open and not on record yet, with what they are about.
+    raising: Mutex<Vec<String>>,
+    /// Whether the daemon stops, so that what ends then is no news.
+    ended: AtomicBool,
     overflowed: AtomicU64,
     metrics: AlertMetrics,
 }
@@ -112,6 +116,8 @@ impl Alerts {
             turn: Mutex::default(),
             unrecorded: Mutex::default(),
             at_work: Mutex::default(),
+            raising: Mutex::default(),
+            ended: AtomicBool::new(false),
             overflowed: AtomicU64::new(0),
             metrics: AlertMetrics::default(),
         }
@@ -136,6 +142,9 @@ impl Alerts {
     /// Takes a look. In a runtime.
     pub(super) fn look(self: &Arc<Self>) {
         let mut at_work = lock(&self.at_work);
+        if self.ended.load(Ordering::Acquire) {
+            return;
+        }
         if at_work.as_ref().is_some_and(|work| !work.is_finished()) || self.sources.live.is_taken_over() {
             // What is slow is not piled up; what another process goes on with, it decides.
             return;
@@ -144,12 +153,23 @@ impl Alerts {
         *at_work = Some(tokio::task::spawn_blocking(move || alerts.work()));
     }
 
+    /// Looks no more: the daemon stops.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
     /// Blocking.
     fn work(&self) {
         let rules = self.rules();
-        let rolled_back = self.board.lock().subjects_of(AlertKind::CanaryRolledBack);
+        let mut rolled_back = self.board.lock().subjects_of(AlertKind::CanaryRolledBack);
+        // What it is about is not true before it is on record.
+        let raising = lock(&self.raising).clone();
+        rolled_back.retain(|subject| !raising.contains(subject));
         let samples = lock(&self.figures).take(&self.sources, &rolled_back);
         let findings = lock(&self.engine).look(Instant::now(), &rules, &samples);
+        if self.ended.load(Ordering::Acquire) {
+            return;
+        }
         let _turn = lock(&self.turn);
         let changes = self.apply(&rules, &findings);
         self.record_again();
@@ -169,6 +189,8 @@ impl Alerts {
         let mut changes = Vec::new();
         for finding in findings {
             changes.extend(match finding {
+                // It is opened by what happened, with what was measured then.
+                Finding::Firing { rule, .. } if rules[*rule].kind == AlertKind::CanaryRolledBack => None,
                 Finding::Firing { rule, subject, value, message } => {
                     book.firing(&rules[*rule], Found { subject, value: *value, message }, now)
                 }
@@ -301,13 +323,18 @@ impl Alerts {
         let rules = self.rules();
         let rule = rules.iter().find(|rule| rule.kind == kind && rule.enabled)?;
         let rule = Rule { threshold, ..rule.clone() };
-        let change = self.board.lock().open(&rule, severity, found, UnixNanos::now())?;
+        lock(&self.raising).push(found.subject.to_owned());
+        let Some(change) = self.board.lock().open(&rule, severity, found, UnixNanos::now()) else {
+            lock(&self.raising).retain(|subject| subject != found.subject);
+            return None;
+        };
         let event = self.event(&change.held);
         Some(Raised { change, event })
     }
 
     /// What was raised is on record, or nothing came of it.
     pub(super) fn settle(&self, change: Change, is_on_record: bool) {
+        lock(&self.raising).retain(|subject| *subject != change.held.alert.subject);
         if is_on_record {
             self.tell(change);
         } else {

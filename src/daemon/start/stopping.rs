@@ -36,6 +36,7 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
+        self.alerts.end();
         let read_until = self.gap_log.stopping();
         let drained = self.stop_links(deadline).await;
         let stopped = self.stop_behind_links(deadline, drained, Some(read_until)).await;
@@ -139,6 +140,9 @@ impl Daemon {
             tracing::warn!("an operation did not end within `daemon.stop_timeout`");
         }
         self.enrichment.stop().await;
+        let notifier = Arc::clone(&self.notifier);
+        // Before the journal is closed: what became of the last notices is on record.
+        tokio::task::spawn_blocking(move || notifier.stop()).await.ok();
         self.history.end();
         if drained {
             let gap_log = Arc::clone(&self.gap_log);

@@ -49,6 +49,14 @@ const fn change(
 
 const NONE: Query = &[];
 const DRY_RUN: Query = &[("dry_run", "boolean", "Only say what would be")];
+const ALERTS: Query = &[
+    ("status", "string[]", "Where they stand: `open`, `acknowledged`, `resolved`"),
+    ("type", "string[]", "Of which types, or found by which own rules"),
+    ("severity", "string[]", "`info`, `warning`, `critical`"),
+    ("subject", "string[]", "About what; `*` is any run of characters"),
+    ("since", "string", "`5m` (ago), or RFC 3339"),
+    ("limit", "count", "The most, the newest"),
+];
 const GAPS: Query = &[
     ("monitor", "string[]", "Only these monitors"),
     ("upstream", "string[]", "Only these upstreams"),
@@ -251,6 +259,74 @@ pub(super) const OPERATIONS: &[Operation] = &[
             r#"{"type": "object", "required": ["file", "text"], "properties": {"file": {"type": "string"}, "text": {"type": "string"}}, "additionalProperties": false}"#,
         ),
         &[(200, Object("What it would do"))],
+    ),
+    get("/api/v1/monitoring/alerts", "Alerts, newest first", ALERTS, &[(200, Rows("Alerts"))]),
+    get("/api/v1/monitoring/alerts/summary", "How many alerts there are", NONE, &[(200, Object("Counts"))]),
+    get("/api/v1/monitoring/alerts/rules", "Every rule, and what it sees", NONE, &[(200, Rows("Rules"))]),
+    get("/api/v1/monitoring/alerts/silences", "Silences in force", NONE, &[(200, Rows("Silences"))]),
+    change(
+        "POST",
+        "/api/v1/monitoring/alerts/silences",
+        "Have nobody told of some alerts for a while",
+        NONE,
+        Some(
+            r#"{"type": "object", "additionalProperties": false, "required": ["until"], "properties": {"rule": {"type": ["string", "null"]}, "subject": {"type": ["string", "null"]}, "severity": {"enum": ["info", "warning", "critical", null]}, "until": {"type": "string"}, "reason": {"type": ["string", "null"]}, "by": {"type": ["string", "null"]}}}"#,
+        ),
+        &[
+            (201, Object("The silence")),
+            (409, Problem("There are too many")),
+            (503, Problem("It cannot be put on record")),
+        ],
+    ),
+    get("/api/v1/monitoring/alerts/silences/{id}", "A silence", NONE, &[(200, Object("The silence"))]),
+    change(
+        "DELETE",
+        "/api/v1/monitoring/alerts/silences/{id}",
+        "End a silence",
+        NONE,
+        None,
+        &[(200, Object("The silence")), (503, Problem("It cannot be put on record"))],
+    ),
+    get("/api/v1/monitoring/alerts/{id}", "An alert", NONE, &[(200, Object("The alert"))]),
+    change(
+        "POST",
+        "/api/v1/monitoring/alerts/{id}/acknowledge",
+        "See to an alert",
+        NONE,
+        Some(
+            r#"{"type": "object", "additionalProperties": false, "properties": {"acknowledgedBy": {"type": ["string", "null"]}, "notes": {"type": ["string", "null"]}}}"#,
+        ),
+        &[(200, Object("The alert")), (409, Problem("It is not open")), (503, Problem("It cannot be put on record"))],
+    ),
+    change(
+        "POST",
+        "/api/v1/monitoring/alerts/{id}/resolve",
+        "Say that an alert is over",
+        NONE,
+        Some(
+            r#"{"type": "object", "additionalProperties": false, "properties": {"resolvedBy": {"type": ["string", "null"]}, "resolution": {"type": ["string", "null"]}}}"#,
+        ),
+        &[
+            (200, Object("The alert")),
+            (409, Problem("It is over already")),
+            (503, Problem("It cannot be put on record")),
+        ],
+    ),
+    get(
+        "/api/v1/monitoring/notifications",
+        "What became of notices of alerts",
+        &[("limit", "integer", "At most so many deliveries")],
+        &[(200, Object("Counts of channels, and deliveries"))],
+    ),
+    change(
+        "POST",
+        "/api/v1/monitoring/notifications/test",
+        "Try how people are told of alerts",
+        NONE,
+        Some(
+            r#"{"type": "object", "properties": {"channel": {"type": "string"}, "type": {"type": "string"}}, "additionalProperties": false}"#,
+        ),
+        &[(200, Rows("Deliveries"))],
     ),
     get("/api/v1/polls", "Monitors that have a fall-back over HTTP", NONE, &[(200, Rows("Fall-backs"))]),
     change(

@@ -13,6 +13,7 @@ mod journal;
 mod living;
 mod look_ups;
 mod monitors;
+mod notifications;
 mod operations;
 mod outward;
 mod process;
@@ -41,6 +42,7 @@ pub use journal::{JournalMetrics, own_event_refused};
 pub use living::Living;
 pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
+pub use notifications::NotificationMetrics;
 pub use operations::OperationMetrics;
 pub use outward::ExportMetrics;
 use reference::metrics;
@@ -69,6 +71,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     process::METRICS,
     host::METRICS,
     http::METRICS,
+    notifications::METRICS,
 ];
 
 /// Bounds of times: one at the latency promised (25 ms), finer where a good disk is.

@@ -48,7 +48,7 @@ fn what_a_feed_does_opens_alerts_of_its_types_and_they_are_over_with_it() {
     let feed = runtime.block_on(Simulator::start(simulated.clone())).unwrap();
     let address = feed.address();
     let place = Workplace::new();
-    let limits = "[upstreams.feed.limits]\ntopics_per_link = 2\nconnects = { count = 1000, per = \"1s\" }";
+    let limits = "topics_per_link = 2\n[upstreams.feed.limits]\nconnects = { count = 1000, per = \"1s\" }";
     let settings = settings(&feed.url(), QUICK, "").with(limits).monitor(
         "trades",
         "spot",
@@ -250,6 +250,24 @@ fn thresholds_come_from_the_environment_by_the_names_that_users_know() {
     }
     let cooldown = |name: &str| rule(name)["cooldown_seconds"].as_f64().unwrap();
     assert!((cooldown("HIGH_DISK") - 7.0).abs() < 1e-9 && (cooldown("HIGH_CPU") - 3.0).abs() < 1e-9);
+    daemon.stop();
+    feed.kill();
+}
+
+#[test]
+fn notifications_that_nobody_gets_open_an_alert_of_their_channel() {
+    let place = Workplace::new();
+    let feed = Feed::start(&place, &["--dialect", "binance"]);
+    // Nobody listens there, and a private address is not called anyway.
+    let webhook = "[notify]\nattempts = 1\n[notify.webhook]\nurl = \"https://127.0.0.1:1/hook\"";
+    let full = "[alerts.rules.HIGH_DISK]\nthreshold = 0.0\nfor = \"0s\"";
+    let settings = settings(feed.url(), full, webhook).monitor("trades", "spot", "feed", &["btcusdt@trade"], "");
+    let daemon = Daemon::start(&place, &settings);
+    let failed = in_status(&daemon, "NOTIFICATION_FAILURES", "webhook", "OPEN");
+    assert_eq!((&failed["value"], &failed["threshold"]), (&json!(100.0), &json!(20.0)), "{failed}");
+    let disk = in_status(&daemon, "HIGH_DISK", "process", "OPEN");
+    let delivery = &disk["notifications"][0];
+    assert_eq!((&delivery["channel"], &delivery["outcome"]), (&json!("webhook"), &json!("failed")), "{disk}");
     daemon.stop();
     feed.kill();
 }

@@ -9,8 +9,13 @@ use super::{PATH, PATIENCE, alerts, call, in_status, on_record, set_disk_limit, 
 
 const KIND: &str = "HIGH_DISK";
 
-/// Killed, started again, and has looked at the disk.
+/// Killed once what it shows is on record, started again, and has looked at the disk.
 fn killed(place: &Workplace, daemon: Daemon) -> Daemon {
+    let shown = newest(&daemon);
+    until_within(PATIENCE, "the newest change is on record", || {
+        let last = on_record(place, KIND).pop();
+        last.is_some_and(|last| (&last["id"], &last["what"]) == (&shown["id"], &shown["what"])).then_some(())
+    });
     daemon.kill();
     let daemon = Daemon::again(place);
     until_within(PATIENCE, "the rule has looked", || {
