@@ -101,3 +101,18 @@ need_postgresql() {
     [ "$(id -u)" -eq 0 ] || as_root=sudo
     $as_root apt-get update -qq && $as_root apt-get install -qq -y --no-install-recommends postgresql
 }
+
+# need_prometheus: its server and promtool, unpacked from the distribution's package, so that nothing is installed as a service. Leaves their folder
+# in PROMETHEUS_PROGRAMS.
+need_prometheus() {
+    PROMETHEUS_PROGRAMS=${PROMETHEUS_PROGRAMS:-$tools/prometheus/usr/bin}
+    export PROMETHEUS_PROGRAMS
+    if [ -x "$PROMETHEUS_PROGRAMS/promtool" ]; then
+        return
+    fi
+    echo "unpacking prometheus into $tools/prometheus (once)"
+    local as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root apt-get update -qq && mkdir -p "$tools/prometheus" &&
+        (cd "$tools/prometheus" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb)
+}

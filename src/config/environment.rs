@@ -72,7 +72,7 @@ const PREFIX: &str = "SLUICE_";
 const FOREIGN: [&str; 2] = ["SLUICE_SERVICE_", "SLUICE_PORT_"];
 
 /// Sections whose keys are names that users choose: variables cannot carry dots and lower case, so these stay in the file.
-const OPEN_SECTIONS: [&str; 4] = ["dialects", "upstreams", "monitors", "sinks"];
+const OPEN_SECTIONS: [&str; 5] = ["dialects", "upstreams", "monitors", "sinks", "reports"];
 
 /// One variable and where it was found.
 struct Variable<'a> {
@@ -231,4 +231,11 @@ fn prefixed_names(defaults: &Layer) -> Vec<(String, Vec<String>)> {
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     NAMES.iter().map(|known| (known.name, known.setting))
+}
+
+/// Every name that works, and the setting that it sets.
+#[cfg(test)]
+pub(crate) fn environment_names() -> Vec<(String, Vec<String>)> {
+    let older = names().map(|(name, setting)| (name.to_owned(), setting.iter().map(|&key| key.to_owned()).collect()));
+    prefixed_names(&Layer::defaults()).into_iter().chain(older).collect()
 }

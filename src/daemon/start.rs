@@ -31,6 +31,7 @@ use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::polling::Polling;
+use super::reports;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -46,6 +47,7 @@ use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
+use crate::export::{ExportError, Exporters};
 use crate::journal::{
     self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
     GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
@@ -94,6 +96,9 @@ pub enum StartError {
     /// A look-up.
     #[error(transparent)]
     Enrich(#[from] EnrichError),
+    /// Nothing can be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -148,6 +153,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _exporters: Option<Exporters>,
     _following_host: Following,
     stop_timeout: Duration,
 }
@@ -412,6 +418,7 @@ impl Daemon {
         if settings.fault_tolerance.enabled {
             works.write_periodically();
         }
+        reports::begin(&works);
         let sources = Sources {
             watched: Arc::clone(&watched),
             commits: Arc::clone(&commits),
@@ -507,6 +514,7 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let exporters = Exporters::start(&settings.export, &metrics, &journal)?;
         let following_host = host.follow().map_err(StartError::Runtime)?;
         commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
@@ -562,6 +570,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _exporters: exporters,
             _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
         })

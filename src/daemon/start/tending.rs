@@ -51,6 +51,9 @@ pub(super) fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &C
     }
 }
 
+/// Series of what is no more are looked for at every so many looks; it goes through all series.
+const SWEEP_EVERY: u32 = 5;
+
 /// What is looked after once a second.
 pub(super) struct Attending {
     pub(super) history: Arc<History>,
@@ -69,10 +72,14 @@ pub(super) async fn tend(
     metrics: MetricsHandle,
 ) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
+    let mut looks = 0u32;
     loop {
         ticks.tick().await;
         view.tend();
-        metrics.tend();
+        if looks.is_multiple_of(SWEEP_EVERY) {
+            metrics.keep(&view.living());
+        }
+        looks = looks.wrapping_add(1);
         if attending.over.is_cancelled() {
             continue;
         }
