@@ -82,7 +82,7 @@ need_schemathesis() {
     python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv || return
     echo "installing schemathesis into $tools/schemathesis (once)"
     python3 -m venv "$tools/schemathesis" &&
-        "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==VERSION"
+        "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==4.32.5"
 }
 
 # need_graphql_ws: the GraphQL library whose server tests speak to. Leaves its folder of modules in GRAPHQL_WS.

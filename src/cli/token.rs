@@ -30,7 +30,6 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 impl Args {
-    #[expect(clippy::unused_self, reason = "as every command")]
     pub(super) fn run(self, _: &Context) -> Result<Exit, CliError> {
         let Action::Create { scope, name } = self.action;
         let NewToken { token, line } =

@@ -84,6 +84,12 @@ fn each_environment_name_works_as_it_is() {
         ("CACHE_TTL_MULTIPLIER", "2", "cache.ttl_multiplier", json!(2.0)),
         ("CACHE_COMPRESSION_THRESHOLD", "6001", "cache.compression_threshold", json!("6001B")),
         ("FAULT_TOLERANCE_ENABLED", "false", "fault_tolerance.enabled", json!(false)),
+        (
+            "CORS_ORIGINS",
+            "https://a.example, https://b.example:1",
+            "server.cors_origins",
+            json!(["https://a.example", "https://b.example:1"]),
+        ),
         ("CHECKPOINT_DIR", "/srv/2026", "checkpoint.dir", json!("/srv/2026")),
         ("EVENT_MONITORING_ENABLED", "true", "sinks.events.enabled", json!(true)),
         ("EVENT_MONITORING_DB_PATH", "/srv/events", "sinks.events.folder", json!("/srv/events")),
@@ -568,6 +574,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
     place.write("config/token", "0123456789abcdef");
     let authority = rcgen::generate_simple_self_signed(vec!["example.org".to_owned()]).unwrap();
     place.write("config/ca.pem", authority.cert.pem());
+    place.write("config/tokens", format!("board read sha256:{}\n", "0".repeat(64)));
     let outcome = place.run(["config", "check"]);
     assert_eq!(
         outcome.stdout, "ok: config/sluice.toml: 1 upstream, 1 monitor, 2 topics, 4 sinks\n",

@@ -1,5 +1,7 @@
 //! What is asked of `/api/v1/events`.
 
+use std::fmt::Write as _;
+
 use axum::http::StatusCode;
 
 use super::cursor;
@@ -135,7 +137,8 @@ impl EventQuery {
             }
             // Relative times move on from page to page, so what was sent counts, not what it meant.
             if !matches!(&*name, "cursor" | "limit" | "format" | "from") {
-                query.asked.push_str(&format!("{}:{name}={}:{value};", name.len(), value.len()));
+                // A string takes all that is written.
+                write!(query.asked, "{}:{name}={}:{value};", name.len(), value.len()).ok();
             }
         }
         if format.is_none() && !named {

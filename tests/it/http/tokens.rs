@@ -27,7 +27,7 @@ fn status(daemon: &Daemon, token: &str, method: &str, path: &str, body: &str) ->
 fn every_route_wants_its_scope() {
     let place = Workplace::new();
     let tokens = ["read", "operate", "admin"].map(|scope| create(&place, scope, scope));
-    place.write("tokens", tokens.iter().map(|(_, line)| format!("{line}\n")).collect::<String>());
+    place.write("tokens", tokens.each_ref().map(|(_, line)| line.as_str()).join("\n"));
     let daemon = quiet(&place, "tokens_file = \"tokens\"");
     let headers = [("Authorization", bearer(&tokens[0].0))];
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
