@@ -42,6 +42,11 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $name),* }
             }
 
+            /// The one of that name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+            }
+
             /// How bad it is where settings say nothing else.
             pub fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity),* }
@@ -101,6 +106,8 @@ kinds! {
     CanaryRolledBack = "CANARY_ROLLED_BACK", Critical;
     /// A certificate ends soon.
     CertificateExpiring = "CERTIFICATE_EXPIRING", Warning;
+    /// A rule of the operator's own, `[alerts.custom.NAME]`.
+    Custom = "CUSTOM", Warning;
 }
 
 #[cfg(test)]

@@ -1,11 +1,25 @@
 //! Alerts: what a person should know of, from its opening to its end.
 
+pub mod book;
+mod engine;
+mod figure;
 mod kind;
 pub mod notify;
+pub mod rules;
+pub mod silence;
+mod watch;
 
+pub use engine::{Engine, Finding, Seen};
+pub use figure::{Figure, Sample};
 pub use kind::{AlertKind, Severity};
 
 use serde::{Deserialize, Serialize};
+
+/// Whoever keeps what became of notices.
+pub trait Deliveries: Send + Sync + 'static {
+    /// Telling a channel has ended.
+    fn ended(&self, delivery: notify::Delivery);
+}
 
 /// Where an alert stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

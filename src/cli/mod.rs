@@ -1,6 +1,7 @@
 //! The command line: one file a command. Each is an `Args` struct with a `run` of its own, and one variant of
 //! [`Command`]; what all share (finding the settings, printing, exit codes) is here.
 
+mod alerts;
 mod api;
 mod backup;
 mod canary;
@@ -45,8 +46,8 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
-pub mod top;
 mod token;
+pub mod top;
 mod verify;
 mod walk;
 
@@ -81,6 +82,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Ask the running daemon how its circuit breakers are; hold them open or closed
     Circuits(circuits::Args),
+    /// What a person should know of: list alerts, see to them, silence them; the rules
+    Alerts(alerts::Args),
     /// The share of monitors on the smart path: set it, raise it by steps, watch it, see who decided what
     Canary(canary::Args),
     /// Which monitors are polled over HTTP in the place of their upstream; holding one to it, or off it
@@ -150,6 +153,7 @@ impl Command {
             Self::Pool(args) => args.run(context),
             Self::Sinks(args) => args.run(context),
             Self::Circuits(args) => args.run(context),
+            Self::Alerts(args) => args.run(context),
             Self::Canary(args) => args.run(context),
             Self::Poll(args) => args.run(context),
             Self::Query(args) => args.run(context),

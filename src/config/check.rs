@@ -1,5 +1,6 @@
 //! What must hold between settings that are each of the right type.
 
+mod alerts;
 mod counters;
 mod enrich;
 mod export;
@@ -116,6 +117,7 @@ impl Checker<'_> {
         }
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
+        self.alerts(&settings.alerts);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.export(&settings.export);

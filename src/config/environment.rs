@@ -37,7 +37,7 @@ struct Alias {
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 18] = [
+const NAMES: [Alias; 27] = [
     Alias { name: "USE_SMART_STREAMING", setting: &["smart_streaming", "enabled"], unit: Unit::Flag },
     Alias { name: "SMART_STREAMING_CANARY", setting: &["smart_streaming", "canary"], unit: Unit::Number },
     Alias { name: "POOL_MIN_CONNECTIONS", setting: &["pool", "min_connections"], unit: Unit::Number },
@@ -63,6 +63,47 @@ const NAMES: [Alias; 18] = [
         name: "EVENT_MONITORING_FLUSH_INTERVAL",
         setting: &["sinks", "events", "flush_interval"],
         unit: Unit::Milliseconds,
+    },
+    Alias { name: "MONITORING_ALERT_COOLDOWN", setting: &["alerts", "cooldown"], unit: Unit::Milliseconds },
+    Alias {
+        name: "MONITORING_ORDER_RATE_THRESHOLD",
+        setting: &["alerts", "rules", "HIGH_ORDER_CREATION_RATE", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_JOB_FAILURE_THRESHOLD",
+        setting: &["alerts", "rules", "JOB_FAILURES", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_WHATSAPP_FAILURE_THRESHOLD",
+        setting: &["alerts", "rules", "NOTIFICATION_FAILURES", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_API_ERROR_THRESHOLD",
+        setting: &["alerts", "rules", "API_ERRORS", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_DB_LATENCY_THRESHOLD",
+        setting: &["alerts", "rules", "DATABASE_LATENCY", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_CPU_THRESHOLD",
+        setting: &["alerts", "rules", "HIGH_CPU", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_MEMORY_THRESHOLD",
+        setting: &["alerts", "rules", "HIGH_MEMORY", "threshold"],
+        unit: Unit::Number,
+    },
+    Alias {
+        name: "MONITORING_DISK_THRESHOLD",
+        setting: &["alerts", "rules", "HIGH_DISK", "threshold"],
+        unit: Unit::Number,
     },
 ];
 

@@ -4,6 +4,7 @@
 //! one tree whose every value knows where it was set, reads the typed [`Settings`] out of it, and checks what must hold
 //! between them.
 
+mod alert_settings;
 mod auth_settings;
 mod backfill_settings;
 mod check;
@@ -36,6 +37,7 @@ mod sink_settings;
 pub mod units;
 mod upstream_settings;
 
+pub use alert_settings::{AlertSettings, CustomRuleSettings, RuleSettings};
 pub use auth_settings::*;
 pub use backfill_settings::*;
 pub use counter_settings::{CounterSettings, CounterValue};

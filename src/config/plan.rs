@@ -27,7 +27,7 @@ impl Effect {
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
             (Some("log"), Some("level"))
-            | (Some("smart_streaming" | "shedding" | "reload" | "rollout" | "guard"), _) => Self::AtOnce,
+            | (Some("smart_streaming" | "shedding" | "reload" | "rollout" | "guard" | "alerts"), _) => Self::AtOnce,
             (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
             _ => Self::Restart,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::alert_settings::AlertSettings;
 use super::endpoint::{self, Endpoint};
 use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub export: ExportSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
+    /// What a person is told of.
+    pub alerts: AlertSettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
     pub dialects: BTreeMap<String, toml::Table>,
     /// Feed providers' endpoints, by name.

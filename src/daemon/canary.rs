@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::alerts::Alerts;
 use super::live_settings::LiveSettings;
 use super::own_events::OwnEvent;
 use super::upstreams::Upstreams;
@@ -54,7 +55,6 @@ impl Whereabouts {
 /// Under whose names it is told what was decided.
 pub(super) struct Identities {
     pub(super) canary: Arc<MonitorIdentity>,
-    pub(super) alerts: Arc<MonitorIdentity>,
 }
 
 /// What goes on between two looks.
@@ -80,6 +80,7 @@ pub(super) struct Canary {
     live: Arc<LiveSettings>,
     works: Arc<Works>,
     upstreams: Arc<Upstreams>,
+    alerts: Arc<Alerts>,
     identities: Identities,
     metrics: CanaryMetrics,
     memory_limit: u64,
@@ -95,6 +96,7 @@ impl Canary {
         live: Arc<LiveSettings>,
         works: Arc<Works>,
         upstreams: Arc<Upstreams>,
+        alerts: Arc<Alerts>,
         identities: Identities,
     ) -> Self {
         let plan = live.rollout().plan.map(Plan::of);
@@ -113,6 +115,7 @@ impl Canary {
             live,
             works,
             upstreams,
+            alerts,
             identities,
             metrics: CanaryMetrics::default(),
             memory_limit: memory_limit(),
@@ -357,7 +360,7 @@ fn way_back(settings: &Settings, then: &Paths) -> WayBack {
 }
 
 /// Until when the guard lets nothing be put on the smart path, if it does now.
-fn cooling_until(record: &RolloutRecord) -> Option<&String> {
+pub(super) fn cooling_until(record: &RolloutRecord) -> Option<&String> {
     let until = record.cooling_until.as_ref()?;
     let over = until.parse::<UnixNanos>().is_ok_and(|until| until <= UnixNanos::now());
     (!over).then_some(until)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::UnixNanos;
 use crate::journal::{CommitReport, Offset};
-use crate::telemetry::LatencyHistogram;
+use crate::telemetry::{LatencyCounts, LatencyHistogram};
 
 /// An upstream as it stands.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub struct JournalFigures {
 pub(super) struct Commits {
     written_bytes: AtomicU64,
     latency: Arc<LatencyHistogram>,
+    /// Of retention, and of these those that failed.
+    retention: [AtomicU64; 2],
     /// When this process was ready to take events.
     ready: OnceLock<UnixNanos>,
     /// When the first event that a link brought had become durable.
@@ -61,7 +63,13 @@ pub(super) struct Commits {
 impl Commits {
     /// Nothing yet; `latency` is what the metrics record.
     pub(super) fn new(latency: Arc<LatencyHistogram>) -> Self {
-        Self { written_bytes: AtomicU64::new(0), latency, ready: OnceLock::new(), first_durable: OnceLock::new() }
+        Self {
+            written_bytes: AtomicU64::new(0),
+            latency,
+            ready: OnceLock::new(),
+            first_durable: OnceLock::new(),
+            retention: [AtomicU64::new(0), AtomicU64::new(0)],
+        }
     }
 
     /// The process is ready: what comes from now on is taken.
@@ -89,6 +97,25 @@ impl Commits {
         if !report.received.is_empty() {
             self.first_durable.get_or_init(|| report.at);
         }
+    }
+
+    /// Retention has run, or could not.
+    pub(super) fn retention_ran(&self, failed: bool) {
+        let [runs, failures] = &self.retention;
+        runs.fetch_add(1, Ordering::Relaxed);
+        failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// How often retention has run, and how often it could not.
+    pub(super) fn retention_runs(&self) -> (u64, u64) {
+        let [runs, failures] = &self.retention;
+        let failed = failures.load(Ordering::Relaxed);
+        (runs.load(Ordering::Relaxed), failed)
+    }
+
+    /// The time from socket to durable, as it was counted until now.
+    pub(super) fn latency_counts(&self) -> LatencyCounts {
+        self.latency.counts()
     }
 
     /// The time from socket to durable at these quantiles, in milliseconds.

@@ -1,5 +1,6 @@
 //! The whole: opens the journal, starts links and server, watches over them, and stops everything in order.
 
+mod alerts;
 mod assembly;
 mod attend;
 mod audit_log;

@@ -1,6 +1,7 @@
 //! Things that take a while and are done once: begun, watched, ended, and remembered for a while.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -30,6 +31,14 @@ pub(super) struct Operation {
     span: (u64, u64),
     pub(super) progress: Progress,
     end: Mutex<Option<End>>,
+    ended: Arc<Ended>,
+}
+
+/// Those that have ended, and of these those that failed.
+#[derive(Debug, Default)]
+struct Ended {
+    all: AtomicU64,
+    failed: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +55,8 @@ impl Operation {
         if end.is_none() {
             let took = self.began.elapsed();
             OperationMetrics::ended(self.kind, outcome.is_ok(), took);
+            self.ended.all.fetch_add(1, Ordering::Relaxed);
+            self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
             *end = Some(End { at: UnixNanos::now(), took, outcome });
         }
     }
@@ -92,6 +103,7 @@ pub(super) struct Operations {
     /// Given to each: those that can go on later end.
     pub(super) stop: CancellationToken,
     list: Mutex<VecDeque<Arc<Operation>>>,
+    ended: Arc<Ended>,
 }
 
 impl Operations {
@@ -104,6 +116,7 @@ impl Operations {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             list: Mutex::default(),
+            ended: Arc::default(),
         })
     }
 
@@ -122,6 +135,7 @@ impl Operations {
             span,
             progress: Progress::default(),
             end: Mutex::default(),
+            ended: Arc::clone(&self.ended),
         });
         OperationMetrics::began(kind);
         let mut list = self.list();
@@ -191,6 +205,12 @@ impl Operations {
         list.iter()
             .find(|operation| operation.kind == kind && operation.subject == subject && !operation.has_ended())
             .cloned()
+    }
+
+    /// How many have ended since the start, and how many of them failed. Those that people have done by settings are among them.
+    pub(super) fn ended(&self) -> (u64, u64) {
+        let failed = self.ended.failed.load(Ordering::Relaxed);
+        (self.ended.all.load(Ordering::Relaxed), failed)
     }
 
     /// All, oldest first.

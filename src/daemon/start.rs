@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::known::{Left, gather, remember, settle};
 use self::tending::{Attending, observe, tend};
+use super::alerts::{self, AlertBoard, Alerts, read_book};
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
 use super::audit_log::AuditLog;
@@ -139,6 +140,7 @@ pub struct Daemon {
     gap_log: Arc<GapLog>,
     views: Arc<Views>,
     enrichment: Arc<Enrichment>,
+    alerts: Arc<Alerts>,
     ingest: Ingest,
     live: Arc<LiveSettings>,
     /// Once more, so that it can be handed to another process.
@@ -262,6 +264,8 @@ impl Daemon {
             );
         }
         let on_record = counters_on_record(&mut journal.reader())?;
+        let book = read_book(&mut journal.reader(), &settings.alerts.in_force())?;
+        let alert_board = Arc::new(AlertBoard::new(book));
         let counters = Arc::new(CounterBoard::new(on_record, journal.durable(), settings));
         let checkpoint = bookmarks.of_journal(journal.id());
         // After the journal's lock, so that a second daemon is told of the first and not of its port.
@@ -329,10 +333,8 @@ impl Daemon {
             circuits: Arc::clone(&circuits),
         });
         let settings_identity = identities.of(SETTINGS_MONITOR, OWN_DOMAIN);
-        let canary_identities = canary::Identities {
-            canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
-            alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
-        };
+        let canary_identities = canary::Identities { canary: identities.of(CANARY_MONITOR, OWN_DOMAIN) };
+        let alerts_identity = identities.of(ALERTS_MONITOR, OWN_DOMAIN);
         let audit_identity = identities.of(AUDIT_MONITOR, OWN_DOMAIN);
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
@@ -384,7 +386,8 @@ impl Daemon {
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
             let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
-            LiveState::new(state_identity, watched, ledger, switches, counters, Arc::clone(&clock), started)
+            let alerts = Arc::clone(&alert_board);
+            LiveState::new(state_identity, watched, ledger, switches, counters, alerts, Arc::clone(&clock), started)
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
@@ -473,9 +476,32 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
-        let canary =
-            Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
         let requests = Arc::<RequestCounts>::default();
+        let alert_sources = alerts::Sources {
+            live: Arc::clone(&live),
+            watched: Arc::clone(&watched),
+            upstreams: Arc::clone(&upstreams),
+            ledger: Arc::clone(&ledger),
+            sinks: sinks.sinks(),
+            circuits: Arc::clone(&circuits),
+            counters: Arc::clone(&counters),
+            works: Arc::clone(&works),
+            commits: Arc::clone(&commits),
+            journal: Arc::clone(&journal),
+            requests: Arc::clone(&requests),
+            deliveries: Arc::default(),
+            host: Arc::clone(&host),
+            started,
+        };
+        let (alert_journal, alert_clock) = (Arc::clone(&journal), Arc::clone(&own_clock));
+        let alerts = Arc::new(Alerts::new(alert_board, alert_sources, alerts_identity, alert_journal, alert_clock));
+        let canary = Arc::new(Canary::new(
+            Arc::clone(&live),
+            Arc::clone(&works),
+            Arc::clone(&upstreams),
+            Arc::clone(&alerts),
+            canary_identities,
+        ));
         let audit_log =
             AuditLog { monitor: audit_identity, journal: Arc::clone(&journal), clock: Arc::clone(&own_clock) };
         let view = Arc::new(DaemonView::new(Shown {
@@ -498,6 +524,7 @@ impl Daemon {
             backfills: Arc::clone(&backfills),
             polling: Arc::clone(&polling),
             canary: Arc::clone(&canary),
+            alerts: Arc::clone(&alerts),
             upstreams: Arc::clone(&upstreams),
             host: Arc::clone(&host),
         }));
@@ -527,6 +554,7 @@ impl Daemon {
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
+            let alerts = Arc::clone(&alerts);
             let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
             thread::Builder::new()
                 .name("http".into())
@@ -535,7 +563,7 @@ impl Daemon {
                         let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
                         let listener = Listening { listener, leave };
                         let attending =
-                            Attending { history, gap_log, attendant, canary, measuring, over: reading_over };
+                            Attending { history, gap_log, attendant, canary, alerts, measuring, over: reading_over };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -559,6 +587,7 @@ impl Daemon {
             gap_log,
             views,
             enrichment,
+            alerts,
             ingest,
             live,
             listener: kept_listener,

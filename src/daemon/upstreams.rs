@@ -214,6 +214,15 @@ impl Upstreams {
         Ok(applied)
     }
 
+    /// Connections that were lost, or could not be had, by upstream, since the start.
+    pub(super) fn connection_failures(&self, settings: &Settings) -> Vec<(String, u64)> {
+        let of = |upstream: &String| {
+            let paths = [Path::Smart, Path::Legacy].map(|path| self.wiring.counts.of(upstream, path).failures());
+            (upstream.clone(), paths.iter().sum())
+        };
+        settings.upstreams.keys().map(of).collect()
+    }
+
     /// What each path of each upstream did since the start.
     pub(super) fn path_figures(&self, settings: &Settings) -> Vec<PathFigures> {
         let units = self.list.now();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::alerts::Alerts;
 use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::Canary;
@@ -38,7 +39,7 @@ use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
+    self, AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
     Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
     Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support, TopicSequence,
     View,
@@ -84,6 +85,7 @@ pub(super) struct Shown {
     pub(super) backfills: Arc<Backfills>,
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
+    pub(super) alerts: Arc<Alerts>,
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) host: Arc<HostWatch>,
 }
@@ -107,6 +109,7 @@ pub struct DaemonView {
     backfills: Arc<Backfills>,
     polling: Arc<Polling>,
     canary: Arc<Canary>,
+    alerts: Arc<Alerts>,
     upstreams: Arc<Upstreams>,
     host: Arc<HostWatch>,
     /// Held while a change is made: one at a time.
@@ -146,6 +149,7 @@ impl DaemonView {
             backfills,
             polling,
             canary,
+            alerts,
             upstreams,
             host,
         } = shown;
@@ -174,6 +178,7 @@ impl DaemonView {
             backfills,
             polling,
             canary,
+            alerts,
             upstreams,
             host,
             started: Instant::now(),
@@ -600,6 +605,10 @@ impl View for DaemonView {
             verdict(row, connected, recency.silence(&row.name, now))
         };
         rows.iter().map(of).collect()
+    }
+
+    fn alerts(&self) -> Arc<dyn server::Alerts> {
+        Arc::clone(&self.alerts) as Arc<dyn server::Alerts>
     }
 
     fn operations(&self) -> Vec<OperationRow> {

@@ -47,6 +47,12 @@ impl Works {
         });
     }
 
+    /// Operations and checkpoints that have ended since the start, and those of them that failed.
+    pub(super) fn ended(&self) -> (u64, u64) {
+        let ((ended, broken), (written, failed)) = (self.operations.ended(), self.keeper.counts());
+        (ended + written + failed, broken + failed)
+    }
+
     /// Every checkpoint in the folder.
     pub(super) fn checkpoints(&self) -> Result<Vec<CheckpointRow>, Refusal> {
         let listed = checkpoint::list(self.keeper.dir(), Some(self.journal.id()));

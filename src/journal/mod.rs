@@ -102,6 +102,7 @@ pub use payload_text::{payload_of_text, payload_text};
 pub use progress::{Awaited, Mark, ProgressBook, Tracked};
 pub use reader::{JournalReader, Passage};
 pub use repair::{RepairReport, repair};
+pub(crate) use room::RESERVE_BYTES;
 pub use stat::{DomainStat, JournalStat, MonitorStat};
 pub use state::{
     CommitReport, DropRecord, DroppedSpan, HeldBack, Hold, JournalState, Notice, Observer, RetentionStatus, Snapshot,

@@ -174,30 +174,6 @@ pub struct CanaryEvent {
     pub time: String,
 }
 
-/// An event of the monitor `alerts` of `_sluice`: something that a person should know of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertEvent {
-    /// Its id.
-    pub id: String,
-    /// `CANARY_ROLLED_BACK`
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `info`, `warning` or `critical`.
-    pub severity: String,
-    /// `OPEN`
-    pub status: String,
-    /// What it is about: an upstream's name, or `process`.
-    pub subject: String,
-    /// In a sentence.
-    pub message: String,
-    /// What was measured.
-    pub value: f64,
-    /// What it is held against.
-    pub threshold: f64,
-    /// When, RFC 3339.
-    pub created_at: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

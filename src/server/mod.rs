@@ -1,6 +1,7 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
 mod accept;
+mod alerts;
 mod attempts;
 mod audit;
 mod body;
@@ -32,6 +33,10 @@ mod tls;
 mod tokens;
 mod views;
 
+pub use alerts::{
+    AcknowledgeRequest, AlertCounts, AlertQuery, AlertRow, AlertSummary, Alerts, ResolveRequest, RuleRow, RuleSubject,
+    SilenceRequest,
+};
 pub use audit::AuditRecord;
 pub use canary::{
     CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,

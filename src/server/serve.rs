@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::accept::{ConnectionLimits, accept};
+use super::alerts::{self, Alerts};
 use super::audit::{self, AuditRecord};
 use super::body::{self, BodyLimits};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
@@ -179,6 +180,8 @@ pub trait View: Send + Sync + 'static {
     fn support(&self) -> Arc<dyn Support>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
+    /// What a person should know of.
+    fn alerts(&self) -> Arc<dyn Alerts>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
@@ -288,6 +291,7 @@ fn routes() -> Router<Shown> {
     Router::new()
         .merge(metrics::routes())
         .merge(health::routes())
+        .merge(alerts::routes())
         .merge(canary::routes())
         .merge(circuits::routes())
         .merge(events::routes())

@@ -22,7 +22,7 @@ use crate::circuits::Circuits;
 use crate::config::Settings;
 use crate::enrich::Enrichment;
 use crate::journal::{Ancestor, Journal, JournalId, KnownDurable, Offset};
-use crate::telemetry::SinkMetrics;
+use crate::telemetry::{LatencyCounts, SinkMetrics};
 
 /// The longest that a sink is waited for at the start. One that does not answer is heard later.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -276,6 +276,11 @@ impl Sinks {
     pub fn rows(&self) -> Vec<SinkRow> {
         let durable = self.journal.durable();
         self.list.iter().map(|entry| entry.status.row(durable)).collect()
+    }
+
+    /// How long every sink's transactions took, as it was counted until now.
+    pub fn latencies(&self) -> Vec<(String, LatencyCounts)> {
+        self.list.iter().map(|entry| (entry.status.name.clone(), entry.status.latency.counts())).collect()
     }
 
     /// Up to where every sink has the journal, as far as they have said.

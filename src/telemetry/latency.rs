@@ -45,21 +45,12 @@ impl LatencyHistogram {
 
     /// The time that this fraction of all stays within; none before the first.
     pub fn quantile(&self, fraction: f64) -> Option<Duration> {
-        let counts: [u64; FINE_BUCKETS] = array::from_fn(|index| self.fine[index].load(Ordering::Relaxed));
-        let total: u64 = counts.iter().sum();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rank of counts is far below 2^52, and not negative"
-        )]
-        let rank = ((total as f64 * fraction).ceil() as u64).clamp(1, total.max(1));
-        let mut passed = 0;
-        let index = counts.iter().position(|count| {
-            passed += count;
-            passed >= rank
-        })?;
-        Some(Duration::from_micros(bound_of(index)))
+        self.counts().quantile(fraction)
+    }
+
+    /// All that was counted until now.
+    pub fn counts(&self) -> LatencyCounts {
+        LatencyCounts(array::from_fn(|index| self.fine[index].load(Ordering::Relaxed)))
     }
 
     /// The steps in which anything was counted: the greatest microsecond of each, and how many.
@@ -75,6 +66,37 @@ impl LatencyHistogram {
         let sum = self.sum_nanos.load(Ordering::Relaxed) as f64 / 1e9;
         let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         Value::Histogram { bounds: &SECONDS, counts, sum }
+    }
+}
+
+/// What a histogram had counted at one moment.
+#[derive(Debug, Clone)]
+pub struct LatencyCounts([u64; FINE_BUCKETS]);
+
+impl LatencyCounts {
+    /// What was counted since an earlier moment.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self(array::from_fn(|index| self.0[index].saturating_sub(earlier.0[index])))
+    }
+
+    /// The time that this fraction of all stays within; none of nothing.
+    pub fn quantile(&self, fraction: f64) -> Option<Duration> {
+        let Self(counts) = self;
+        let total: u64 = counts.iter().sum();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank of counts is far below 2^52, and not negative"
+        )]
+        let rank = ((total as f64 * fraction).ceil() as u64).clamp(1, total.max(1));
+        let mut passed = 0;
+        let index = counts.iter().position(|count| {
+            passed += count;
+            passed >= rank
+        })?;
+        Some(Duration::from_micros(bound_of(index)))
     }
 }
 

@@ -6,25 +6,21 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::status::seconds_since;
-use super::{Canary, OwnEvent, Running, Whereabouts, choose, cooling_until, in_force, way_back};
+use super::{Canary, Running, Whereabouts, choose, cooling_until, in_force, way_back};
+use crate::alert::book::Found;
+use crate::alert::{AlertKind, Severity};
 use crate::checkpoint::Cause;
 use crate::clock::UnixNanos;
 use crate::config::Settings;
-use crate::rollout::decision::{AlertEvent, CanaryEvent, Decider, Decision, RollBack, RolloutRecord, What};
+use crate::daemon::alerts::Raised;
+use crate::rollout::decision::{CanaryEvent, Decider, Decision, RollBack, RolloutRecord, What};
 use crate::rollout::guard::{Check, Sight, Verdict};
 use crate::rollout::plan::{Conditions, PlanState, Step};
 use crate::rollout::way_back::WayBack;
 use crate::rollout::{Fraction, choice};
 use crate::server::ChangeRefusal;
-
-/// The topic of alerts in the journal, under the domain `_sluice`.
-const ALERTS_TOPIC: &str = "alerts";
-
-/// The alert when monitors are taken back.
-const ROLLED_BACK_ALERT: &str = "CANARY_ROLLED_BACK";
 
 /// What is done once, as it is listed.
 const STAGE: &str = "canary_stage";
@@ -146,9 +142,13 @@ impl Canary {
         let evidence = json!({ "verdict": verdict, "way_back": way, "cooling_until": until.to_string() });
         let event = self.event(What::RolledBack, (from, to), Decider::Guard, Some(reason.clone()), Some(evidence));
         let event = CanaryEvent { time: time.to_string(), ..event };
-        let alert = OwnEvent::new(&self.identities.alerts, ALERTS_TOPIC, &alert(verdict, (from, to), time));
+        let (alert, alert_event) = self.raise(verdict, (from, to)).map(|raised| (raised.change, raised.event)).unzip();
+        let told = [self.told(&event)].into_iter().chain(alert_event).collect();
         let began = Instant::now();
-        let decided = self.live.decide(record, vec![self.told(&event), alert]);
+        let decided = self.live.decide(record, told);
+        if let Some(alert) = alert {
+            self.alerts.settle(alert, decided.is_ok());
+        }
         let decided = decided.inspect_err(|error| {
             tracing::error!(%from, %to, "monitors could not be taken back from the smart path: {error}; {reason}");
         });
@@ -166,6 +166,16 @@ impl Canary {
         (running.plan, running.noted, running.good) = (plan, Duration::ZERO, None);
         running.roll_back = Some(began);
         Ok(())
+    }
+
+    fn raise(&self, verdict: &Verdict, (from, to): (Fraction, Fraction)) -> Option<Raised> {
+        let is_critical = verdict.check == Check::Memory || to == Fraction::NONE;
+        let severity = if is_critical { Severity::Critical } else { Severity::Warning };
+        let message =
+            format!("monitors are taken back from the smart path, from {from} to {to}: {}", verdict.message());
+        let subject = verdict.upstream.as_deref().unwrap_or("process");
+        let found = Found { subject, value: verdict.value, message: &message };
+        self.alerts.raise(AlertKind::CanaryRolledBack, severity, found, verdict.threshold)
     }
 
     fn rolled_back(&self) -> Result<(), ChangeRefusal> {
@@ -291,19 +301,4 @@ fn next(running: &Running, verdict: Option<Verdict>, is_back: bool, step: Option
     let lasts = plan.stage()?.lasts?;
     let due = (lasts / NOTES_A_STAGE).clamp(NOTE_MIN, NOTE_MAX);
     (plan.record().well.saturating_sub(running.noted) >= due).then_some(Work::Note)
-}
-
-fn alert(verdict: &Verdict, (from, to): (Fraction, Fraction), time: UnixNanos) -> AlertEvent {
-    let severity = if verdict.check == Check::Memory || to == Fraction::NONE { "critical" } else { "warning" };
-    AlertEvent {
-        id: Uuid::new_v4().to_string(),
-        kind: ROLLED_BACK_ALERT.to_owned(),
-        severity: severity.to_owned(),
-        status: "OPEN".to_owned(),
-        subject: verdict.upstream.clone().unwrap_or_else(|| "process".to_owned()),
-        message: format!("monitors are taken back from the smart path, from {from} to {to}: {}", verdict.message()),
-        value: verdict.value,
-        threshold: verdict.threshold,
-        created_at: time.to_string(),
-    }
 }

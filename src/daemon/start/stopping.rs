@@ -36,6 +36,7 @@ impl Daemon {
     /// When what was received could not be made durable.
     pub async fn stop(mut self) -> Result<Stopped, Arc<JournalError>> {
         let deadline = Instant::now() + self.stop_timeout;
+        self.alerts.end();
         let read_until = self.gap_log.stopping();
         let drained = self.stop_links(deadline).await;
         let stopped = self.stop_behind_links(deadline, drained, Some(read_until)).await;

@@ -1,5 +1,6 @@
 //! What is looked after while the daemon runs: what the writer tells, and what is done once a second.
 
+use super::super::alerts::Alerts;
 use super::super::attend::Attendant;
 use super::super::canary::Canary;
 use super::super::figures::Commits;
@@ -37,13 +38,19 @@ pub(super) fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &C
             metrics.deleted("retention", *bytes);
             tracing::info!(%from, %to, "retention deleted a segment");
         }
-        Notice::Retention(status) => metrics.retention(status),
+        Notice::Retention(status) => {
+            metrics.retention(status);
+            commits.retention_ran(false);
+        }
         Notice::Dropping(span) => announce(span),
         Notice::Dropped { from, to, bytes } => {
             metrics.deleted("drop_oldest", *bytes);
             tracing::warn!(%from, %to, "the disk is full: events were deleted unread, as journal.when_full says");
         }
-        Notice::RetentionFailed(error) => tracing::warn!("retention: {error}"),
+        Notice::RetentionFailed(error) => {
+            commits.retention_ran(true);
+            tracing::warn!("retention: {error}");
+        }
         Notice::Failed(error) => {
             metrics.set_writable(false);
             tracing::error!("{error}");
@@ -63,6 +70,7 @@ pub(super) struct Attending {
     pub(super) over: CancellationToken,
     pub(super) measuring: Option<Measuring>,
     pub(super) canary: Arc<Canary>,
+    pub(super) alerts: Arc<Alerts>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -87,6 +95,7 @@ pub(super) async fn tend(
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
         attending.canary.look(Instant::now());
+        attending.alerts.look();
         if let Some(measuring) = &attending.measuring {
             measuring.tend(Instant::now());
         }

@@ -2,6 +2,7 @@
 //!
 //! Handles are looked up once and kept; nothing here is called for a single message.
 
+mod alerts;
 mod canary;
 mod checkpoints;
 mod circuits;
@@ -29,6 +30,7 @@ use super::exposition;
 use super::latency::LatencyHistogram;
 use super::recorder::{Family, Recorder, Series};
 
+pub use alerts::AlertMetrics;
 pub use canary::CanaryMetrics;
 pub use checkpoints::CheckpointMetrics;
 pub use circuits::CircuitMetrics;
@@ -59,6 +61,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     views::METRICS,
     look_ups::METRICS,
     checkpoints::METRICS,
+    alerts::METRICS,
     canary::METRICS,
     circuits::METRICS,
     operations::METRICS,
