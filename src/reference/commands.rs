@@ -11,14 +11,13 @@ const HEAD: &str = "# Commands\n\n\
     Each command also takes `--config FILE` (else `config/sluice.toml`, else `/etc/sluice/sluice.toml`), `--set KEY=VALUE`, which may be \
     repeated, and `--help`, which says more. Exit codes that all share are in [exit codes](../guide/commands.md#exit-codes).\n";
 
-fn command_page(root: Command) -> String {
+fn command_page(mut root: Command) -> String {
     let mut page = String::from(HEAD);
-    let mut root = root;
     root.build();
-    let _ = write!(page, "\n| command | does |\n| --- | --- |\n");
+    write!(page, "\n| command | does |\n| --- | --- |\n").ok();
     for command in visible(&root) {
         let name = format!("sluice {}", command.get_name());
-        let _ = writeln!(page, "| [`{name}`](#{}) | {} |", name.replace(' ', "-"), cell(&about(command)));
+        writeln!(page, "| [`{name}`](#{}) | {} |", name.replace(' ', "-"), cell(&about(command))).ok();
     }
     for command in visible(&root) {
         section(&mut page, "sluice", command);
@@ -36,10 +35,10 @@ fn about(command: &Command) -> String {
 
 fn section(page: &mut String, above: &str, command: &Command) {
     let name = format!("{above} {}", command.get_name());
-    let _ = write!(page, "\n## {name}\n\n{}.\n", about(command).trim_end_matches('.'));
+    write!(page, "\n## {name}\n\n{}.\n", about(command).trim_end_matches('.')).ok();
     let aliases: Vec<String> = command.get_visible_aliases().map(|alias| format!("`{above} {alias}`")).collect();
     if !aliases.is_empty() {
-        let _ = write!(page, "\nAlso {}.\n", aliases.join(", "));
+        write!(page, "\nAlso {}.\n", aliases.join(", ")).ok();
     }
     let own: Vec<&Arg> = command
         .get_arguments()
@@ -47,10 +46,10 @@ fn section(page: &mut String, above: &str, command: &Command) {
         .filter(|argument| !["config", "set", "help", "version"].contains(&argument.get_id().as_str()))
         .collect();
     if !own.is_empty() {
-        let _ = write!(page, "\n| argument | means | default |\n| --- | --- | --- |\n");
+        write!(page, "\n| argument | means | default |\n| --- | --- | --- |\n").ok();
     }
     for argument in own {
-        let _ = writeln!(page, "| `{}` | {} | {} |", written(argument), cell(&meaning(argument)), default(argument));
+        writeln!(page, "| `{}` | {} | {} |", written(argument), cell(&meaning(argument)), default(argument)).ok();
     }
     for inner in visible(command) {
         section(page, &name, inner);
@@ -81,7 +80,7 @@ fn meaning(argument: &Arg) -> String {
         .collect();
     let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
     if takes && !values.is_empty() {
-        let _ = write!(text, ": {}", values.join(", "));
+        write!(text, ": {}", values.join(", ")).ok();
     }
     text
 }

@@ -29,6 +29,8 @@ struct Entry {
     path: Vec<String>,
     value: Value,
     meaning: String,
+    /// Whether the comment ends the line: then it is this key's alone.
+    at_end: bool,
 }
 
 /// A table of the shipped file: its name, what is said above it, and its settings.
@@ -79,10 +81,15 @@ fn sections(text: &str, takes: impl Fn(&[String], &Value) -> bool) -> Vec<Sectio
                 trails = end.is_some();
                 let above = comment.join(" ");
                 comment.clear();
-                // Two keys under one comment share it.
-                let before = section.entries.last().map(|entry| entry.meaning.clone()).unwrap_or_default();
-                let meaning = end.or(Some(above).filter(|above| !above.is_empty())).unwrap_or(before);
-                section.entries.push(Entry { path, value, meaning });
+                // Keys under one comment share it; what stands above a table explains a first key without one.
+                let shared = match section.entries.last() {
+                    None => section.about.clone(),
+                    Some(before) if before.at_end => String::new(),
+                    Some(before) => before.meaning.clone(),
+                };
+                let at_end = end.is_some();
+                let meaning = end.or(Some(above).filter(|above| !above.is_empty())).unwrap_or(shared);
+                section.entries.push(Entry { path, value, meaning, at_end });
                 continue;
             }
         }
@@ -171,7 +178,9 @@ fn kind(base: &Table, path: &[String], example: &Value) -> String {
         Value::String(_) if takes(text("7MiB")) => "size".to_owned(),
         Value::String(_) => {
             let refusal = accepted(base, path, &text("no-such-word")).err().unwrap_or_default();
-            let words = refusal.split("expected").nth(1).unwrap_or_default();
+            // What follows on further lines says where it was.
+            let line = refusal.lines().find(|line| line.contains("expected")).unwrap_or_default();
+            let words = line.split("expected").nth(1).unwrap_or_default();
             let words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
             match words.as_slice() {
                 [] => "text".to_owned(),
@@ -184,14 +193,16 @@ fn kind(base: &Table, path: &[String], example: &Value) -> String {
     }
 }
 
+/// Tables whose names users choose, and what an entry cannot do without.
+const NEEDED: [(&str, &[&str]); 3] = [
+    ("upstreams", &["url", "dialect"]),
+    ("monitors", &["domain", "upstream", "topics"]),
+    ("sinks", &["kind", "url", "folder"]),
+];
+
 /// What is in force where nobody says anything: of fixed sections the built-in defaults, of tables that users name those of an entry
 /// that says the least.
 fn defaults(base: &Table) -> Json {
-    const NEEDED: [(&str, &[&str]); 3] = [
-        ("upstreams", &["url", "dialect"]),
-        ("monitors", &["domain", "upstream", "topics"]),
-        ("sinks", &["kind", "url", "folder"]),
-    ];
     let mut least = Table::new();
     for (section, needed) in NEEDED {
         let Some(Value::Table(entries)) = base.get(section) else { continue };
@@ -222,6 +233,34 @@ fn shown(value: Option<&Json>) -> String {
     }
 }
 
+/// What a cell says of a setting's default.
+fn default_of(entry: &Entry, defaults: &Json) -> String {
+    let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        // The comment says that the file shows them.
+        ["sinks", "events", "folder"] => "`events` in `daemon.data_dir`".to_owned(),
+        ["sinks", "events", _] => shown(serde_json::to_value(&entry.value).ok().as_ref()),
+        [section, _, key] if NEEDED.iter().any(|(of, needed)| of == section && needed.contains(key)) => {
+            "must be set".to_owned()
+        }
+        _ => shown(at(defaults, &entry.path)),
+    }
+}
+
+/// A table's name with `NAME` where users choose one, and the name in the file.
+fn heading(section: &str) -> String {
+    const CHOSEN: [&str; 6] =
+        ["upstreams.", "monitors.", "sinks.", "server.tokens.", "alerts.rules.", "alerts.custom."];
+    let chosen = CHOSEN
+        .iter()
+        .filter(|_| section != "sinks.events")
+        .find_map(|above| Some((above, section.strip_prefix(above)?)));
+    let Some((above, rest)) = chosen else { return format!("`[{section}]`") };
+    let below = rest.split_once('.').map_or(String::new(), |(_, below)| format!(".{below}"));
+    let name = if *above == "alerts.rules." { "TYPE" } else { "NAME" };
+    format!("`[{above}{name}{below}]`, such as `{section}`")
+}
+
 fn leaves(tree: &Json, path: &[String], found: &mut Vec<Vec<String>>) {
     match tree {
         Json::Object(entries) => {
@@ -248,29 +287,34 @@ fn settings_page() -> String {
 
     let mut page = String::from(HEAD);
     for section in sections.iter().filter(|section| !section.entries.is_empty()) {
-        let _ = write!(page, "\n## `[{}]`\n", section.name);
+        write!(page, "\n## {}\n", heading(&section.name)).ok();
         if !section.about.is_empty() {
-            let _ = write!(page, "\n{}\n", section.about);
+            write!(page, "\n{}\n", section.about).ok();
         }
-        let _ = write!(
+        write!(
             page,
             "\n| key | type | default | environment | reload | means |\n| --- | --- | --- | --- | --- | --- |\n"
-        );
-        for Entry { path, value, meaning } in &section.entries {
+        )
+        .ok();
+        for entry in &section.entries {
+            let Entry { path, value, meaning, .. } = entry;
+            let is_said_above = meaning.is_empty() || *meaning == section.about;
+            let meaning = if is_said_above { "as above" } else { meaning };
             let key = path[section.name.split('.').count()..].join(".");
             let reload = match Effect::of(&path.iter().cloned().collect::<KeyPath>()) {
                 Effect::AtOnce => "at once",
                 Effect::Links => "links",
                 Effect::Restart => "restart",
             };
-            let _ = writeln!(
+            writeln!(
                 page,
                 "| `{key}` | {} | {} | {} | {reload} | {} |",
                 cell(&kind(&base, path, value)),
-                cell(&shown(at(&defaults, path))),
+                cell(&default_of(entry, &defaults)),
                 names.get(path).map(|names| names.join(", ")).unwrap_or_default(),
                 cell(meaning),
-            );
+            )
+            .ok();
         }
     }
 
