@@ -27,7 +27,9 @@ impl Effect {
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
             (Some("log"), Some("level"))
-            | (Some("smart_streaming" | "shedding" | "reload" | "rollout" | "guard"), _) => Self::AtOnce,
+            | (Some("smart_streaming" | "fault_tolerance" | "shedding" | "reload" | "rollout" | "guard"), _) => {
+                Self::AtOnce
+            }
             (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
             _ => Self::Restart,
         }
@@ -348,6 +350,7 @@ impl Settings {
         live.smart_streaming = other.smart_streaming.clone();
         live.rollout = other.rollout.clone();
         live.guard = other.guard.clone();
+        live.fault_tolerance = other.fault_tolerance.clone();
         live.pool = other.pool.clone();
         live.dialects = other.dialects.clone();
         live.upstreams = other.upstreams.clone();

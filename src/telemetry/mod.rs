@@ -17,7 +17,7 @@ pub use memory_limit::memory_limit;
 pub use metrics::{
     BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, GapMetrics, HostMetrics,
     JournalMetrics, LookUpMetrics, MetricsHandle, MonitorMetrics, PollMetrics, RaceMetrics, SequenceMetrics,
-    SinkMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
+    SinkMetrics, StageMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
 pub use recent_lines::recent_lines;
 pub use requests::RequestCounts;

@@ -73,6 +73,7 @@ mod resume;
 mod run_time_settings;
 mod scarcity;
 mod sequences;
+mod service;
 mod settings;
 mod shadows;
 mod signals;

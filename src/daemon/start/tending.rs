@@ -6,10 +6,13 @@ use super::super::figures::Commits;
 use super::super::gap_log::GapLog;
 use super::super::history::History;
 use super::super::journal_events::announce;
+use super::super::status_line::StatusLine;
 use super::super::take_over::Measuring;
 use super::super::view::DaemonView;
 use super::TEND_INTERVAL;
+use crate::crash_point::crash_point;
 use crate::journal::Notice;
+use crate::pulse::Pulse;
 use crate::server::ServerError;
 use crate::telemetry::JournalMetrics;
 use crate::telemetry::MetricsHandle;
@@ -60,6 +63,8 @@ pub(super) struct Attending {
     pub(super) over: CancellationToken,
     pub(super) measuring: Option<Measuring>,
     pub(super) canary: Arc<Canary>,
+    /// Answered between two turns.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -68,9 +73,17 @@ pub(super) async fn tend(
     mut attending: Attending,
     metrics: MetricsHandle,
 ) -> Result<(), ServerError> {
+    let mut status = StatusLine::default();
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = attending.pulse.asked() => {
+                attending.pulse.answer();
+                continue;
+            }
+        }
+        crash_point!("stage.tend");
         view.tend();
         metrics.tend();
         if attending.over.is_cancelled() {
@@ -80,6 +93,7 @@ pub(super) async fn tend(
         attending.gap_log.tend();
         attending.attendant.look(view.pressure());
         attending.canary.look(Instant::now());
+        status.tell(&view, Instant::now());
         if let Some(measuring) = &attending.measuring {
             measuring.tend(Instant::now());
         }

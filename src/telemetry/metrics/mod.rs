@@ -14,6 +14,7 @@ mod monitors;
 mod process;
 mod reference;
 mod sinks;
+mod stages;
 mod upstreams;
 mod views;
 mod window;
@@ -37,6 +38,7 @@ pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;
+pub use stages::StageMetrics;
 pub use upstreams::UpstreamMetrics;
 pub use views::ViewMetrics;
 pub use window::WindowMetrics;
@@ -54,6 +56,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     checkpoints::METRICS,
     canary::METRICS,
     circuits::METRICS,
+    stages::METRICS,
     process::METRICS,
     host::METRICS,
     http::METRICS,
