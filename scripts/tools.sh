@@ -67,6 +67,19 @@ need_nostr_relay() {
         "$tools/nostr-relay/bin/pip" install --quiet --disable-pip-version-check "nostr-relay==1.14"
 }
 
+# need_schemathesis: a client of OpenAPI that makes up requests. Leaves its program in SCHEMATHESIS.
+need_schemathesis() {
+    SCHEMATHESIS=${SCHEMATHESIS:-$tools/schemathesis/bin/schemathesis}
+    export SCHEMATHESIS
+    if [ -x "$SCHEMATHESIS" ]; then
+        return
+    fi
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv || return
+    echo "installing schemathesis into $tools/schemathesis (once)"
+    python3 -m venv "$tools/schemathesis" &&
+        "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==VERSION"
+}
+
 # need_graphql_ws: the GraphQL library whose server tests speak to. Leaves its folder of modules in GRAPHQL_WS.
 need_graphql_ws() {
     GRAPHQL_WS=${GRAPHQL_WS:-$tools/graphql-ws/node_modules}
@@ -95,4 +108,19 @@ need_postgresql() {
     local as_root=
     [ "$(id -u)" -eq 0 ] || as_root=sudo
     $as_root apt-get update -qq && $as_root apt-get install -qq -y --no-install-recommends postgresql
+}
+
+# need_prometheus: its server and promtool, unpacked from the distribution's package, so that nothing is installed as a service. Leaves their folder
+# in PROMETHEUS_PROGRAMS.
+need_prometheus() {
+    PROMETHEUS_PROGRAMS=${PROMETHEUS_PROGRAMS:-$tools/prometheus/usr/bin}
+    export PROMETHEUS_PROGRAMS
+    if [ -x "$PROMETHEUS_PROGRAMS/promtool" ]; then
+        return
+    fi
+    echo "unpacking prometheus into $tools/prometheus (once)"
+    local as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    $as_root apt-get update -qq && mkdir -p "$tools/prometheus" &&
+        (cd "$tools/prometheus" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb)
 }

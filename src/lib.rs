@@ -19,6 +19,7 @@
 //! | `operating` | the journal of a span | figures against targets | nothing                                     |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
+//! | `export`    | metrics, own events | what others read     | nothing                                          |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
@@ -43,6 +44,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod dialect;
 pub mod enrich;
+pub mod export;
 pub mod http_client;
 pub mod infer;
 pub mod journal;
@@ -53,6 +55,8 @@ pub mod proxy;
 mod pulse;
 pub mod recording;
 pub mod recovery;
+#[cfg(test)]
+mod reference;
 pub mod report;
 mod retry_after;
 pub mod rollout;

@@ -118,6 +118,7 @@ impl From<StartError> for CliError {
             | StartError::TakeOver(_)
             | StartError::Sink(SinkError::Runtime(_))
             | StartError::Server(_)
+            | StartError::Export(_)
             | StartError::Files { .. }
             | StartError::Runtime(_) => Self::from_error(Exit::No, error),
         }

@@ -2,6 +2,8 @@
 
 mod counters;
 mod enrich;
+mod export;
+mod reports;
 mod rollout;
 mod server;
 mod sinks;
@@ -52,6 +54,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         checker.monitor(name, monitor, settings);
     }
     checker.sinks(settings);
+    checker.reports(settings);
     checker.problems
 }
 
@@ -115,6 +118,7 @@ impl Checker<'_> {
         self.guard(&settings.guard);
         self.server(&settings.server);
         self.log_level(&settings.log.level);
+        self.export(&settings.export);
         self.pool(&settings.pool, None);
 
         let batch = &settings.batch;

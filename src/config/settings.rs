@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
+use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::report_settings::ReportSettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub quarantine: QuarantineSettings,
     /// Monitors of low priority rest while the daemon cannot keep up.
     pub shedding: SheddingSettings,
+    /// Where metrics and own events are sent to.
+    pub export: ExportSettings,
     /// Settings files that are watched.
     pub reload: ReloadSettings,
     /// Dialects described in the settings file itself, by name: the same form as the presets in `src/dialect/presets`.
@@ -59,6 +63,8 @@ pub struct Settings {
     pub monitors: BTreeMap<String, MonitorSettings>,
     /// Stores outside of the journal, by name.
     pub sinks: BTreeMap<String, SinkSettings>,
+    /// Reports that are made from time to time, by name.
+    pub reports: BTreeMap<String, ReportSettings>,
 }
 
 /// `[daemon]`

@@ -22,6 +22,7 @@ use crate::circuits::Circuits;
 use crate::clock::UnixNanos;
 use crate::config::{LifetimeUnit, PoolSettings, TokenSettings};
 use crate::http_client::HttpAnswer;
+use crate::telemetry::TokenMetrics;
 
 /// An answer with a token is no longer.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
@@ -240,6 +241,7 @@ impl TokenKeeper {
             tracing::warn!(upstream = %credentials.upstream, "the token cannot be extended, and another is asked for: {}", failure.reason);
             made = self.fetched(credentials, pass).await;
         }
+        TokenMetrics::asked(&credentials.upstream, made.is_ok());
         match made {
             Ok((text, life)) => {
                 permit.succeeded();

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::clock::UnixNanos;
 use crate::recovery::replay::Progress;
 use crate::server::{OperationRow, OperationState};
+use crate::telemetry::OperationMetrics;
 
 /// So many are remembered after their end.
 const ENDED_MAX: usize = 100;
@@ -42,7 +43,11 @@ struct End {
 impl Operation {
     fn end(&self, outcome: Result<Value, String>) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.get_or_insert(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+        if end.is_none() {
+            let took = self.began.elapsed();
+            OperationMetrics::ended(self.kind, outcome.is_ok(), took);
+            *end = Some(End { at: UnixNanos::now(), took, outcome });
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -124,6 +129,7 @@ impl Operations {
             progress: Progress::default(),
             end: Mutex::default(),
         });
+        OperationMetrics::began(kind);
         let mut list = self.list();
         list.push_back(Arc::clone(&operation));
         while list.iter().filter(|operation| operation.has_ended()).count() > ENDED_MAX {

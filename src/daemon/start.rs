@@ -31,6 +31,7 @@ use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::polling::Polling;
+use super::reports;
 use super::retry::Retrier;
 use super::service_manager::ActivationError;
 use super::snapshot::LiveState;
@@ -48,6 +49,7 @@ use crate::circuits::Circuits;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
+use crate::export::{ExportError, Exporters};
 use crate::journal::{
     self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
     GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice,
@@ -97,6 +99,9 @@ pub enum StartError {
     /// A look-up.
     #[error(transparent)]
     Enrich(#[from] EnrichError),
+    /// Nothing can be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -154,6 +159,7 @@ pub struct Daemon {
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _exporters: Option<Exporters>,
     _following_host: Following,
     stop_timeout: Duration,
     /// What the HTTP thread runs on.
@@ -420,6 +426,7 @@ impl Daemon {
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
         works.write_periodically();
+        reports::begin(&works);
         let sources = Sources {
             watched: Arc::clone(&watched),
             commits: Arc::clone(&commits),
@@ -516,6 +523,7 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let exporters = Exporters::start(&settings.export, &metrics, &journal)?;
         let following_host = host.follow().map_err(StartError::Runtime)?;
         commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
@@ -573,6 +581,7 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _exporters: exporters,
             _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
             http_handle,

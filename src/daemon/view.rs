@@ -54,6 +54,8 @@ use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
 use crate::views::{CounterBoard, CounterNow, LatestNow, StatisticsNow, ViewError, Views};
 
+mod living;
+
 /// The dedupe window's warning comes at most this often.
 const WINDOW_WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -316,14 +318,18 @@ impl DaemonView {
         for (row, metrics) in self.sinks.rows().iter().zip(&self.sink_metrics) {
             metrics.set(row);
         }
-        for (upstream, figures) in self.ledger.figures() {
-            GapMetrics::set(&upstream, &figures);
+        let settings = self.live.settings();
+        // The ledger remembers what was removed.
+        for (upstream, figures) in
+            self.ledger.figures().iter().filter(|(name, _)| settings.upstreams.contains_key(&***name))
+        {
+            GapMetrics::set(upstream, figures);
         }
         let mut sequences: BTreeMap<Arc<str>, SequenceCounts> = BTreeMap::new();
         for row in self.sequences.rows() {
             sequences.entry(row.monitor).or_default().add(&row.counts);
         }
-        for (monitor, counts) in &sequences {
+        for (monitor, counts) in sequences.iter().filter(|(name, _)| settings.monitors.contains_key(&***name)) {
             SequenceMetrics::set(monitor, counts);
         }
         self.look_at_recency(now);

@@ -44,6 +44,8 @@ pub struct HostSample {
     pub disk_free: u64,
     /// How full it is, in percent, as `df` has it.
     pub disk_percent: Option<f64>,
+    /// Bytes of the journal's segments.
+    pub journal_bytes: u64,
     /// Bytes read from its device since the host started; none where it is not on a device of its own.
     pub disk_read_bytes: Option<u64>,
     /// Bytes written to it.
@@ -193,6 +195,7 @@ fn observe(data_dir: &Path, before: Option<Before>) -> (HostSample, Before) {
         disk_free,
         // Blocks that are kept for root count on neither side.
         disk_percent: percent(disk_used, disk_used + disk_free),
+        journal_bytes: counters::segment_bytes(&crate::journal::folder(data_dir)),
         disk_read_bytes: io.map(|io| io.read_bytes),
         disk_written_bytes: io.map(|io| io.written_bytes),
         disk_busy_seconds: io.map(|io| io.busy_seconds),

@@ -90,8 +90,8 @@ fn counters_are_what_was_journaled_however_often_the_daemon_is_killed_and_the_fo
     assert_eq!(row["counters"]["orders"], Value::Null);
     assert_eq!(row["counters"]["ids"], counted["ids"]);
     let labels = [("monitor", "trades"), ("counter", "makers")];
-    assert_eq!(daemon.metrics().value("sluice_business_counter_total", &labels), counted["makers"]);
-    assert_eq!(daemon.metrics().value("sluice_business_counter_last_hour", &labels), counted["makers"]);
+    assert_eq!(daemon.metrics().value("sluice_business_events_total", &labels), counted["makers"]);
+    assert_eq!(daemon.metrics().value("sluice_business_events_last_hour", &labels), counted["makers"]);
     let listen = format!("server.listen={}", daemon.address());
     for command in ["stats", "monitors"] {
         let said = place.run(["--config", "sluice.toml", "--set", &listen, command]);

@@ -54,6 +54,9 @@ pub(super) fn observe(notice: &Notice<'_>, metrics: &JournalMetrics, commits: &C
     }
 }
 
+/// Series of what is no more are looked for at every so many looks; it goes through all series.
+const SWEEP_EVERY: u32 = 5;
+
 /// What is looked after once a second.
 pub(super) struct Attending {
     pub(super) history: Arc<History>,
@@ -75,6 +78,7 @@ pub(super) async fn tend(
 ) -> Result<(), ServerError> {
     let mut status = StatusLine::default();
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
+    let mut looks = 0u32;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -85,7 +89,10 @@ pub(super) async fn tend(
         }
         crash_point!("stage.tend");
         view.tend();
-        metrics.tend();
+        if looks.is_multiple_of(SWEEP_EVERY) {
+            metrics.keep(&view.living());
+        }
+        looks = looks.wrapping_add(1);
         if attending.over.is_cancelled() {
             continue;
         }

@@ -81,6 +81,13 @@ pub(super) fn open_files() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(1) as u64)
 }
 
+/// Bytes of the segments in the journal's folder, those that are being made among them. Some hundred files at most.
+pub(super) fn segment_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let segments = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "seg"));
+    segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+}
+
 /// Threads of this process.
 pub(super) fn threads() -> u64 {
     let status = read_to_string("/proc/self/status").unwrap_or_default();

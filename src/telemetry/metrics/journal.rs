@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::{Counter, Gauge, Histogram, counter, gauge};
 
 use super::{Kind, Metric};
-use crate::journal::{CommitReport, RetentionStatus};
+use crate::journal::{CommitReport, Journal, RetentionStatus};
 use crate::telemetry::latency::LatencyHistogram;
 
 super::metrics! {
@@ -15,6 +15,18 @@ super::metrics! {
         "Blocks written to the journal";
     JOURNAL_BYTES = Counter "sluice_journal_written_bytes_total" []
         "Bytes written to the journal";
+    JOURNAL_EVENTS = Counter "sluice_journal_events_total" []
+        "Events made durable, the daemon's own among them";
+    PAYLOAD_BYTES = Counter "sluice_journal_payload_bytes_total" []
+        "Bytes of payload made durable, before compression";
+    JOURNAL_SIZE = Gauge "sluice_journal_size_bytes" []
+        "Bytes of the journal's segments";
+    JOURNAL_MAX = Gauge "sluice_journal_max_size_bytes" []
+        "Size above which the oldest segments are deleted: `journal.max_size`";
+    QUEUE_MAX = Gauge "sluice_journal_queue_max_bytes" []
+        "Bytes of blocks that may wait for the journal's writer; links wait beyond";
+    WRITE = Histogram "sluice_journal_write_seconds" []
+        "Duration of the journal's writes";
     SYNC = Histogram "sluice_journal_sync_seconds" []
         "Duration of the journal's syncs";
     DURABLE = Gauge "sluice_journal_durable_offset" []
@@ -52,6 +64,9 @@ pub struct JournalMetrics {
     latency: Arc<LatencyHistogram>,
     blocks: Counter,
     bytes: Counter,
+    events: Counter,
+    payload: Counter,
+    write: Histogram,
     sync: Histogram,
     durable: Gauge,
     writable: Gauge,
@@ -67,6 +82,9 @@ impl JournalMetrics {
             latency,
             blocks: counter!(BLOCKS),
             bytes: counter!(JOURNAL_BYTES),
+            events: counter!(JOURNAL_EVENTS),
+            payload: counter!(PAYLOAD_BYTES),
+            write: metrics::histogram!(WRITE),
             sync: metrics::histogram!(SYNC),
             durable: gauge!(DURABLE),
             writable,
@@ -79,6 +97,9 @@ impl JournalMetrics {
     pub fn committed(&self, report: &CommitReport<'_>) {
         self.blocks.increment(report.blocks);
         self.bytes.increment(report.bytes);
+        self.events.increment(report.events);
+        self.payload.increment(report.payload_bytes);
+        self.write.record(report.write.as_secs_f64());
         self.sync.record(report.sync.as_secs_f64());
         self.durable.set(report.durable.0 as f64);
         for run in report.received {
@@ -113,6 +134,14 @@ impl JournalMetrics {
             gauge!(HELD_FROM, "holder" => held.who.to_string()).set(held.from.0 as f64);
             *holder = Some(Arc::clone(&held.who));
         }
+    }
+
+    /// How large the journal is, and may be. Every few seconds.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set_size(bytes: u64, max: u64) {
+        gauge!(JOURNAL_SIZE).set(bytes as f64);
+        gauge!(JOURNAL_MAX).set(max as f64);
+        gauge!(QUEUE_MAX).set(Journal::QUEUE_BYTES_MAX as f64);
     }
 
     /// Bytes that wait for the writer.

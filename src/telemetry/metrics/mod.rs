@@ -9,8 +9,11 @@ mod gaps;
 mod host;
 mod http;
 mod journal;
+mod living;
 mod look_ups;
 mod monitors;
+mod operations;
+mod outward;
 mod process;
 mod reference;
 mod sinks;
@@ -22,9 +25,10 @@ mod window;
 use std::sync::Arc;
 
 use ::metrics::{describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::exposition;
 use super::latency::LatencyHistogram;
+use super::recorder::{Family, Recorder, Series};
 
 pub use canary::CanaryMetrics;
 pub use checkpoints::CheckpointMetrics;
@@ -33,13 +37,16 @@ pub use gaps::{BackfillMetrics, GapMetrics, PollMetrics};
 pub use host::HostMetrics;
 pub(super) use http::answered;
 pub use journal::{JournalMetrics, own_event_refused};
+pub use living::Living;
 pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
+pub use operations::OperationMetrics;
+pub use outward::ExportMetrics;
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;
 pub use stages::StageMetrics;
-pub use upstreams::UpstreamMetrics;
+pub use upstreams::{TokenMetrics, UpstreamMetrics};
 pub use views::ViewMetrics;
 pub use window::WindowMetrics;
 
@@ -57,6 +64,8 @@ pub const REFERENCE: &[&[Metric]] = &[
     canary::METRICS,
     circuits::METRICS,
     stages::METRICS,
+    operations::METRICS,
+    outward::METRICS,
     process::METRICS,
     host::METRICS,
     http::METRICS,
@@ -66,24 +75,32 @@ pub const REFERENCE: &[&[Metric]] = &[
 pub(super) const SECONDS: [f64; 16] =
     [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Renders what was measured.
-#[derive(Clone)]
+/// What was measured in this process.
+#[derive(Debug, Clone)]
 pub struct MetricsHandle {
-    exporter: PrometheusHandle,
+    recorder: Recorder,
     latency: Arc<LatencyHistogram>,
 }
 
 impl MetricsHandle {
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
-        let mut text = self.exporter.render();
-        self.latency.render(journal::LATENCY_METRIC, &mut text);
-        text
+        exposition::render(&self.snapshot())
     }
 
-    /// Moves what histograms gathered on; called now and then, so that they do not grow between scrapes.
-    pub fn tend(&self) {
-        self.exporter.run_upkeep();
+    /// Every series as it is now, by name and labels.
+    pub fn snapshot(&self) -> Vec<Family> {
+        let mut families = self.recorder.snapshot();
+        let Metric { name, kind, help, .. } = *journal::LATENCY_METRIC;
+        let series = vec![Series { labels: Vec::new(), value: self.latency.value() }];
+        let at = families.partition_point(|family| family.name.as_str() < name);
+        families.insert(at, Family { name: name.to_owned(), kind, help: help.to_owned(), series });
+        families
+    }
+
+    /// Lets go of the series of what is no more.
+    pub fn keep(&self, living: &Living) {
+        self.recorder.retain(|key| living.has(key));
     }
 
     /// How long events take to become durable.
@@ -97,14 +114,18 @@ impl MetricsHandle {
     }
 }
 
+/// This process measures already.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics are recorded in this process already")]
+pub struct AlreadyInstalled;
+
 /// Begins measuring in this process.
 ///
 /// # Errors
 /// When another recorder was installed before.
-pub fn install() -> Result<MetricsHandle, BuildError> {
-    let exporter = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
-        .install_recorder()?;
+pub fn install() -> Result<MetricsHandle, AlreadyInstalled> {
+    let recorder = Recorder::default();
+    ::metrics::set_global_recorder(recorder.clone()).map_err(|_| AlreadyInstalled)?;
     for metric in REFERENCE.iter().copied().flatten() {
         match metric.kind {
             Kind::Counter => describe_counter!(metric.name, metric.help),
@@ -113,7 +134,7 @@ pub fn install() -> Result<MetricsHandle, BuildError> {
         }
     }
     process::begin();
-    Ok(MetricsHandle { exporter, latency: Arc::default() })
+    Ok(MetricsHandle { recorder, latency: Arc::default() })
 }
 
 #[cfg(test)]

@@ -18,7 +18,12 @@ pub struct Metric {
 impl Metric {
     /// Its unit as its name says it: `seconds`, `bytes`, `ratio`; empty where it counts things.
     pub fn unit(&self) -> &'static str {
-        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        Self::unit_of(self.name)
+    }
+
+    /// The unit that a metric's name says.
+    pub fn unit_of(name: &str) -> &'static str {
+        let name = name.strip_suffix("_total").unwrap_or(name);
         ["seconds", "bytes", "ratio"]
             .into_iter()
             .find(|unit| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')))

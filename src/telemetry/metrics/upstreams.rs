@@ -29,6 +29,15 @@ super::metrics! {
         "Time from a link's last ping to its answer";
     LINK_AGE = Gauge "sluice_link_age_seconds" ["upstream", "path", "link"]
         "How long a link's connection has been open";
+    POOL_USE = Gauge "sluice_pool_usage_ratio" ["upstream", "path"]
+        "Topics placed, of those for which all links that there may be have room";
+    POOL_TOPICS = Gauge "sluice_pool_topics" ["upstream", "path"]
+        "Topics that have a place on a link";
+    POOL_LEFT_OUT = Gauge "sluice_pool_topics_left_out" ["upstream", "path"]
+        "Topics for which no link has room";
+    TOKENS = Counter "sluice_token_requests_total" ["upstream", "outcome"]
+        "Times that an upstream's token was asked for, by how that ended: done, failed",
+        "where an upstream has a token";
     SILENT_TOPICS = Counter "sluice_topics_silent_total" ["upstream", "path"]
         "Topics of which nothing came for longer than is usual, asked for anew",
         "once a topic was found silent";
@@ -55,12 +64,16 @@ pub struct UpstreamMetrics {
 }
 
 /// A dedicated link is called by its monitor.
-fn link_labels(upstream: &str, path: Path, of: Option<&str>, number: usize) -> [(&'static str, String); 3] {
-    let link = match (of, number) {
+fn link_name(of: Option<&str>, number: usize) -> String {
+    match (of, number) {
         (None, number) => number.to_string(),
         (Some(monitor), 0) => monitor.to_owned(),
         (Some(monitor), number) => format!("{monitor}/{number}"),
-    };
+    }
+}
+
+fn link_labels(upstream: &str, path: Path, of: Option<&str>, number: usize) -> [(&'static str, String); 3] {
+    let link = link_name(of, number);
     [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned()), ("link", link)]
 }
 
@@ -127,6 +140,20 @@ impl UpstreamMetrics {
         self.refused.increment(topics as u64);
     }
 
+    /// How full the links of a path are: topics placed and left out, and how many there is room for. Every few seconds.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn set_pool(upstream: &str, path: Path, placed: usize, left_out: usize, room: usize) {
+        let labels = [("upstream", upstream.to_owned()), ("path", path.as_str().to_owned())];
+        gauge!(POOL_TOPICS, &labels).set(placed as f64);
+        gauge!(POOL_LEFT_OUT, &labels).set(left_out as f64);
+        gauge!(POOL_USE, &labels).set(if room == 0 { f64::NAN } else { placed as f64 / room as f64 });
+    }
+
+    /// What a link is called in labels.
+    pub fn link_name(of: Option<&str>, number: usize) -> String {
+        link_name(of, number)
+    }
+
     /// How many links are in a state.
     pub fn set_links(upstream: &str, path: Path, state: &'static str, links: usize) {
         #[expect(clippy::cast_precision_loss, reason = "links are few")]
@@ -145,5 +172,17 @@ impl UpstreamMetrics {
         gauge!(LINK_TOPICS, &labels).set(link.topics as f64);
         gauge!(LINK_LATENCY, &labels).set(link.latency.map_or(f64::NAN, |latency| latency.as_secs_f64()));
         gauge!(LINK_AGE, &labels).set(link.opened.map_or(f64::NAN, |opened| opened.elapsed().as_secs_f64()));
+    }
+}
+
+/// Figures of an upstream's token.
+#[derive(Debug)]
+pub struct TokenMetrics;
+
+impl TokenMetrics {
+    /// It was asked for.
+    pub fn asked(upstream: &str, done: bool) {
+        counter!(TOKENS, "upstream" => upstream.to_owned(), "outcome" => if done { "done" } else { "failed" })
+            .increment(1);
     }
 }

@@ -9,10 +9,10 @@ super::metrics! {
         "Views thrown away and built anew from the journal";
     VIEW_SKIPPED = Counter "sluice_view_skipped_events_total" []
         "Events that last values passed over to catch up";
-    BUSINESS = Counter "sluice_business_counter_total" ["monitor", "counter"]
+    BUSINESS = Counter "sluice_business_events_total" ["monitor", "counter"]
         "Events that a business counter of a monitor counted since it was declared",
         "with a business counter";
-    BUSINESS_HOUR = Gauge "sluice_business_counter_last_hour" ["monitor", "counter"]
+    BUSINESS_HOUR = Gauge "sluice_business_events_last_hour" ["monitor", "counter"]
         "The same of the last 60 minutes",
         "with a business counter";
 }
