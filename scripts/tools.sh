@@ -33,6 +33,14 @@ install_package() {
     $as_root apt-get update -qq && $as_root apt-get install -qq -y --no-install-recommends "$1"
 }
 
+# need_systemd: the tools that look at units, such as systemd-analyze; nothing of it need run.
+need_systemd() {
+    if command -v systemd-analyze >/dev/null; then
+        return
+    fi
+    install_package systemd
+}
+
 # need_anvil: the Ethereum node that tests speak to as a server that is not ours. Leaves its path in ANVIL.
 need_anvil() {
     ANVIL=${ANVIL:-$tools/anvil/node_modules/.bin/anvil}

@@ -9,6 +9,7 @@ mod policy;
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ struct Shared {
     kind: CircuitKind,
     name: Box<str>,
     /// False: never open, whatever comes.
-    enabled: bool,
+    enabled: AtomicBool,
     metrics: CircuitMetrics,
     /// What it shows.
     shown: watch::Sender<BreakerState>,
@@ -223,7 +224,18 @@ impl Breaker {
         metrics.set_state(BreakerState::Closed);
         let shown = watch::Sender::new(BreakerState::Closed);
         let standing = Mutex::new(Standing::new());
+        let enabled = AtomicBool::new(enabled);
         Self { shared: Arc::new(Shared { kind, name: name.into(), enabled, metrics, shown, standing }) }
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.shared.enabled.load(Ordering::Relaxed)
+    }
+
+    /// From now on it never opens; or it does again, closed and with no failures behind it.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.shared.enabled.store(enabled, Ordering::Relaxed);
+        self.reset("the settings");
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -244,9 +256,9 @@ impl Breaker {
     pub fn now(&self) -> BreakerNow {
         let standing = self.lock();
         BreakerNow {
-            state: standing.shows(self.shared.enabled),
+            state: standing.shows(self.is_enabled()),
             forced: standing.forced,
-            enabled: self.shared.enabled,
+            enabled: self.is_enabled(),
             since: standing.since,
             failures_in_a_row: standing.in_a_row,
             failures: standing.failures,
@@ -286,7 +298,7 @@ impl Breaker {
         let mut standing = self.lock();
         let epoch = standing.epoch;
         let pass = |probe| Permit { breaker: self.clone(), probe, told: false, epoch };
-        if !self.shared.enabled {
+        if !self.is_enabled() {
             return Ok(pass(false));
         }
         match (standing.forced, standing.state) {
@@ -311,7 +323,7 @@ impl Breaker {
 
     /// Shows what has changed.
     fn show(&self, standing: &mut Standing) {
-        let shows = standing.shows(self.shared.enabled);
+        let shows = standing.shows(self.is_enabled());
         if self.shared.shown.send_if_modified(|shown| std::mem::replace(shown, shows) != shows) {
             standing.since = UnixNanos::now();
             self.shared.metrics.set_state(shows);
@@ -406,7 +418,7 @@ impl Permit {
         if self.probe {
             standing.probing = false;
         }
-        let held = !self.breaker.shared.enabled || standing.forced == Some(Forced::Closed);
+        let held = !self.breaker.is_enabled() || standing.forced == Some(Forced::Closed);
         // A call that began before it opened says nothing new.
         if held || (!self.probe && standing.state != BreakerState::Closed) {
             return;

@@ -1,6 +1,7 @@
 //! All circuit breakers of a daemon: listed, and held by operators.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -111,7 +112,8 @@ pub enum CircuitRefusal {
 /// All breakers. They come and go with upstreams and sinks.
 #[derive(Debug)]
 pub struct Circuits {
-    enabled: bool,
+    /// See [`Circuits::set_enabled`].
+    enabled: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -126,11 +128,35 @@ impl Circuits {
     /// None yet. `enabled` false: none of them ever opens. `held` is what operators held before the start.
     pub fn new(enabled: bool, held: Vec<CircuitHold>) -> Self {
         let held = held.into_iter().filter_map(|hold| Some(((hold.kind, hold.name), hold.forced?))).collect();
+        let enabled = AtomicBool::new(enabled);
         Self { enabled, known: Mutex::new(Known { breakers: BTreeMap::new(), held }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether breakers open at all.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Switches all of them off, each closed then, or on: as operators held them, else closed with no failures behind it.
+    pub fn set_enabled(&self, enabled: bool) {
+        let known = self.lock();
+        if self.enabled.swap(enabled, Ordering::Relaxed) == enabled {
+            return;
+        }
+        tracing::warn!(
+            "circuit breakers are switched {} (fault_tolerance.enabled)",
+            if enabled { "on" } else { "off" }
+        );
+        for (key, breaker) in &known.breakers {
+            breaker.set_enabled(enabled);
+            if let Some(forced) = known.held.get(key).filter(|_| enabled) {
+                breaker.force(*forced, "an operator, before breakers were switched off");
+            }
+        }
     }
 
     /// The breaker before an upstream or a sink: the one that is there, with all that it knows, or a new one, held as operators
@@ -141,9 +167,9 @@ impl Circuits {
         if let Some(breaker) = known.breakers.get(&key) {
             return breaker.clone();
         }
-        let breaker = if self.enabled { Breaker::new(kind, name) } else { Breaker::disabled(kind, name) };
+        let breaker = if self.is_enabled() { Breaker::new(kind, name) } else { Breaker::disabled(kind, name) };
         if let Some(forced) = known.held.get(&key)
-            && self.enabled
+            && self.is_enabled()
         {
             breaker.force(*forced, "an operator, before the start");
         }
@@ -182,7 +208,7 @@ impl Circuits {
         if !self.is_known(hold.kind, &hold.name) {
             return Err(CircuitRefusal::Unknown { kind: hold.kind, name: hold.name.clone() });
         }
-        if self.enabled { Ok(()) } else { Err(CircuitRefusal::Disabled) }
+        if self.is_enabled() { Ok(()) } else { Err(CircuitRefusal::Disabled) }
     }
 
     /// Holds a breaker, or lets it go, and says how it stands then.
@@ -261,6 +287,26 @@ mod tests {
         }
         let complaint = circuits.rows()[0].complaint();
         assert_eq!(complaint.as_deref(), Some("circuit of sink `a` is open after 5 failures: no route"));
+    }
+
+    #[test]
+    fn breakers_switched_off_while_they_run_close_and_switched_on_are_held_as_before() {
+        let circuits = Circuits::new(true, vec![hold("a", Some(Forced::Open))]);
+        let (held, other) = (circuits.register(CircuitKind::Sink, "a"), circuits.register(CircuitKind::Sink, "b"));
+        for _ in 0..5 {
+            other.permit().unwrap().failed("no route");
+        }
+        let states = || [held.state(), other.state()];
+        assert_eq!(states(), [BreakerState::Open; 2]);
+        let mut changes = other.changes();
+        circuits.set_enabled(false);
+        assert_eq!(states(), [BreakerState::Closed; 2]);
+        assert!(changes.has_changed().unwrap(), "who waits for it is told");
+        changes.mark_unchanged();
+        assert!(held.permit().is_ok() && other.permit().is_ok());
+        assert_eq!(circuits.hold(&hold("a", None), "a test"), Err(CircuitRefusal::Disabled));
+        circuits.set_enabled(true);
+        assert_eq!(states(), [BreakerState::Open, BreakerState::Closed]);
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //! `backoff` how long to wait before another attempt, `credentials` who we are to an upstream, `proxy` what connections go through,
 //! `retry_after` how long a server wants to be left alone, `http_client` how anything is asked over HTTP, `breaker` when to leave a
 //! failing side alone for a while, `circuits` all breakers, `value_cache` what is kept for a time, `tls` whom to trust, `crash_point`
-//! where tests have the process die, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has
+//! where tests have the process die, `pulse` whether something still does its rounds, `recording` the files of recorded sessions, `infer` what they show of a feed that nobody has
 //! described, and `simulator` a provider to try them with.
 
 pub mod alert;
@@ -52,6 +52,7 @@ pub mod monitor;
 pub mod operating;
 pub mod pipeline;
 pub mod proxy;
+mod pulse;
 pub mod recording;
 pub mod recovery;
 #[cfg(test)]

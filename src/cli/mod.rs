@@ -11,6 +11,7 @@ mod canary_watch;
 mod change;
 mod checkpoint;
 mod circuits;
+mod completions;
 mod config;
 mod demo;
 mod diagnostics;
@@ -24,6 +25,7 @@ mod health;
 mod infer;
 mod journal;
 mod latest;
+mod man;
 mod monitors;
 mod monitors_compare;
 mod notifications;
@@ -134,6 +136,10 @@ enum Command {
     Record(Box<record::Args>),
     /// Be a feed provider: synthetic feeds, recordings or a flood, with faults on request
     Simulate(Box<simulate::Args>),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Args),
+    /// Write the manual's pages, one a command
+    Man(man::Args),
     /// Try whether a folder of views can be opened: the daemon's own, as a process that may break
     #[command(name = crate::views::PROBE_COMMAND, hide = true)]
     ViewsProbe {
@@ -179,6 +185,8 @@ impl Command {
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
+            Self::Completions(args) => args.run(context),
+            Self::Man(args) => args.run(context),
             Self::ViewsProbe { folder } => Ok(if crate::views::probe(&folder) { Exit::Done } else { Exit::No }),
         }
     }

@@ -108,6 +108,7 @@ impl From<StartError> for CliError {
             StartError::Journal(error) | StartError::TakeOver(TakeOverError::Journal(error)) => journal_error(error),
             StartError::Checkpoint(error) => checkpoint_error(error),
             StartError::Assembly(_)
+            | StartError::Activation(_)
             | StartError::Upstream(_)
             | StartError::Access(_)
             | StartError::NothingToDo

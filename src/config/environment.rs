@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use config::{Value, ValueKind};
 
+use super::environment_file;
 use super::layer::{Layer, find, from_text};
 use super::problem::{Problem, nearest};
 
@@ -149,16 +150,37 @@ pub(super) fn layer(variables: &[(OsString, OsString)], defaults: &Layer, proble
     apply(&mut found, "the environment", defaults, problems)
 }
 
-/// What a service manager says of folders: it counts less than anything that a person set.
-pub(super) fn service_layer(variables: &[(OsString, OsString)]) -> Option<Layer> {
+/// What a service manager says of folders and secrets: it counts less than anything that a person set.
+pub(super) fn service_layers(variables: &[(OsString, OsString)]) -> impl Iterator<Item = Layer> {
+    [state_layer(variables), token_layer(variables)].into_iter().flatten()
+}
+
+/// The token of the server, where it is handed over as a credential.
+fn token_layer(variables: &[(OsString, OsString)]) -> Option<Layer> {
+    const NAME: &str = "CREDENTIALS_DIRECTORY";
+    let (_, folder) = variables.iter().find(|(name, _)| name == NAME)?;
+    let token = Path::new(folder).join("sluice-token");
+    if !token.is_absolute() || !token.is_file() {
+        return None;
+    }
+    let origin = format!("environment variable {NAME}");
+    let mut layer = Layer::empty(&origin);
+    let token = ValueKind::String(token.to_str()?.to_owned());
+    layer.set(["server", "token_file"], Value::new(Some(&origin), token));
+    Some(layer)
+}
+
+fn state_layer(variables: &[(OsString, OsString)]) -> Option<Layer> {
     const NAME: &str = "STATE_DIRECTORY";
     let (_, value) = variables.iter().find(|(name, _)| name == NAME)?;
     // There may be several, separated by colons; the first is the daemon's own.
     let folder = value.to_str()?.split(':').next().filter(|folder| folder.starts_with('/'))?;
     let origin = format!("environment variable {NAME}");
     let mut layer = Layer::empty(&origin);
-    let dir = ValueKind::String(format!("{}/checkpoints", folder.trim_end_matches('/')));
-    layer.set(["checkpoint", "dir"], Value::new(Some(&origin), dir));
+    let folder = folder.trim_end_matches('/');
+    for (key, folder) in [(["daemon", "data_dir"], folder), (["checkpoint", "dir"], &format!("{folder}/checkpoints"))] {
+        layer.set(key, Value::new(Some(&origin), ValueKind::String(folder.to_owned())));
+    }
     Some(layer)
 }
 
@@ -185,6 +207,12 @@ pub(super) fn dot_env_layer(text: &str, shown: &Path, defaults: &Layer, problems
     apply(&mut found, &name, defaults, problems)
 }
 
+/// Names of ours that a file of variables has, as far as it can be read.
+pub(super) fn names_in(text: &str) -> Vec<String> {
+    let entries = dotenvy::from_read_iter(text.as_bytes()).flatten();
+    entries.map(|(name, _)| name).filter(|name| is_ours(name)).collect()
+}
+
 /// Hands out a text line by line and counts, so that who reads it through a buffer can be asked how far it is.
 struct Lines<'a> {
     rest: &'a [u8],
@@ -207,8 +235,10 @@ impl Read for Lines<'_> {
 
 fn is_ours(name: &str) -> bool {
     // The token is the commands' own, and no setting: settings are shown.
-    let foreign =
-        name == "SLUICE_PORT" || name == "SLUICE_TOKEN" || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
+    let foreign = name == "SLUICE_PORT"
+        || name == "SLUICE_TOKEN"
+        || name == environment_file::NAME
+        || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
     (name.starts_with(PREFIX) && !foreign) || NAMES.iter().any(|known| known.name == name)
 }
 

@@ -20,7 +20,7 @@ use super::server_settings::ServerSettings;
 use super::settings::Settings;
 use super::sink_settings::{SinkKind, SinkSettings};
 use super::upstream_settings::UpstreamSettings;
-use super::{check, command_line, environment, events_sink, file};
+use super::{check, command_line, environment, environment_file, events_sink, file};
 
 /// Where the layers come from. Nothing else of the process is looked at, but for `${NAME}` inside a `.env` file.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl LoadOptions {
         Ok(Self {
             file,
             set,
-            environment: std::env::vars_os().collect(),
+            environment: environment_file::without_its_names(std::env::vars_os().collect()),
             current_dir: std::env::current_dir()?,
             run_time: RunTimeLayer::default(),
         })
@@ -122,7 +122,7 @@ impl Origins {
     }
 }
 
-/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the command line, and what an
+/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the file that SLUICE_ENVIRONMENT_FILE names, the command line, and what an
 /// operator set at run time; later wins.
 ///
 /// # Errors
@@ -143,6 +143,8 @@ pub struct Base {
     file: Option<PathBuf>,
     /// Where relative paths of the file begin, as messages show it.
     folder: PathBuf,
+    /// Absolute.
+    environment_file: Option<PathBuf>,
     current_dir: PathBuf,
 }
 
@@ -179,7 +181,7 @@ impl Base {
         let mut problems = Vec::new();
         let defaults = Layer::defaults();
         let mut layers = vec![defaults.clone()];
-        layers.extend(environment::service_layer(&options.environment));
+        layers.extend(environment::service_layers(&options.environment));
         let mut events_declared = false;
         if let Some((shown, text)) = file {
             // What else is wrong cannot be told without knowing what the file would have said.
@@ -193,6 +195,13 @@ impl Base {
             layers.push(environment::dot_env_layer(&text, &dot_env, &defaults, &mut problems));
         }
         layers.push(environment::layer(&options.environment, &defaults, &mut problems));
+        let environment_file = environment_file::named_by(&options.environment);
+        let environment_file = environment_file.map(|path| options.current_dir.join(path));
+        if let Some(path) = &environment_file
+            && let Some(text) = file::read(path, path)?
+        {
+            layers.push(environment::dot_env_layer(&text, path, &defaults, &mut problems));
+        }
         let command_line = command_line::layer(&options.set, &defaults, &mut problems);
         events_declared |= events_sink::is_named_by(&command_line);
         layers.push(command_line);
@@ -204,13 +213,18 @@ impl Base {
             })?;
         }
         let current_dir = options.current_dir.clone();
-        Ok(Self { tree: merged.cache, problems, events_declared, file: chosen, folder, current_dir })
+        Ok(Self { tree: merged.cache, problems, events_declared, file: chosen, folder, environment_file, current_dir })
     }
 
-    /// The settings file and the `.env` beside it, whether they are there or not; none where no file is used.
+    /// The settings file, the `.env` beside it and the file that SLUICE_ENVIRONMENT_FILE names, whether they are there or not.
     pub fn watched_files(&self) -> Vec<PathBuf> {
         let dot_env = self.current_dir.join(&self.folder).join(".env");
-        self.file.iter().map(|file| self.current_dir.join(file)).chain([dot_env]).collect()
+        self.file
+            .iter()
+            .map(|file| self.current_dir.join(file))
+            .chain([dot_env])
+            .chain(self.environment_file.clone())
+            .collect()
     }
 
     /// The settings file that was read, if one was.

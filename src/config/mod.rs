@@ -13,6 +13,7 @@ mod counter_settings;
 mod endpoint;
 mod enrich_settings;
 mod environment;
+mod environment_file;
 mod event_rule_settings;
 mod events_sink;
 mod export_settings;

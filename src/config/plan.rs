@@ -27,9 +27,13 @@ impl Effect {
     pub fn of(key: &KeyPath) -> Self {
         match (key.key_at(0), key.key_at(1)) {
             (Some("log"), Some("level"))
-            | (Some("smart_streaming" | "shedding" | "reload" | "rollout" | "guard" | "alerts" | "notify"), _) => {
-                Self::AtOnce
-            }
+            | (
+                Some(
+                    "smart_streaming" | "fault_tolerance" | "shedding" | "reload" | "rollout" | "guard" | "alerts"
+                    | "notify",
+                ),
+                _,
+            ) => Self::AtOnce,
             (Some("pool" | "upstreams" | "monitors" | "dialects"), _) => Self::Links,
             _ => Self::Restart,
         }
@@ -352,6 +356,7 @@ impl Settings {
         live.guard = other.guard.clone();
         live.alerts = other.alerts.clone();
         live.notify = other.notify.clone();
+        live.fault_tolerance = other.fault_tolerance.clone();
         live.pool = other.pool.clone();
         live.dialects = other.dialects.clone();
         live.upstreams = other.upstreams.clone();

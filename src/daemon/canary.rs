@@ -345,7 +345,7 @@ impl Asked {
 }
 
 /// The share of monitors that is to be on the smart path.
-fn in_force(record: &RolloutRecord, settings: &Settings) -> Fraction {
+pub(super) fn in_force(record: &RolloutRecord, settings: &Settings) -> Fraction {
     let own = || Fraction::new(settings.smart_streaming.canary).unwrap_or(Fraction::NONE);
     record.decision.as_ref().map_or_else(own, |decision| decision.fraction)
 }

@@ -22,6 +22,7 @@ use super::watch::in_words;
 use super::watched::Watched;
 use super::works::Works;
 use crate::alert::notify::Notifier;
+use crate::circuits::Circuits;
 use crate::config::{
     Base, ConfigError, Hidden, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, PathPlan, Plan, RunTimeLayer,
     RunTimeValue, Settings, ShownSetting, show, shown_table,
@@ -170,6 +171,7 @@ pub(super) struct LiveSettings {
     enrichment: Arc<Enrichment>,
     notifier: Arc<Notifier>,
     works: Arc<Works>,
+    circuits: Arc<Circuits>,
     pub(super) gate: FetchGate,
 }
 
@@ -190,6 +192,7 @@ impl LiveSettings {
         enrichment: Arc<Enrichment>,
         notifier: Arc<Notifier>,
         works: Arc<Works>,
+        circuits: Arc<Circuits>,
     ) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
         let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
@@ -208,6 +211,7 @@ impl LiveSettings {
             notifier,
             gate,
             works,
+            circuits,
         }
     }
 
@@ -289,6 +293,8 @@ impl LiveSettings {
         let applied = self.set_in_motion(&in_force);
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
         self.counters.want(&in_force);
+        self.circuits.set_enabled(in_force.fault_tolerance.enabled);
+        self.works.set_periodic(in_force.fault_tolerance.enabled);
         // Checked before; what can still be refused is a thread.
         if let Err(error) = self.enrichment.apply(&in_force) {
             tracing::error!("look-ups stay as they were: {error}");

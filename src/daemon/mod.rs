@@ -26,6 +26,7 @@ mod service_manager;
 mod shedding;
 mod snapshot;
 mod start;
+mod status_line;
 mod summary;
 mod supervise;
 mod support;
@@ -38,6 +39,7 @@ mod usable;
 mod verdict;
 mod view;
 mod watch;
+mod watchdog;
 mod watched;
 #[cfg(test)]
 mod watching;

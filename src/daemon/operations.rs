@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -122,6 +122,12 @@ impl Operations {
 
     fn list(&self) -> MutexGuard<'_, VecDeque<Arc<Operation>>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What runs them; none once they have stopped.
+    pub(super) fn handle(&self) -> Option<Handle> {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     /// Begins one that goes over `span`.

@@ -35,13 +35,15 @@ use super::own_events::event_block;
 use super::polling::Polling;
 use super::reports;
 use super::retry::Retrier;
+use super::service_manager::ActivationError;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
 use super::switches::{SwitchLog, Switches};
 use super::take_over::{Beside, Inheritance, Measuring, TakeOverError};
 use super::upstreams::{ApplyError, Faults, Upstreams};
 use super::view::{DaemonView, Shown};
-use super::watched::Watched;
+use super::watchdog::Stage;
+use super::watched::{Watched, WatchedList};
 use super::works::Works;
 use crate::alert::Deliveries;
 use crate::alert::notify::{Notifier, NotifierError, Notify};
@@ -64,6 +66,7 @@ use crate::monitor::roster::Identities;
 use crate::monitor::sequence::book::SequenceBook;
 use crate::pipeline::batcher::OwnIdentities;
 use crate::pipeline::dedupe::DedupeWindow;
+use crate::pulse::Pulse;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
@@ -109,6 +112,9 @@ pub enum StartError {
     /// Who may ask.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The socket that the service manager has opened.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// The HTTP port.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -165,6 +171,10 @@ pub struct Daemon {
     _exporters: Option<Exporters>,
     _following_host: Following,
     stop_timeout: Duration,
+    /// What the HTTP thread runs on.
+    http_handle: Handle,
+    /// Answered by what looks after everything else once a second.
+    tending: Arc<Pulse>,
 }
 
 /// How a stop went.
@@ -428,9 +438,7 @@ impl Daemon {
         let gather = gather(Arc::clone(&journal), sinks.sinks(), Arc::clone(&switches), marks);
         let keeper = bookmarks.keeper(&settings.checkpoint, gather);
         let works = Arc::new(Works::new(settings, Arc::clone(&journal), keeper).map_err(StartError::Runtime)?);
-        if settings.fault_tolerance.enabled {
-            works.write_periodically();
-        }
+        works.write_periodically();
         reports::begin(&works);
         let sources = Sources {
             watched: Arc::clone(&watched),
@@ -470,6 +478,7 @@ impl Daemon {
             Arc::clone(&enrichment),
             Arc::clone(&notifier),
             Arc::clone(&works),
+            Arc::clone(&circuits),
         ));
         let fetching = Fetching::new(
             Arc::clone(&live),
@@ -569,20 +578,30 @@ impl Daemon {
         backfills.begin();
         polling.begin();
         let attendant = Attendant::new(Arc::clone(&live));
+        let (http_handle, tending) = (http_runtime.handle().clone(), Arc::new(Pulse::always()));
         let serving = Serving { access, settings: settings.server.clone(), requests };
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
             let alerts = Arc::clone(&alerts);
             let (stop, leave, reading_over) = (stop_http.clone(), leave_http.clone(), over.clone());
+            let pulse = Arc::clone(&tending);
             thread::Builder::new()
                 .name("http".into())
                 .spawn(move || {
                     http_runtime.block_on(async {
                         let listener = TcpListener::from_std(listener).map_err(ServerError::Serve)?;
                         let listener = Listening { listener, leave };
-                        let attending =
-                            Attending { history, gap_log, attendant, canary, alerts, measuring, over: reading_over };
+                        let attending = Attending {
+                            history,
+                            gap_log,
+                            attendant,
+                            canary,
+                            alerts,
+                            measuring,
+                            over: reading_over,
+                            pulse,
+                        };
                         let tending = tend(Arc::clone(&view), attending, metrics.clone());
                         let stopping = stop.clone();
                         let patience = async {
@@ -622,12 +641,39 @@ impl Daemon {
             _exporters: exporters,
             _following_host: following_host,
             stop_timeout: settings.daemon.stop_timeout,
+            http_handle,
+            tending,
         })
     }
 
     /// What it knows of itself, now and later.
     pub fn view(&self) -> Arc<DaemonView> {
         Arc::clone(&self.view)
+    }
+
+    /// How long a stop may take.
+    pub(super) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout
+    }
+
+    /// What must answer as long as it runs, beside those that run it. What nothing of the way of the data waits for is left out: a view that
+    /// hangs is no reason to start anew.
+    pub(super) fn stages(&self) -> Vec<Stage> {
+        let runtimes = [
+            ("ingest", self.ingest.handle().ok()),
+            ("sinks", self.sinks.sinks().handle()),
+            ("enrich", self.enrichment.handle()),
+            ("operations", self.works.operations.handle()),
+            ("http", Some(self.http_handle.clone())),
+        ];
+        let runtimes = runtimes.into_iter().filter_map(|(name, handle)| Some(Stage::runtime(name, handle?)));
+        let others = [Stage::journal(Arc::clone(&self.journal)), Stage::of("tend", Arc::clone(&self.tending))];
+        others.into_iter().chain(runtimes).collect()
+    }
+
+    /// The upstreams that are watched, now and later.
+    pub(super) fn watched(&self) -> Arc<WatchedList> {
+        self.upstreams.list()
     }
 
     /// Events below this are durable.

@@ -2,16 +2,18 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::live_settings::SettingsSource;
-use super::service_manager;
+use super::service_manager::{self, Word, handed_listener};
 use super::start::{Daemon, Fault, StartError, Stopped, check_start};
 use super::take_over::{self, Asked, Candidate, HandedOver, Inheritance, Offer, Successors, hand_over};
 use super::view::DaemonView;
+use super::watchdog::{Stage, Stages, Watchdog};
 use crate::crash_point::crash_point;
 use crate::journal::JournalError;
 use crate::server::View as _;
@@ -40,6 +42,10 @@ pub enum Ending {
 /// File descriptors without which there is no point in starting. Source: counted, a daemon with one link has 25 open; a library
 /// panics where it cannot have those that signals need.
 const FILES_MIN: u64 = 64;
+
+/// What a stop needs beyond `daemon.stop_timeout`: the last checkpoint, views, answers under way. Source: their own deadlines, 3 s, and as much
+/// again for a slow disk.
+const STOP_GRACE: Duration = Duration::from_secs(6);
 
 /// Whether this process may open as many files as it needs to start.
 fn enough_files() -> Result<(), StartError> {
@@ -107,6 +113,7 @@ where
     W: Future<Output = ()>,
 {
     let (mut inheritance, mut succession) = (Inheritance::default(), None);
+    let watchdog = Watchdog::start().map_err(StartError::Runtime)?;
     if take_overs == TakeOvers::Asked {
         check_start(&source.loaded.settings)?;
         match runtime.block_on(take_over::ask(&source))? {
@@ -116,6 +123,9 @@ where
                 succession = Some(taking);
             }
         }
+    }
+    if inheritance.listener.is_none() {
+        inheritance.listener = handed_listener(source.loaded.settings.server.listen)?;
     }
     let mut daemon = match Daemon::start_with(source.clone(), metrics.clone(), inheritance) {
         Ok(daemon) => daemon,
@@ -130,13 +140,14 @@ where
     let _entered = runtime.enter();
     let mut signals = Signals::new().map_err(StartError::Runtime)?;
     let mut offer = (take_overs != TakeOvers::Never).then(|| offer_in(&source)).flatten();
-    let mut successors = Successors::of_this_process();
+    let mut successors = Successors::of_this_process(&source.options.environment);
     crash_point!("take_over.started");
-    service_manager::tell(service_manager::Word::Ready);
+    service_manager::tell(&Word::Ready);
     if let Some(mut succession) = succession {
         runtime.block_on(succession.taken());
     }
     loop {
+        watchdog.watch(stages(&daemon, runtime));
         if let Some(offer) = &offer {
             offer.describe(daemon.standing());
         }
@@ -146,6 +157,7 @@ where
             Woken::Candidate(candidate) => {
                 source = daemon.source(&source);
                 let timeout = source.loaded.settings.daemon.take_over_timeout;
+                watchdog.yielding(timeout + daemon.stop_timeout());
                 match runtime.block_on(hand_over(daemon, candidate, &mut signals, timeout)) {
                     HandedOver::Ended(ending) => return Ok(ending),
                     HandedOver::NotYet { daemon: still, stop: false } => {
@@ -158,6 +170,7 @@ where
                     }
                     HandedOver::Failed { reason, inheritance } => {
                         tracing::error!("not taken over, so we start again: {reason}");
+                        watchdog.starting();
                         daemon = Daemon::start_with(source.clone(), metrics.clone(), *inheritance)?;
                         // The other process may have put its own in the place of ours.
                         offer = offer_in(&source);
@@ -174,9 +187,17 @@ where
         if let Some(offer) = &offer {
             offer.close();
         }
-        service_manager::tell(service_manager::Word::Stopping);
+        watchdog.over();
+        service_manager::tell(&Word::Stopping { within: daemon.stop_timeout() + STOP_GRACE });
         return Ok(runtime.block_on(stop(daemon, reason, &mut signals)));
     }
+}
+
+/// What is watched of a daemon, and the thread that hears signals.
+fn stages(daemon: &Daemon, runtime: &Runtime) -> Stages {
+    let mut fixed = daemon.stages();
+    fixed.push(Stage::runtime("main", runtime.handle().clone()));
+    Stages { fixed, upstreams: daemon.watched() }
 }
 
 /// Lets other processes take over, where that can be had.
@@ -260,10 +281,14 @@ async fn stop(daemon: Daemon, fault: Option<Fault>, signals: &mut Signals) -> En
 
 /// What SIGHUP asks for.
 fn reload(view: &DaemonView) {
+    service_manager::tell(&Word::Reloading);
     tracing::info!("SIGHUP: reading the settings again");
     if let Err(error) = view.control().reload(false) {
         tracing::error!("the settings cannot be used, so nothing is changed: {error}");
+        // The protocol knows no reload that failed.
+        service_manager::tell(&Word::Status(format!("the settings cannot be used, so nothing is changed: {error}")));
     }
+    service_manager::tell(&Word::Reloaded);
 }
 
 /// Signals that are heard.

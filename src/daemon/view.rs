@@ -28,6 +28,7 @@ use crate::breaker::CircuitKind;
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
+use crate::config::Settings;
 use crate::enrich::{Enrichment, LookUpRow};
 use crate::journal::{HeldBack, Journal, JournalReader, JournalState, Path, RetentionStatus};
 use crate::monitor::gap::GapCause;
@@ -37,6 +38,7 @@ use crate::monitor::sequence::book::{SequenceBook, SequenceCounts};
 use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::gaps::{self, Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
+use crate::rollout::decision::RolloutRecord;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
@@ -213,6 +215,26 @@ impl DaemonView {
     /// Monitors that are on their way to the other path.
     pub fn crossings(&self) -> Vec<CrossingRow> {
         self.upstreams.crossings()
+    }
+
+    /// The settings in force.
+    pub(super) fn settings_in_force(&self) -> Arc<Settings> {
+        self.live.settings()
+    }
+
+    /// What was decided of the change-over. Waits for no change.
+    pub(super) fn rollout(&self) -> RolloutRecord {
+        self.live.rollout()
+    }
+
+    /// Whether the journal takes events.
+    pub(super) fn is_writable(&self) -> bool {
+        state_of(&self.journal).1
+    }
+
+    /// How its sinks are.
+    pub(super) fn sink_rows(&self) -> Vec<SinkRow> {
+        self.sinks.rows()
     }
 
     /// The journal.

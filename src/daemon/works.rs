@@ -1,5 +1,6 @@
 //! Checkpoints and replays of a running daemon: what the API can ask for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
@@ -23,16 +24,24 @@ pub(super) struct Works {
     pub(super) keeper: Keeper,
     pub(super) operations: Operations,
     beginning: Mutex<()>,
+    /// Whether checkpoints are written from time to time.
+    periodic: AtomicBool,
 }
 
 impl Works {
     /// Of a daemon that has just started.
     pub(super) fn new(settings: &Settings, journal: Arc<Journal>, keeper: Keeper) -> std::io::Result<Self> {
         let operations = Operations::new()?;
-        Ok(Self { settings: settings.clone(), journal, keeper, operations, beginning: Mutex::default() })
+        let periodic = AtomicBool::new(settings.fault_tolerance.enabled);
+        Ok(Self { settings: settings.clone(), journal, keeper, operations, beginning: Mutex::default(), periodic })
     }
 
-    /// Writes a checkpoint from time to time, until operations are stopped. How it goes the keeper tells.
+    /// Whether checkpoints are written from time to time from now on.
+    pub(super) fn set_periodic(&self, periodic: bool) {
+        self.periodic.store(periodic, Ordering::Relaxed);
+    }
+
+    /// Writes a checkpoint from time to time, as long as that is wanted, until operations are stopped. How it goes the keeper tells.
     pub(super) fn write_periodically(self: &Arc<Self>) {
         let works = Arc::clone(self);
         let (interval, stop) = (self.settings.checkpoint.interval, self.operations.stop.clone());
@@ -40,6 +49,9 @@ impl Works {
             let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                if !works.periodic.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let writer = Arc::clone(&works);
                 // A failure is told by the keeper; a panic would be a bug that the next one meets again.
                 drop(tokio::task::spawn_blocking(move || writer.keeper.write(Cause::Periodic)).await);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::runtime::{self, Runtime};
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -191,6 +191,11 @@ impl Enrichment {
 
     fn look_ups(&self) -> Arc<ByMonitor> {
         Arc::clone(&self.by_monitor.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What look-ups run on; none until there is something to look up.
+    pub fn handle(&self) -> Option<Handle> {
+        self.lock().runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     /// Makes look-ups what settings say. One that stays as it is keeps what it knows.

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::block::EncodedBlock;
+use crate::pulse::Pulse;
 
 /// The most that waits for the writer. A guess: at the highest rate measured it is a fifth of a second.
 pub(crate) const QUEUE_BYTES_MAX: usize = 8 << 20;
@@ -46,6 +47,8 @@ pub(crate) struct Intake {
     /// Nanoseconds after `started` at which the next group is taken at the earliest.
     next_take: AtomicU64,
     commit_nanos: AtomicU64,
+    /// The writer answers whenever it comes for more.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +101,7 @@ impl Intake {
             busy_since: AtomicU64::new(0),
             next_take: AtomicU64::new(0),
             commit_nanos: AtomicU64::new(0),
+            pulse: Arc::new(Pulse::always()),
         }
     }
 
@@ -196,6 +200,7 @@ impl Intake {
         self.busy_since.store(0, Ordering::Relaxed);
         let mut state = self.lock();
         loop {
+            self.pulse.answer();
             let now = Instant::now();
             let waiting = wanted.own && !state.own.is_empty() || wanted.blocks && !state.blocks.is_empty();
             let pressed = wanted.blocks && state.pressed();
@@ -224,6 +229,13 @@ impl Intake {
         drop(state);
         self.room.notify_waiters();
         taken
+    }
+
+    /// Has the writer look up, where it waits for something to come.
+    pub(crate) fn wake(&self) {
+        // Between its look at the pulse and its wait nobody else has the lock, so it cannot miss this.
+        drop(self.lock());
+        self.wake.notify_one();
     }
 
     /// No more is taken in.

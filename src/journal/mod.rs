@@ -38,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::config::JournalSettings;
+use crate::pulse::Pulse;
 
 mod ancestors;
 mod backup;
@@ -337,6 +338,16 @@ impl Journal {
     /// The durable offset, and every change of it.
     pub fn watch_durable(&self) -> watch::Receiver<Offset> {
         self.shared.durable.subscribe()
+    }
+
+    /// What the writer answers whenever it comes for more; [`Journal::wake`] has it come.
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.shared.intake.pulse)
+    }
+
+    /// Has the writer look up, where it waits for something to come.
+    pub(crate) fn wake(&self) {
+        self.shared.intake.wake();
     }
 
     /// How quickly the writer takes what it is given. Cheap: a few loads and a look at the clock.

@@ -283,6 +283,11 @@ impl Sinks {
         self.list.iter().map(|entry| (entry.status.name.clone(), entry.status.latency.counts())).collect()
     }
 
+    /// What they run on; none where there are no sinks.
+    pub fn handle(&self) -> Option<Handle> {
+        self.handle.clone()
+    }
+
     /// Up to where every sink has the journal, as far as they have said.
     pub fn marks(&self) -> Vec<SinkMark> {
         self.list.iter().filter_map(|entry| entry.status.mark(self.journal.id())).collect()

@@ -22,8 +22,8 @@ pub use memory_limit::memory_limit;
 pub use metrics::{
     AlertMetrics, BackfillMetrics, CacheMetrics, CanaryMetrics, CheckpointMetrics, CircuitMetrics, ExportMetrics,
     GapMetrics, HostMetrics, JournalMetrics, Living, LookUpMetrics, MetricsHandle, MonitorMetrics, NotificationMetrics,
-    OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics,
-    ViewMetrics, WindowMetrics, install, own_event_refused,
+    OperationMetrics, PollMetrics, RaceMetrics, SequenceMetrics, SinkMetrics, StageMetrics, TokenMetrics,
+    UpstreamMetrics, ViewMetrics, WindowMetrics, install, own_event_refused,
 };
 pub use recent_lines::recent_lines;
 pub use recorder::{Family, Series, Value};

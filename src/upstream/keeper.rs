@@ -25,6 +25,7 @@ use super::pool::Shared;
 use super::status::{LinkState, TopicState};
 use crate::backoff::Backoff;
 use crate::breaker::{Forced, Refusal};
+use crate::crash_point::crash_point;
 use crate::dialect::{Resumption, TopicId};
 use crate::monitor::gap::GapCause;
 use crate::monitor::roster::Roster;
@@ -114,6 +115,8 @@ impl Keeper {
         let mut circuit = self.shared.breaker.changes();
         self.heed_circuit();
         let mut next_look = Instant::now() + LOOK;
+        let pulse = self.shared.status.pulse();
+        let beating = pulse.begin();
         loop {
             self.tend(&stop);
             let next = self.next_attempt().map_or(next_look, |at| at.min(next_look));
@@ -136,6 +139,10 @@ impl Keeper {
                     Ok((slot, end)) => self.link_ended(slot, end),
                     Err(error) => self.broken(error),
                 },
+                () = pulse.asked() => {
+                    crash_point!("stage.keeper");
+                    pulse.answer();
+                }
                 () = sleep_until(next) => {
                     if Instant::now() >= next_look {
                         self.look();
@@ -144,6 +151,8 @@ impl Keeper {
                 }
             }
         }
+        // Nobody decides any more; how long links may take to end, the stop's own deadline says.
+        drop(beating);
         // Links hear `stop` themselves. Their reports and orders are of no more use.
         self.reports.1.close();
         while let Some(ended) = self.tasks.join_next().await {

@@ -1,7 +1,7 @@
 //! What an upstream's links and topics are doing: written by their tasks, read by the server.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use super::quietness::{QuietBounds, Quietness, Second, Silence};
 use crate::clock::UnixNanos;
 use crate::dialect::TopicId;
 use crate::monitor::reading::IdsSeen;
+use crate::pulse::Pulse;
 
 /// What a link is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -160,6 +161,8 @@ pub struct UpstreamStatus {
     /// Links that there are to be.
     wanted: AtomicUsize,
     began: Instant,
+    /// Answered by who keeps its links, as long as somebody does.
+    pulse: Arc<Pulse>,
     links: Mutex<Vec<LinkStatus>>,
     topics: Mutex<Vec<TopicStatus>>,
 }
@@ -170,9 +173,15 @@ impl UpstreamStatus {
         Self {
             wanted: AtomicUsize::new(0),
             began: Instant::now(),
+            pulse: Arc::default(),
             links: Mutex::new(vec![LinkStatus::default(); links]),
             topics: Mutex::new(vec![TopicStatus::default(); topics]),
         }
+    }
+
+    /// What who keeps its links answers, as long as somebody does.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// How many links there are to be.

@@ -44,9 +44,9 @@ fn all_points() -> BTreeSet<String> {
     points
 }
 
-/// Rooms whose points a test tries: here, and those of a take-over beside its other tests.
-const ROOMS: [&str; 9] =
-    ["journal", "recovery", "checkpoint", "sink", "jsonl", "sqlite", "postgres", "nats", "take_over"];
+/// Rooms whose points a test tries: here, and those of a take-over and of stages that hang beside their other tests.
+const ROOMS: [&str; 10] =
+    ["journal", "recovery", "checkpoint", "sink", "jsonl", "sqlite", "postgres", "nats", "take_over", "stage"];
 
 #[test]
 fn every_point_is_tried() {

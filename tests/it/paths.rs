@@ -13,7 +13,7 @@ use super::processes::{Account, Daemon, Settings, accounts, json as printed, que
 use super::support::{Outcome, Workplace};
 
 /// Each event has an id, so that both paths may take a monitor while it changes.
-const WITH_IDS: &str = "event = { id = [\"/stream\", \"/data/t\"], time = \"/data/E\" }";
+pub(crate) const WITH_IDS: &str = "event = { id = [\"/stream\", \"/data/t\"], time = \"/data/E\" }";
 /// None has.
 const WITHOUT_IDS: &str = "event = { time = \"/data/E\" }";
 
@@ -28,7 +28,7 @@ fn silent() -> Settings {
 }
 
 /// Settings with a monitor for each symbol, which begin with so much of them on the smart path.
-fn monitors(url: &str, canary: f64, event: &str) -> Settings {
+pub(crate) fn monitors(url: &str, canary: f64, event: &str) -> Settings {
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[smart_streaming]\nenabled = true\ncanary = {canary:?}\n\
          [pool]\nmin_connections = 1\nmax_connections = 2\nbackoff_min = \"50ms\"\nbackoff_max = \"500ms\"\n"
@@ -70,7 +70,7 @@ fn settled(daemon: &Daemon) -> Option<BTreeMap<String, BTreeSet<String>>> {
 }
 
 /// Waits until the monitors of a fraction are on the smart path, and no others, and events go on to come of each.
-fn wait_for(place: &Workplace, daemon: &Daemon, fraction: f64) {
+pub(crate) fn wait_for(place: &Workplace, daemon: &Daemon, fraction: f64) {
     let wanted = chosen(fraction);
     until_within(PATIENCE, "monitors are on their paths", || {
         let paths = settled(daemon)?;
@@ -87,14 +87,14 @@ fn wait_for(place: &Workplace, daemon: &Daemon, fraction: f64) {
     });
 }
 
-fn simulator(runtime: &Runtime, rate: u64) -> Running {
+pub(crate) fn simulator(runtime: &Runtime, rate: u64) -> Running {
     let settings =
         SimulatorSettings { rate, made_max: 1_000_000, ..SimulatorSettings::synthetic(SimulatedDialect::Binance) };
     runtime.block_on(Simulator::start(settings)).unwrap()
 }
 
 /// The ids of each monitor's events in the journal's order.
-fn journaled(place: &Workplace) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn journaled(place: &Workplace) -> BTreeMap<String, Vec<String>> {
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in query(place, &["--domain", "spot"]) {
         let (topic, id, _) = mark_of(&event);
@@ -103,7 +103,7 @@ fn journaled(place: &Workplace) -> BTreeMap<String, Vec<String>> {
     ids
 }
 
-fn made(feed: &Running) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn made(feed: &Running) -> BTreeMap<String, Vec<String>> {
     let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for Made { topic, id, .. } in feed.made() {
         made.entry(topic.to_string()).or_default().push(id);
@@ -112,7 +112,7 @@ fn made(feed: &Running) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Of each topic every event from the first to the last that is in the journal is there, once.
-fn assert_every_one_once(made: &BTreeMap<String, Vec<String>>, journaled: &BTreeMap<String, Vec<String>>) {
+pub(crate) fn assert_every_one_once(made: &BTreeMap<String, Vec<String>>, journaled: &BTreeMap<String, Vec<String>>) {
     assert_eq!(journaled.len(), SYMBOLS.len());
     for (topic, journaled) in journaled {
         let made = &made[topic];

@@ -7,10 +7,13 @@ use super::super::figures::Commits;
 use super::super::gap_log::GapLog;
 use super::super::history::History;
 use super::super::journal_events::announce;
+use super::super::status_line::StatusLine;
 use super::super::take_over::Measuring;
 use super::super::view::DaemonView;
 use super::TEND_INTERVAL;
+use crate::crash_point::crash_point;
 use crate::journal::Notice;
+use crate::pulse::Pulse;
 use crate::server::ServerError;
 use crate::telemetry::JournalMetrics;
 use crate::telemetry::MetricsHandle;
@@ -71,6 +74,8 @@ pub(super) struct Attending {
     pub(super) measuring: Option<Measuring>,
     pub(super) canary: Arc<Canary>,
     pub(super) alerts: Arc<Alerts>,
+    /// Answered between two turns.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Keeps gauges true, the history and the gap ledger going, and what runs in step with pressure and watched files.
@@ -79,10 +84,18 @@ pub(super) async fn tend(
     mut attending: Attending,
     metrics: MetricsHandle,
 ) -> Result<(), ServerError> {
+    let mut status = StatusLine::default();
     let mut ticks = tokio::time::interval(TEND_INTERVAL);
     let mut looks = 0u32;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = attending.pulse.asked() => {
+                attending.pulse.answer();
+                continue;
+            }
+        }
+        crash_point!("stage.tend");
         view.tend();
         if looks.is_multiple_of(SWEEP_EVERY) {
             metrics.keep(&view.living());
@@ -96,6 +109,7 @@ pub(super) async fn tend(
         attending.attendant.look(view.pressure());
         attending.canary.look(Instant::now());
         attending.alerts.look();
+        status.tell(&view, Instant::now());
         if let Some(measuring) = &attending.measuring {
             measuring.tend(Instant::now());
         }

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use tokio::task::JoinSet;
 
+use crate::daemon::service_manager::OF_THIS_PROCESS;
+
 const TAKE_OVER: &str = "--take-over";
 
 /// How this process was started.
@@ -13,19 +15,24 @@ pub(in crate::daemon) struct Successors {
     /// As it was called, so that what is there now is started and not what was there then.
     program: OsString,
     arguments: Vec<OsString>,
+    /// Variables that it does not get: those of a file that it reads by itself, and what names this process.
+    left_out: Vec<OsString>,
     /// One at a time.
     waiting: JoinSet<()>,
 }
 
 impl Successors {
-    /// Of this process.
-    pub(in crate::daemon) fn of_this_process() -> Self {
+    /// Of this process, which takes this for its environment.
+    pub(in crate::daemon) fn of_this_process(environment: &[(OsString, OsString)]) -> Self {
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
         let program = if arguments.is_empty() { "sluice".into() } else { arguments.remove(0) };
         if !arguments.iter().any(|argument| argument == TAKE_OVER) {
             arguments.push(TAKE_OVER.into());
         }
-        Self { program, arguments, waiting: JoinSet::new() }
+        let kept = |name: &OsString| environment.iter().any(|(kept, _)| kept == name);
+        let left_out = std::env::vars_os().map(|(name, _)| name).filter(|name| !kept(name));
+        let left_out = left_out.chain(OF_THIS_PROCESS.map(OsString::from)).collect();
+        Self { program, arguments, left_out, waiting: JoinSet::new() }
     }
 
     /// Starts one. In a runtime. What becomes of it is in the log: its own words, and that it failed.
@@ -51,6 +58,11 @@ impl Successors {
     }
 
     fn spawn(&self) -> io::Result<std::process::Child> {
-        Command::new(&self.program).args(&self.arguments).stdin(Stdio::null()).spawn()
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::null());
+        for name in &self.left_out {
+            command.env_remove(name);
+        }
+        command.spawn()
     }
 }

@@ -19,6 +19,7 @@ mod outward;
 mod process;
 mod reference;
 mod sinks;
+mod stages;
 mod upstreams;
 mod views;
 mod window;
@@ -48,6 +49,7 @@ pub use outward::ExportMetrics;
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;
+pub use stages::StageMetrics;
 pub use upstreams::{TokenMetrics, UpstreamMetrics};
 pub use views::ViewMetrics;
 pub use window::WindowMetrics;
@@ -66,6 +68,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     alerts::METRICS,
     canary::METRICS,
     circuits::METRICS,
+    stages::METRICS,
     operations::METRICS,
     outward::METRICS,
     process::METRICS,

@@ -1,40 +1,11 @@
 //! As a service: a signal has the program on disk take over, and the service manager follows.
 
-use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
-
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{Provider, WITH_IDS, adds_up, gaps, goes_on, missing, no_trade_twice};
 use crate::processes::{Daemon, until};
+use crate::service::manager::Manager;
 use crate::support::Workplace;
-
-/// What a service manager is told.
-struct Manager {
-    socket: UnixDatagram,
-}
-
-impl Manager {
-    fn listen(place: &Workplace) -> Self {
-        let socket = UnixDatagram::bind(place.path("notify")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { socket }
-    }
-
-    /// The next datagram.
-    fn told(&self) -> String {
-        let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("it is told");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
-    }
-
-    /// The main process that it is told of as ready.
-    fn main_process(&self) -> u32 {
-        let told = self.told();
-        let pid = told.strip_suffix("\nREADY=1\n").and_then(|line| line.strip_prefix("MAINPID="));
-        pid.and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{told:?}"))
-    }
-}
 
 /// A process that is no child of the test's. Killed when the test ends.
 struct Heir(Pid);
@@ -58,13 +29,11 @@ fn a_signal_has_the_program_on_disk_take_over_and_the_service_manager_is_told_of
     let place = Workplace::new();
     let manager = Manager::listen(&place);
     provider.settings(WITH_IDS).write(&place);
-    let mut command = place.command(["run", "--config", "sluice.toml"]);
-    command.env("NOTIFY_SOCKET", place.path("notify"));
-    let mut old = Daemon::of(command);
-    assert_eq!(manager.main_process(), old.id());
+    let mut old = Manager::start(&place, Some(2_000_000));
+    assert_eq!(manager.main_process(0), old.id());
     goes_on(&place);
     old.signal(Signal::USR2);
-    let pid = manager.main_process();
+    let pid = manager.main_process(1);
     assert_ne!(pid, old.id());
     let heir = Heir(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap());
     until("the old process ends", || old.has_ended().then_some(()));
@@ -73,11 +42,13 @@ fn a_signal_has_the_program_on_disk_take_over_and_the_service_manager_is_told_of
     assert!(gaps(&place).is_empty());
     // And once more, from the one that was started so.
     kill_process(heir.0, Signal::USR2).unwrap();
-    let again = Heir(Pid::from_raw(i32::try_from(manager.main_process()).unwrap()).unwrap());
+    let again = Heir(Pid::from_raw(i32::try_from(manager.main_process(2)).unwrap()).unwrap());
     until("the one before ends", || (!heir.lives()).then_some(()));
     goes_on(&place);
     kill_process(again.0, Signal::TERM).unwrap();
-    assert_eq!(manager.told(), "STOPPING=1\n", "and not before, when there was one to go on");
+    manager.told("STOPPING=1\n", 0);
+    let stopped: Vec<bool> = manager.all().iter().map(|word| word.starts_with("STOPPING")).collect();
+    assert_eq!(stopped.iter().filter(|stopped| **stopped).count(), 1, "and not before, when there was one to go on");
     until("it ends", || (!again.lives()).then_some(()));
     assert!(missing(&place, &provider.made()).is_empty());
     no_trade_twice(&place);
