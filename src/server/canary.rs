@@ -1,10 +1,12 @@
 //! `/api/v1/canary`: the share of monitors on the smart path, the plan, the guard; and deciding about them.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -214,15 +216,20 @@ impl HistoryQuery {
     }
 }
 
-pub(super) async fn canary(State(shown): State<Shown>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/canary", get(canary).put(change)).route("/api/v1/canary/history", get(history))
+}
+
+async fn canary(State(shown): State<Shown>) -> Response {
     blocking(move || Ok::<CanaryStatus, Refusal>(shown.view.canary())).await
 }
 
-pub(super) async fn history(State(shown): State<Shown>, Query(query): Query<HistoryQuery>) -> Response {
+async fn history(State(shown): State<Shown>, Query(query): Query<HistoryQuery>) -> Response {
     blocking(move || shown.view.canary_history(query.limit.min(10_000)) as Result<Vec<CanaryRow>, Refusal>).await
 }
 
-pub(super) async fn change(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn change(State(shown): State<Shown>, body: Bytes) -> Response {
     let request: CanaryRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => {

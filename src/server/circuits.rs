@@ -1,25 +1,28 @@
 //! `/api/v1/circuits`: every circuit breaker as it stands; holding one, and letting it go.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
 use serde_json::json;
 
 use super::serve::Shown;
 use crate::breaker::CircuitKind;
 use crate::circuits::{CircuitChange, CircuitHold, CircuitRefusal, CircuitRow};
 
-pub(super) async fn circuits(State(shown): State<Shown>) -> Json<Vec<CircuitRow>> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/circuits", get(circuits)).route("/api/v1/circuits/{kind}/{name}", put(change))
+}
+
+async fn circuits(State(shown): State<Shown>) -> Json<Vec<CircuitRow>> {
     Json(shown.view.circuits())
 }
 
-pub(super) async fn change(
-    State(shown): State<Shown>,
-    Path((kind, name)): Path<(String, String)>,
-    body: Bytes,
-) -> Response {
+async fn change(State(shown): State<Shown>, Path((kind, name)): Path<(String, String)>, body: Bytes) -> Response {
     let Some(kind) = CircuitKind::ALL.into_iter().find(|known| known.as_str() == kind) else {
         let known = CircuitKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(", ");
         let error = format!("there are no circuits of kind `{kind}`; the kinds are {known}");

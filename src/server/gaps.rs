@@ -1,10 +1,12 @@
 //! `/api/v1/gaps`: what was not seen, and what share was; having it fetched.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -21,11 +23,19 @@ const GAPS_MAX: usize = 100_000;
 /// Parameters that may be given. `monitor`, `upstream`, `topic` and `cause` may be repeated.
 const PARAMETERS: &str = "monitor, upstream, topic, cause, since, until, open, unfilled, limit";
 
-pub(super) async fn gaps(State(shown): State<Shown>, RawQuery(query): RawQuery) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/gaps", get(gaps))
+        .route("/api/v1/gaps/fill", post(fill))
+        .route("/api/v1/gaps/completeness", get(completeness))
+}
+
+async fn gaps(State(shown): State<Shown>, RawQuery(query): RawQuery) -> Response {
     answer(query, move |query, limit| shown.view.gaps(query, limit)).await
 }
 
-pub(super) async fn completeness(State(shown): State<Shown>, RawQuery(query): RawQuery) -> Response {
+async fn completeness(State(shown): State<Shown>, RawQuery(query): RawQuery) -> Response {
     answer(query, move |query, _| shown.view.completeness(query)).await
 }
 
@@ -70,7 +80,7 @@ pub struct FillRow {
     pub reason: Option<String>,
 }
 
-pub(super) async fn fill(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn fill(State(shown): State<Shown>, body: Bytes) -> Response {
     let request: FillRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => {

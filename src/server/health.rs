@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::get;
 use serde::Serialize;
 
 use super::serve::Shown;
@@ -43,13 +45,18 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/v1/health/live", get(live)).route("/v1/health/ready", get(ready))
+}
+
 /// The process answers: it lives.
-pub(super) async fn live() -> &'static str {
+async fn live() -> &'static str {
     "ok\n"
 }
 
 /// Whether the daemon takes events and makes them durable.
-pub(super) async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Health>) {
+async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Health>) {
     let health = shown.view.health();
     let code = match health.status {
         HealthState::Healthy | HealthState::Degraded => StatusCode::OK,

@@ -1,7 +1,9 @@
 //! `/api/v1/journal`: how far it is durable, what retention did, and what holds it back.
 
 use axum::Json;
+use axum::Router;
 use axum::extract::State;
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 use super::serve::Shown;
@@ -38,6 +40,11 @@ pub struct RetentionRow {
     pub above_max_size: bool,
 }
 
-pub(super) async fn journal(State(shown): State<Shown>) -> Json<JournalRow> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/journal", get(journal))
+}
+
+async fn journal(State(shown): State<Shown>) -> Json<JournalRow> {
     Json(shown.view.journal())
 }

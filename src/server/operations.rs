@@ -1,10 +1,12 @@
 //! `/api/v1/operations`, `/api/v1/checkpoints`, `/api/v1/replay`: things that are done once, and how far they are.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -78,26 +80,35 @@ pub struct Refusal {
     pub error: String,
 }
 
-pub(super) async fn operations(State(shown): State<Shown>) -> Json<Vec<OperationRow>> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/checkpoints", get(checkpoints).post(create_checkpoint))
+        .route("/api/v1/replay", post(replay))
+        .route("/api/v1/operations", get(operations))
+        .route("/api/v1/operations/{id}", get(operation))
+}
+
+async fn operations(State(shown): State<Shown>) -> Json<Vec<OperationRow>> {
     Json(shown.view.operations())
 }
 
-pub(super) async fn operation(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
+async fn operation(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
     match shown.view.operation(&id) {
         Some(row) => Json(row).into_response(),
         None => refused(StatusCode::NOT_FOUND, &format!("there is no operation `{id}`; it may have been forgotten")),
     }
 }
 
-pub(super) async fn checkpoints(State(shown): State<Shown>) -> Response {
+async fn checkpoints(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::OK, move || shown.view.checkpoints()).await
 }
 
-pub(super) async fn create_checkpoint(State(shown): State<Shown>) -> Response {
+async fn create_checkpoint(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::CREATED, move || shown.view.create_checkpoint()).await
 }
 
-pub(super) async fn replay(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn replay(State(shown): State<Shown>, body: Bytes) -> Response {
     let request: ReplayRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("this is no request for a replay: {error}")),

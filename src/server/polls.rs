@@ -1,10 +1,12 @@
 //! `/api/v1/polls`: monitors that have a fall-back over HTTP, and holding one to it, or off it.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -67,11 +69,16 @@ pub struct PollRow {
     pub last_error: Option<String>,
 }
 
-pub(super) async fn polls(State(shown): State<Shown>) -> Json<Vec<PollRow>> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/polls", get(polls)).route("/api/v1/polls/{monitor}", put(change))
+}
+
+async fn polls(State(shown): State<Shown>) -> Json<Vec<PollRow>> {
     Json(shown.view.polls())
 }
 
-pub(super) async fn change(State(shown): State<Shown>, Path(monitor): Path<String>, body: Bytes) -> Response {
+async fn change(State(shown): State<Shown>, Path(monitor): Path<String>, body: Bytes) -> Response {
     let refused = |status: StatusCode, error: String| (status, Json(json!({ "error": error }))).into_response();
     let change: PollChange = match serde_json::from_slice(&body) {
         Ok(change) => change,

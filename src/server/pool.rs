@@ -1,9 +1,11 @@
 //! `/api/v1/pool`: the links of every upstream, and where its topics are.
 
 use axum::Json;
+use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -113,7 +115,12 @@ pub(super) struct PoolQuery {
     topics: bool,
 }
 
-pub(super) async fn pool(State(shown): State<Shown>, Query(query): Query<PoolQuery>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/pool", get(pool))
+}
+
+async fn pool(State(shown): State<Shown>, Query(query): Query<PoolQuery>) -> Response {
     let rows = shown.view.pool(query.upstream.as_deref(), query.topics);
     match query.upstream {
         Some(name) if rows.is_empty() => {

@@ -1,9 +1,11 @@
 //! `POST /api/v1/quarantine/retry`: quarantined frames are parsed again by the rules in force.
 
 use axum::Json;
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -119,7 +121,12 @@ pub enum RetryRefusal {
     Unavailable(String),
 }
 
-pub(super) async fn retry(State(shown): State<Shown>, Json(request): Json<RetryRequest>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/quarantine/retry", post(retry))
+}
+
+async fn retry(State(shown): State<Shown>, Json(request): Json<RetryRequest>) -> Response {
     // Not ended with the request: what was taken into the dedupe window has to reach the journal.
     let work = tokio::task::spawn_blocking(move || shown.view.retry_quarantined(&request));
     let refused = |status: StatusCode, reason: String| (status, Json(json!({ "error": reason }))).into_response();

@@ -1,7 +1,9 @@
 //! `/api/v1/sequences`: what the feeds' own numbers tell of what did not come.
 
 use axum::Json;
+use axum::Router;
 use axum::extract::State;
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 use super::serve::Shown;
@@ -48,6 +50,11 @@ impl From<SequenceRow> for TopicSequence {
     }
 }
 
-pub(super) async fn sequences(State(shown): State<Shown>) -> Json<Vec<TopicSequence>> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new().route("/api/v1/sequences", get(sequences))
+}
+
+async fn sequences(State(shown): State<Shown>) -> Json<Vec<TopicSequence>> {
     Json(shown.view.sequences())
 }

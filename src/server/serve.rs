@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post, put};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +15,7 @@ use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
-use super::monitors::{self, MonitorRow};
+use super::monitors::MonitorRow;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -219,53 +218,20 @@ pub async fn serve(
     access: Access,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
-    let open = Router::new()
-        .route("/metrics", get(metrics::metrics))
-        .route("/v1/health/live", get(health::live))
-        .route("/v1/health/ready", get(health::ready));
+    let open = Router::new().merge(metrics::routes()).merge(health::routes());
     let guarded = Router::new()
-        .route("/api/v1/journal", get(journal::journal))
-        .route("/api/v1/pool", get(pool::pool))
-        .route("/api/v1/sequences", get(sequences::sequences))
-        .route("/api/v1/gaps", get(gaps::gaps))
-        .route("/api/v1/gaps/fill", post(gaps::fill))
-        .route("/api/v1/gaps/completeness", get(gaps::completeness))
-        .route("/api/v1/monitors", get(monitors::monitors).post(settings::create_monitor))
-        .route("/api/v1/monitors/{name}", {
-            get(settings::monitor).put(settings::replace_monitor).delete(settings::delete_monitor)
-        })
-        .route("/api/v1/monitors/{name}/state", put(settings::monitor_state))
-        .route("/api/v1/monitors/{name}/shadow", put(settings::shadow))
-        .route("/api/v1/emergency-stop", post(settings::emergency_stop))
-        .route("/api/v1/start", post(settings::start))
-        .route("/api/v1/monitor-states", put(settings::monitor_states))
-        .route("/api/v1/monitor-verdicts", get(settings::verify))
-        .route("/api/v1/upstreams", get(settings::upstreams).post(settings::create_upstream))
-        .route("/api/v1/upstreams/{name}", {
-            get(settings::upstream).put(settings::replace_upstream).delete(settings::delete_upstream)
-        })
-        .route("/api/v1/settings", get(settings::settings))
-        .route("/api/v1/settings/{key}", put(settings::set).delete(settings::unset))
-        .route("/api/v1/plan", post(settings::plan))
-        .route("/api/v1/reload", post(settings::reload))
-        .route("/api/v1/latest", get(views::latest))
-        // As it was called first.
-        .route("/api/v1/last-values", get(views::latest))
-        .route("/api/v1/quarantine/retry", post(quarantine::retry))
-        .route("/api/v1/statistics", get(views::statistics))
-        .route("/api/v1/sinks", get(sinks::sinks))
-        .route("/api/v1/sinks/{name}", put(sinks::change))
-        .route("/api/v1/sinks/{name}/parked", get(sinks::parked))
-        .route("/api/v1/circuits", get(circuits::circuits))
-        .route("/api/v1/circuits/{kind}/{name}", put(circuits::change))
-        .route("/api/v1/polls", get(polls::polls))
-        .route("/api/v1/polls/{monitor}", put(polls::change))
-        .route("/api/v1/canary", get(canary::canary).put(canary::change))
-        .route("/api/v1/canary/history", get(canary::history))
-        .route("/api/v1/checkpoints", get(operations::checkpoints).post(operations::create_checkpoint))
-        .route("/api/v1/replay", post(operations::replay))
-        .route("/api/v1/operations", get(operations::operations))
-        .route("/api/v1/operations/{id}", get(operations::operation))
+        .merge(canary::routes())
+        .merge(circuits::routes())
+        .merge(gaps::routes())
+        .merge(journal::routes())
+        .merge(operations::routes())
+        .merge(polls::routes())
+        .merge(pool::routes())
+        .merge(quarantine::routes())
+        .merge(sequences::routes())
+        .merge(settings::routes())
+        .merge(sinks::routes())
+        .merge(views::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
     let router = open.merge(guarded).with_state(Shown { view, metrics });
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)

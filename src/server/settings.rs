@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::monitors::MonitorRow;
+use super::monitors::{MonitorRow, monitors};
 use super::serve::Shown;
 use crate::config::{Plan, Priority, Problem, ShownSetting};
 use crate::journal;
@@ -262,15 +264,34 @@ pub(super) struct DryRun {
     dry_run: bool,
 }
 
-pub(super) async fn settings(State(shown): State<Shown>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/monitors", get(monitors).post(create_monitor))
+        .route("/api/v1/monitors/{name}", get(monitor).put(replace_monitor).delete(delete_monitor))
+        .route("/api/v1/monitors/{name}/state", put(monitor_state))
+        .route("/api/v1/monitors/{name}/shadow", put(shadow))
+        .route("/api/v1/emergency-stop", post(emergency_stop))
+        .route("/api/v1/start", post(start))
+        .route("/api/v1/monitor-states", put(monitor_states))
+        .route("/api/v1/monitor-verdicts", get(verify))
+        .route("/api/v1/upstreams", get(upstreams).post(create_upstream))
+        .route("/api/v1/upstreams/{name}", get(upstream).put(replace_upstream).delete(delete_upstream))
+        .route("/api/v1/settings", get(settings))
+        .route("/api/v1/settings/{key}", put(set).delete(unset))
+        .route("/api/v1/plan", post(plan))
+        .route("/api/v1/reload", post(reload))
+}
+
+async fn settings(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::OK, move || Ok(shown.view.control().shown())).await
 }
 
-pub(super) async fn reload(State(shown): State<Shown>, Query(DryRun { dry_run }): Query<DryRun>) -> Response {
+async fn reload(State(shown): State<Shown>, Query(DryRun { dry_run }): Query<DryRun>) -> Response {
     blocking(StatusCode::OK, move || shown.view.control().reload(dry_run)).await
 }
 
-pub(super) async fn plan(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn plan(State(shown): State<Shown>, body: Bytes) -> Response {
     let expected = r#"{"file": "name for messages", "text": "the file's text"}"#;
     with_body(&body, expected, move |file: ProposedFile| async move {
         blocking(StatusCode::OK, move || shown.view.control().plan(&file)).await
@@ -284,7 +305,7 @@ struct NewValue {
     value: Value,
 }
 
-pub(super) async fn set(
+async fn set(
     State(shown): State<Shown>,
     Path(key): Path<String>,
     Query(DryRun { dry_run }): Query<DryRun>,
@@ -296,7 +317,7 @@ pub(super) async fn set(
     .await
 }
 
-pub(super) async fn unset(
+async fn unset(
     State(shown): State<Shown>,
     Path(key): Path<String>,
     Query(DryRun { dry_run }): Query<DryRun>,
@@ -304,11 +325,11 @@ pub(super) async fn unset(
     blocking(StatusCode::OK, move || shown.view.control().set(&key, None, dry_run)).await
 }
 
-pub(super) async fn create_monitor(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
+async fn create_monitor(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
     create(Kind::Monitor, shown, query, body).await
 }
 
-pub(super) async fn create_upstream(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
+async fn create_upstream(shown: State<Shown>, query: Query<DryRun>, body: Bytes) -> Response {
     create(Kind::Upstream, shown, query, body).await
 }
 
@@ -330,21 +351,11 @@ async fn create(
     .await
 }
 
-pub(super) async fn replace_monitor(
-    shown: State<Shown>,
-    name: Path<String>,
-    query: Query<DryRun>,
-    body: Bytes,
-) -> Response {
+async fn replace_monitor(shown: State<Shown>, name: Path<String>, query: Query<DryRun>, body: Bytes) -> Response {
     replace(Kind::Monitor, shown, name, query, body).await
 }
 
-pub(super) async fn replace_upstream(
-    shown: State<Shown>,
-    name: Path<String>,
-    query: Query<DryRun>,
-    body: Bytes,
-) -> Response {
+async fn replace_upstream(shown: State<Shown>, name: Path<String>, query: Query<DryRun>, body: Bytes) -> Response {
     replace(Kind::Upstream, shown, name, query, body).await
 }
 
@@ -363,11 +374,11 @@ async fn replace(
     .await
 }
 
-pub(super) async fn delete_monitor(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
+async fn delete_monitor(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
     delete(Kind::Monitor, shown, name, query).await
 }
 
-pub(super) async fn delete_upstream(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
+async fn delete_upstream(shown: State<Shown>, name: Path<String>, query: Query<DryRun>) -> Response {
     delete(Kind::Upstream, shown, name, query).await
 }
 
@@ -390,7 +401,7 @@ struct MonitorInFull {
     settings: Value,
 }
 
-pub(super) async fn monitor(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
+async fn monitor(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
     blocking(StatusCode::OK, move || {
         let settings = declared(&shown, Kind::Monitor, &name)?;
         let row = shown.view.monitors().into_iter().find(|row| row.name == name);
@@ -409,7 +420,7 @@ struct UpstreamRow {
     settings: Value,
 }
 
-pub(super) async fn upstreams(State(shown): State<Shown>) -> Response {
+async fn upstreams(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::OK, move || {
         let declared = shown.view.control().declared(Kind::Upstream);
         Ok(declared.into_iter().map(|(name, settings)| upstream_row(&shown, name, settings)).collect::<Vec<_>>())
@@ -417,7 +428,7 @@ pub(super) async fn upstreams(State(shown): State<Shown>) -> Response {
     .await
 }
 
-pub(super) async fn upstream(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
+async fn upstream(State(shown): State<Shown>, Path(name): Path<String>) -> Response {
     blocking(StatusCode::OK, move || {
         let settings = declared(&shown, Kind::Upstream, &name)?;
         Ok(upstream_row(&shown, name, settings))
@@ -445,7 +456,7 @@ struct OneState {
     dry_run: bool,
 }
 
-pub(super) async fn monitor_state(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn monitor_state(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
     with_body(&body, r#"{"state": "running", "stopped" or "resting"}"#, move |OneState { state, dry_run }| async move {
         let request = StateRequest { state, names: vec![name], priority: None, path: None, from: None, dry_run };
         blocking(StatusCode::OK, move || shown.view.control().set_states(&request)).await
@@ -453,7 +464,7 @@ pub(super) async fn monitor_state(State(shown): State<Shown>, Path(name): Path<S
     .await
 }
 
-pub(super) async fn monitor_states(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn monitor_states(State(shown): State<Shown>, body: Bytes) -> Response {
     let expected =
         r#"{"state": "running", "stopped" or "resting", "names": […] or "priority": "high", "medium" or "low"}"#;
     with_body(&body, expected, move |request: StateRequest| async move {
@@ -468,7 +479,7 @@ struct ShadowRequest {
     seconds: f64,
 }
 
-pub(super) async fn shadow(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn shadow(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
     let expected = r#"{"seconds": 3600}, or 0 to be done with it"#;
     with_body(&body, expected, move |ShadowRequest { seconds }| async move {
         blocking(StatusCode::OK, move || {
@@ -487,7 +498,7 @@ struct EmergencyRequest {
     reason: Option<String>,
 }
 
-pub(super) async fn emergency_stop(State(shown): State<Shown>, body: Bytes) -> Response {
+async fn emergency_stop(State(shown): State<Shown>, body: Bytes) -> Response {
     let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
     with_body(&body, r#"{"reason": "why"}, or nothing"#, move |EmergencyRequest { reason }| async move {
         blocking(StatusCode::OK, move || shown.view.control().emergency(true, reason.as_deref())).await
@@ -495,7 +506,7 @@ pub(super) async fn emergency_stop(State(shown): State<Shown>, body: Bytes) -> R
     .await
 }
 
-pub(super) async fn start(State(shown): State<Shown>) -> Response {
+async fn start(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::OK, move || shown.view.control().emergency(false, None)).await
 }
 
@@ -504,7 +515,7 @@ pub(super) struct Named {
     name: Option<String>,
 }
 
-pub(super) async fn verify(State(shown): State<Shown>, Query(Named { name }): Query<Named>) -> Response {
+async fn verify(State(shown): State<Shown>, Query(Named { name }): Query<Named>) -> Response {
     blocking(StatusCode::OK, move || {
         let mut verdicts = shown.view.verify_monitors();
         if let Some(name) = &name {

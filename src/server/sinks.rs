@@ -1,10 +1,12 @@
 //! `/api/v1/sinks`: every sink as it stands; switching one; what its store has put aside.
 
 use axum::Json;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,11 +18,19 @@ const PARKED_ROWS: usize = 100;
 /// At most: each has its payload.
 const PARKED_ROWS_MAX: usize = 1000;
 
-pub(super) async fn sinks(State(shown): State<Shown>) -> Json<Vec<SinkRow>> {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/sinks", get(sinks))
+        .route("/api/v1/sinks/{name}", put(change))
+        .route("/api/v1/sinks/{name}/parked", get(parked))
+}
+
+async fn sinks(State(shown): State<Shown>) -> Json<Vec<SinkRow>> {
     Json(shown.view.sinks())
 }
 
-pub(super) async fn change(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
+async fn change(State(shown): State<Shown>, Path(name): Path<String>, body: Bytes) -> Response {
     let change: SinkChange = match serde_json::from_slice(&body) {
         Ok(change) => change,
         Err(error) => {
@@ -36,11 +46,7 @@ pub(super) struct ParkedQuery {
     limit: Option<usize>,
 }
 
-pub(super) async fn parked(
-    State(shown): State<Shown>,
-    Path(name): Path<String>,
-    Query(query): Query<ParkedQuery>,
-) -> Response {
+async fn parked(State(shown): State<Shown>, Path(name): Path<String>, Query(query): Query<ParkedQuery>) -> Response {
     let limit = query.limit.unwrap_or(PARKED_ROWS).min(PARKED_ROWS_MAX);
     blocking(move || shown.view.parked(&name, limit)).await
 }

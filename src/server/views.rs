@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -183,7 +185,16 @@ impl Payload {
     }
 }
 
-pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
+/// Its routes.
+pub(super) fn routes() -> Router<Shown> {
+    Router::new()
+        .route("/api/v1/latest", get(latest))
+        // As it was called first.
+        .route("/api/v1/last-values", get(latest))
+        .route("/api/v1/statistics", get(statistics))
+}
+
+async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQuery>) -> Response {
     answer(move || {
         let (StatisticsNow { from, to, monitors }, running) = shown.view.statistics(query.history)?;
         let mut counters = shown.view.counters();
@@ -213,7 +224,7 @@ pub(super) async fn statistics(State(shown): State<Shown>, Query(query): Query<S
     .await
 }
 
-pub(super) async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
+async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) -> Response {
     answer(move || {
         let limit = query.limit.unwrap_or(VALUES_DEFAULT);
         let LatestNow { complete_from, up_to, values, held } =
