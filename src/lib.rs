@@ -18,6 +18,7 @@
 //! | `report`    | what was found     | text, Markdown, a page | nothing                                         |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
+//! | `live`      | durable blocks     | messages for clients  | queues, committed offsets                       |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
@@ -45,6 +46,7 @@ pub mod enrich;
 pub mod http_client;
 pub mod infer;
 pub mod journal;
+pub mod live;
 pub mod monitor;
 pub mod pipeline;
 pub mod proxy;

@@ -4,6 +4,7 @@ mod assembly;
 mod attend;
 mod backfills;
 mod canary;
+mod consumers;
 mod counter_log;
 mod fetch_gate;
 mod fetching;

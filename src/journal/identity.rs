@@ -57,8 +57,17 @@ pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled how far programs have come that read by a name.
+pub const CONSUMERS_MONITOR: &str = "consumers";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what is done once: its begin and its end.
+pub const OPERATIONS_MONITOR: &str = "operations";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled that a rule's figure went over its threshold, or came back.
+pub const THRESHOLDS_MONITOR: &str = "thresholds";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 16] = [
+pub const OWN_MONITORS: [&str; 19] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -75,6 +84,9 @@ pub const OWN_MONITORS: [&str; 16] = [
     ALERTS_MONITOR,
     TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
+    CONSUMERS_MONITOR,
+    OPERATIONS_MONITOR,
+    THRESHOLDS_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

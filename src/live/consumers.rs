@@ -258,6 +258,11 @@ impl ConsumerBook {
         (!records.is_empty()).then_some((records, change))
     }
 
+    /// Whether something changed since it was last written.
+    pub fn is_unwritten(&self) -> bool {
+        self.lock().values().any(|entry| entry.unwritten)
+    }
+
     /// Records that could not be written are to be written again.
     pub fn write_again(&self, records: &[ConsumerRecord]) {
         let mut entries = self.lock();
@@ -270,6 +275,15 @@ impl ConsumerBook {
                 lease: None,
             };
             entries.entry(record.name.clone()).or_insert_with(lost).unwritten = true;
+        }
+    }
+
+    /// Nothing is unwritten: all that was changed so far is durable.
+    pub fn settled(&self) {
+        let entries = self.lock();
+        // Who marks an entry counts the change afterwards.
+        if !entries.values().any(|entry| entry.unwritten) {
+            self.changes.send_modify(|changes| changes.durable = changes.made);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::journal::{
-    ALERTS_MONITOR, BlockHeader, CANARY_MONITOR, Event, GAPS_MONITOR, OWN_DOMAIN, PATHS_MONITOR, SHADOW_DOMAINS,
+    ALERTS_MONITOR, BlockHeader, CANARY_MONITOR, Event, GAPS_MONITOR, OPERATIONS_MONITOR, OWN_DOMAIN, PATHS_MONITOR,
+    SHADOW_DOMAINS, THRESHOLDS_MONITOR,
 };
 
 /// The daemon's own kinds of events, by the names that clients ask for them by.
@@ -42,8 +43,8 @@ impl OwnKind {
             Self::Alerts => &[ALERTS_MONITOR],
             Self::Canary => &[CANARY_MONITOR, PATHS_MONITOR],
             Self::Gaps => &[GAPS_MONITOR],
-            Self::Operations => &["operations"],
-            Self::Thresholds => &["thresholds"],
+            Self::Operations => &[OPERATIONS_MONITOR],
+            Self::Thresholds => &[THRESHOLDS_MONITOR],
         }
     }
 }
