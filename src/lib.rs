@@ -16,6 +16,7 @@
 //! | `recovery`  | checkpoint, journal | where to go on       | resume points, replay, verify                    |
 //! | `alert`     | figures            | alerts, notifications | rules, their life, channels                     |
 //! | `report`    | what was found     | text, Markdown, a page | nothing                                         |
+//! | `operating` | the journal of a span | figures against targets | nothing                                     |
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `live`      | durable blocks     | messages for clients  | queues, committed offsets                       |
@@ -48,6 +49,7 @@ pub mod infer;
 pub mod journal;
 pub mod live;
 pub mod monitor;
+pub mod operating;
 pub mod pipeline;
 pub mod proxy;
 pub mod recording;

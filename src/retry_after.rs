@@ -21,7 +21,7 @@ pub(crate) fn wait_of(retry_after: &str, date: Option<&str>, now: UnixNanos) -> 
 }
 
 /// `Wed, 21 Oct 2026 07:28:00 GMT`; the two obsolete forms are not read.
-fn http_date(text: &str) -> Option<UnixNanos> {
+pub(crate) fn http_date(text: &str) -> Option<UnixNanos> {
     let timestamp = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text.trim()).ok()?;
     i64::try_from(timestamp.as_nanosecond()).ok().map(UnixNanos)
 }

@@ -1,6 +1,7 @@
 //! Trust: the system's certificates, and those an upstream or a sink adds.
 
 mod identity;
+mod inspect;
 mod validity;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 pub use self::identity::{ClientIdentity, IdentityError};
+pub use self::inspect::{Fault, Inspected, inspect};
 
 /// Why no trust could be built.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,19 @@ pub fn client_config_with(
     ca_file: Option<&Path>,
     identity: Option<&Arc<ClientIdentity>>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = roots(ca_file)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    Ok(Arc::new(match identity {
+        Some(identity) => config.with_client_cert_resolver(Arc::clone(identity) as _),
+        None => config.with_no_client_auth(),
+    }))
+}
+
+/// The certificates of authorities: the system's, and those of `ca_file`.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     // A bad certificate among the system's is skipped: the others still serve.
@@ -71,12 +86,5 @@ pub fn client_config_with(
         let reason = native.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(TlsError::NoRoots { reason });
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    Ok(Arc::new(match identity {
-        Some(identity) => config.with_client_cert_resolver(Arc::clone(identity) as _),
-        None => config.with_no_client_auth(),
-    }))
+    Ok(roots)
 }

@@ -41,6 +41,10 @@ struct Standing {
     problem: Option<String>,
     /// When the newest was written.
     last: Option<UnixNanos>,
+    /// Written by this process.
+    written: u64,
+    /// Tries of this process that failed.
+    failed: u64,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -68,7 +72,7 @@ impl Keeper {
             gather,
             metrics: CheckpointMetrics::default(),
             folder: Mutex::new(folder),
-            standing: Mutex::new(Standing { problem, last }),
+            standing: Mutex::new(Standing { problem, last, written: 0, failed: 0 }),
         }
     }
 
@@ -95,7 +99,8 @@ impl Keeper {
         let mut standing = self.standing();
         match &written {
             Ok(written) => {
-                *standing = Standing { problem: None, last: Some(written.checkpoint.written) };
+                (standing.problem, standing.last) = (None, Some(written.checkpoint.written));
+                standing.written += 1;
                 self.metrics.written();
             }
             Err(error) => {
@@ -105,6 +110,7 @@ impl Keeper {
                     tracing::warn!("no checkpoint could be written: {problem}");
                 }
                 standing.problem = Some(problem);
+                standing.failed += 1;
                 self.metrics.failed();
             }
         }
@@ -127,6 +133,12 @@ impl Keeper {
     /// Why the last one could not be written, if that is so.
     pub fn problem(&self) -> Option<String> {
         self.standing().problem.clone()
+    }
+
+    /// How many this process has written, and how often it could not.
+    pub fn counts(&self) -> (u64, u64) {
+        let standing = self.standing();
+        (standing.written, standing.failed)
     }
 
     /// How long ago the newest was written, by the host's clock.

@@ -42,23 +42,10 @@ pub(super) fn send_patiently(
     body: Option<&[u8]>,
     patience: Duration,
 ) -> Result<Answer, CliError> {
-    let settings = context.load()?.settings.server;
-    let address = reachable(settings.listen);
-    if address.port() == 0 {
-        let reason = "`server.listen` has port 0, so the daemon chose one when it started; name it: --set server.listen=127.0.0.1:PORT";
-        return Err(CliError::plain(Exit::Usage, reason));
-    }
-    let token = token(&settings)?;
-    let raw = exchange(address, &Request { method, path, body, patience }, token.as_deref()).map_err(|error| {
-        let started =
-            if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
-        let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
-        CliError::new(Exit::Unreachable, message, said_plainly(error, patience))
-    })?;
+    let Asked { answer, address, has_token } = ask(context, &Request { method, path, body, patience })?;
     let foreign = || CliError::plain(Exit::No, format!("what answers at {address} is not a Sluice daemon"));
-    let answer = parse(raw).ok_or_else(foreign)?;
     match answer.status {
-        401 if token.is_none() => Err(CliError::plain(
+        401 if !has_token => Err(CliError::plain(
             Exit::No,
             format!("the daemon at {address} wants a token; set `server.token_file` here as it is set there"),
         )),
@@ -77,6 +64,48 @@ pub(super) fn send_patiently(
         },
         _ => Ok(answer),
     }
+}
+
+/// An answer of any status, and who was asked how.
+struct Asked {
+    answer: Answer,
+    address: SocketAddr,
+    has_token: bool,
+}
+
+/// Asks for something of which any answer will do.
+pub(super) fn get_any(context: &Context, path: &str) -> Result<Answer, CliError> {
+    ask(context, &Request { method: "GET", path, body: None, patience: CHANGE_PATIENCE }).map(|asked| asked.answer)
+}
+
+fn ask(context: &Context, request: &Request<'_>) -> Result<Asked, CliError> {
+    let settings = context.load()?.settings.server;
+    let address = reachable(settings.listen);
+    if address.port() == 0 {
+        let reason = "`server.listen` has port 0, so the daemon chose one when it started; name it: --set server.listen=127.0.0.1:PORT";
+        return Err(CliError::plain(Exit::Usage, reason));
+    }
+    let token = token(&settings)?;
+    let raw = exchange(address, request, token.as_deref()).map_err(|error| {
+        let started =
+            if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
+        let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
+        CliError::new(Exit::Unreachable, message, said_plainly(error, request.patience))
+    })?;
+    let foreign = || CliError::plain(Exit::No, format!("what answers at {address} is not a Sluice daemon"));
+    Ok(Asked { answer: parse(raw).ok_or_else(foreign)?, address, has_token: token.is_some() })
+}
+
+/// What a daemon of ours at an address answers; none where there is no answer. Without a token.
+pub(super) fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
+    let request = Request { method: "GET", path, body: None, patience: STEP_MAX };
+    exchange(reachable(address), &request, None).ok().and_then(parse)
+}
+
+/// Whether what answers at an address is a daemon of ours.
+pub(super) fn is_a_daemon(address: SocketAddr) -> bool {
+    let answer = get_at(address, "/v1/health/live");
+    answer.is_some_and(|answer| answer.status == 200 && answer.body == b"ok\n")
 }
 
 /// A refusal with its reason.

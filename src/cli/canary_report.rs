@@ -32,36 +32,44 @@ impl ReportOfPaths {
         self.report.format()?;
         let until = UnixNanos::now();
         let since = self.since.unwrap_or_else(|| until.saturating_sub(SPAN));
-        let data_match = self.data_match(context, since)?;
+        let data_match = data_match_by(context, Span { since: Some(since), until: None }, &self.comparing)?;
         let figures = measure(&mut journal_of(context)?, since, until, data_match).map_err(unreadable)?;
         let report = CanaryReport::new(&Targets::default(), &figures);
         self.report.give(&report.report(), &report)?;
         Ok(if report.verdict == Go::NoGo { Exit::No } else { Exit::Done })
     }
+}
 
-    /// What both paths have alike; none where they had nothing together.
-    fn data_match(&self, context: &Context, since: UnixNanos) -> Result<Option<f64>, CliError> {
-        let settings = context.load()?.settings;
-        let by_topic = settings.monitors.iter().filter(|(_, monitor)| monitor.dedupe == DedupeScope::Topic);
-        let request = PathsRequest {
-            monitors: Vec::new(),
-            domains: Vec::new(),
-            topics: Vec::new(),
-            span: Span { since: Some(since), until: None },
-            tolerance: self.comparing.tolerance,
-            join: self.comparing.join(),
-            payload: self.comparing.payload().unwrap_or_default(),
-            ids_by_topic: by_topic.map(|(name, _)| name.clone()).collect(),
-        };
-        let (room, mut shown) = (self.comparing.room(context)?, self.comparing.shown());
-        let folder = journal::folder(&settings.daemon.data_dir);
-        let compared = compare_paths(&folder, &request, &room, &mut |progress| shown.look(progress));
-        shown.end();
-        match compared {
-            Ok(compared) => Ok(compared.counts.data_match),
-            Err(PathsError::Nothing(_)) => Ok(None),
-            Err(PathsError::Journal(error)) => Err(unreadable(error)),
-            Err(PathsError::Compare(error)) => Err(compare_error(error)),
-        }
+/// What both paths have alike; none where they had nothing together.
+pub(super) fn data_match(
+    context: &Context,
+    since: UnixNanos,
+    until: Option<UnixNanos>,
+) -> Result<Option<f64>, CliError> {
+    data_match_by(context, Span { since: Some(since), until }, &ComparingArgs::default())
+}
+
+fn data_match_by(context: &Context, span: Span, comparing: &ComparingArgs) -> Result<Option<f64>, CliError> {
+    let settings = context.load()?.settings;
+    let by_topic = settings.monitors.iter().filter(|(_, monitor)| monitor.dedupe == DedupeScope::Topic);
+    let request = PathsRequest {
+        monitors: Vec::new(),
+        domains: Vec::new(),
+        topics: Vec::new(),
+        span,
+        tolerance: comparing.tolerance,
+        join: comparing.join(),
+        payload: comparing.payload().unwrap_or_default(),
+        ids_by_topic: by_topic.map(|(name, _)| name.clone()).collect(),
+    };
+    let (room, mut shown) = (comparing.room(context)?, comparing.shown());
+    let folder = journal::folder(&settings.daemon.data_dir);
+    let compared = compare_paths(&folder, &request, &room, &mut |progress| shown.look(progress));
+    shown.end();
+    match compared {
+        Ok(compared) => Ok(compared.counts.data_match),
+        Err(PathsError::Nothing(_)) => Ok(None),
+        Err(PathsError::Journal(error)) => Err(unreadable(error)),
+        Err(PathsError::Compare(error)) => Err(compare_error(error)),
     }
 }

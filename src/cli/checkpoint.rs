@@ -70,10 +70,15 @@ fn create(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
+/// Those that are kept, oldest first.
+pub(super) fn rows(context: &Context) -> Result<Vec<CheckpointRow>, CliError> {
     let (dir, journal) = folder(context)?;
     let entries = checkpoint::list(&dir, journal).map_err(checkpoint_error)?;
-    let rows: Vec<CheckpointRow> = entries.iter().map(CheckpointRow::of).collect();
+    Ok(entries.iter().map(CheckpointRow::of).collect())
+}
+
+fn list(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
+    let rows = rows(context)?;
     match args.output {
         Format::Json => print_json(&rows)?,
         Format::Table => print(rows)?,

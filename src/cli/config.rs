@@ -1,4 +1,4 @@
-//! `sluice config check|show|set|unset|plan|infer`.
+//! `sluice config check|show|set|unset|plan|infer|doctor`.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::api::{self, CHANGE_PATIENCE};
 use super::{CliError, Context, Exit, Format, OutputArgs, change, print_json, print_line, print_table};
-use crate::config::{Base, KeyPath, RunTimeLayer, RunTimeRefusal, show};
+use crate::config::{Base, Fitted, KeyPath, Loaded, RunTimeLayer, RunTimeRefusal, show};
 use crate::credentials::Credentials;
 use crate::daemon;
 use crate::enrich;
@@ -35,6 +35,8 @@ enum Action {
     Unset(Unset),
     /// Say what another settings file would do to the running daemon
     Plan(PlanArgs),
+    /// Dial every upstream and sink, and look at disk, files, clock and port: what works, what does not, and what to do
+    Doctor(super::doctor::Args),
     /// Propose how to declare a feed that nobody has described, out of a recording of it
     Infer(super::infer::Args),
 }
@@ -80,6 +82,7 @@ impl Args {
             Action::Unset(args) => args.run(context),
             Action::Plan(args) => args.run(context),
             Action::Infer(args) => args.run(),
+            Action::Doctor(args) => args.run(context),
         }
     }
 }
@@ -130,13 +133,12 @@ impl PlanArgs {
     }
 }
 
-fn check(context: &Context) -> Result<Exit, CliError> {
-    let loaded = context.load()?;
+/// Whether a daemon would start with these settings.
+pub(super) fn check_loaded(loaded: &Loaded) -> Result<(), CliError> {
     let settings = &loaded.settings;
     // The key of the hasher does not matter for whether rules can be used.
-    daemon::check(settings).map_err(|error| super::run::assembly_error(&loaded, &error))?;
-    Access::new(settings.server.listen, settings.server.token_file.as_deref())
-        .map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
+    daemon::check(settings).map_err(|error| super::run::assembly_error(loaded, &error))?;
+    Access::new(&settings.server).map_err(|error| CliError::from_error(Exit::BadSettings, error))?;
     for (name, upstream) in &settings.upstreams {
         // What a running daemon waits for, since it may come, is said here: that a secret is not there.
         let checked = upstream::check_trust(name, upstream, settings)
@@ -148,7 +150,13 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     enrich::check(settings).map_err(|error| {
         CliError::plain(Exit::BadSettings, format!("{}: {error}", loaded.origins.nearest(&error.key())))
     })?;
-    sink::check(settings).map_err(|error| super::run::sink_error(&loaded, &error))?;
+    sink::check(settings).map_err(|error| super::run::sink_error(loaded, &error))
+}
+
+fn check(context: &Context) -> Result<Exit, CliError> {
+    let loaded = context.load()?;
+    check_loaded(&loaded)?;
+    let settings = &loaded.settings;
     let topics: usize = settings.monitors.values().map(|monitor| monitor.topics.len()).sum();
     let source = match &loaded.file {
         Some(path) => path.display().to_string(),
@@ -173,13 +181,18 @@ fn check(context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// Settings with what operators have set at run time, as far as it fits.
+pub(super) fn fitted(base: &Base, run_time: &RunTimeLayer) -> Result<Fitted, CliError> {
+    let data_dir = base.with(run_time)?.settings.daemon.data_dir;
+    let run_time = daemon::run_time_layer(&data_dir);
+    // Settings that no daemon would start with are shown too.
+    Ok(base.fit(&run_time, daemon::usable).or_else(|_| base.fit(&run_time, |_| Ok(())))?)
+}
+
 fn print_settings(context: &Context, args: OutputArgs) -> Result<Exit, CliError> {
     let options = context.options()?;
     let base = Base::read(&options)?;
-    let data_dir = base.with(&options.run_time)?.settings.daemon.data_dir;
-    let run_time = daemon::run_time_layer(&data_dir);
-    // Settings that no daemon would start with are shown too.
-    let fitted = base.fit(&run_time, daemon::usable).or_else(|_| base.fit(&run_time, |_| Ok(())))?;
+    let fitted = fitted(&base, &options.run_time)?;
     for left in &fitted.left_out {
         // Beside the data: its loss costs nothing.
         writeln!(io::stderr().lock(), "note: set at run time and left out: `{}`: {}", left.key, left.reason).ok();

@@ -1,10 +1,13 @@
 //! `sluice health`: how the running daemon is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::{CliError, Context, Exit, Format, OutputArgs, api, print_json, print_table};
+use crate::telemetry::Memory;
 
 /// `sluice health`
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,10 @@ struct Health {
     uptime: u64,
     journal: String,
     upstreams: BTreeMap<String, String>,
+    #[serde(default)]
+    sinks: BTreeMap<String, String>,
+    #[serde(default)]
+    memory: Memory,
     reasons: Vec<String>,
 }
 
@@ -41,13 +48,17 @@ impl Args {
 }
 
 fn print(health: &Health) -> Result<(), CliError> {
-    let uptime = humantime::format_duration(std::time::Duration::from_secs(health.uptime)).to_string();
+    let uptime = humantime::format_duration(Duration::from_secs(health.uptime)).to_string();
+    let Memory { used, total, percentage } = health.memory;
+    let memory = format!("{} of {} ({percentage} %)", ByteSize(used), ByteSize(total));
     let mut rows = vec![
         ["status".into(), health.status.clone()],
         ["up for".into(), uptime],
         ["journal".into(), health.journal.clone()],
+        ["memory".into(), memory],
     ];
     rows.extend(health.upstreams.iter().map(|(name, state)| [format!("upstream {name}"), state.clone()]));
+    rows.extend(health.sinks.iter().map(|(name, state)| [format!("sink {name}"), state.clone()]));
     rows.extend(health.reasons.iter().map(|reason| ["reason".into(), reason.clone()]));
     print_table(["WHAT", "STATE"], rows)?;
     Ok(())

@@ -12,6 +12,8 @@ mod checkpoint;
 mod circuits;
 mod config;
 mod demo;
+mod diagnostics;
+mod doctor;
 mod emergency;
 mod event_line;
 mod exit;
@@ -32,10 +34,12 @@ mod query;
 mod record;
 mod reload;
 mod replay;
+mod report;
 mod reporting;
 mod restore;
 mod run;
 mod selection;
+mod selftest;
 mod simulate;
 mod sinks;
 mod stats;
@@ -96,6 +100,8 @@ enum Command {
     Gaps(gaps::Args),
     /// Look at frames that could not be read
     Quarantine(quarantine::Args),
+    /// How the daemon did over a span, held against targets
+    Report(report::Args),
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
@@ -103,7 +109,11 @@ enum Command {
     Latest(latest::Args),
     /// Compare what sinks hold, or others wrote, with the journal
     Verify(Box<verify::Args>),
-    /// Check or show the settings; set some while the daemon runs; say what another file would do
+    /// Gather in one archive what helps to find a fault; without secrets
+    Diagnostics(diagnostics::Args),
+    /// Try the whole of it: a daemon of its own, from a simulated feed to journal, sink, restart and replay
+    Selftest(selftest::Args),
+    /// Check, dial or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
@@ -142,10 +152,13 @@ impl Command {
             Self::Restore(args) => args.run(context),
             Self::Gaps(args) => args.run(context),
             Self::Quarantine(args) => args.run(context),
+            Self::Diagnostics(args) => args.run(context),
+            Self::Selftest(args) => args.run(context),
             Self::Config(args) => args.run(context),
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
+            Self::Report(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),

@@ -113,6 +113,21 @@ pub(super) struct ComparingArgs {
     progress: bool,
 }
 
+impl Default for ComparingArgs {
+    /// As the command line has them where nothing is said.
+    fn default() -> Self {
+        Self {
+            join: JoinArg::default(),
+            payload: None,
+            tolerance: Duration::from_secs(10),
+            examples: 20,
+            memory: ByteSize(64 << 20),
+            tmp: None,
+            progress: false,
+        }
+    }
+}
+
 impl ComparingArgs {
     pub(super) fn join(&self) -> Join {
         match self.join {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::UnixNanos;
 pub(super) use crate::config::units::parse_moment as moment;
-use crate::journal::{BlockFilter, Event, OWN_DOMAIN, Offset, Path, SHADOW_DOMAINS, TimeRange};
+use crate::journal::{BlockFilter, Event, EventFilter, Offset, Path};
 
 /// Filters that `query` and `tail` share.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -53,60 +53,30 @@ pub(super) fn path(text: &str) -> Result<Path, String> {
 }
 
 impl Selection {
+    /// The same for the journal.
+    pub(super) fn filter<'a>(&'a self, span: &Span) -> EventFilter<'a> {
+        EventFilter {
+            monitors: &self.monitor,
+            domains: &self.domain,
+            topics: &self.topic,
+            keys: &self.key,
+            path: self.path,
+            since: span.since,
+            until: span.until,
+            event_time: span.event_time,
+            from: span.from.map(Offset),
+            to: span.to.map(Offset),
+        }
+    }
+
     /// What whole blocks can be passed over by.
     pub(super) fn block_filter(&self, span: &Span) -> BlockFilter {
-        let times = (span.since.is_some() || span.until.is_some()).then(|| TimeRange {
-            least: span.since.unwrap_or(UnixNanos(i64::MIN)),
-            greatest: span.until.map_or(UnixNanos(i64::MAX), |until| UnixNanos(until.0.saturating_sub(1))),
-        });
-        BlockFilter {
-            monitors: self.monitor.clone(),
-            domains: self.domain.clone(),
-            received: times.filter(|_| !span.event_time),
-            event_time: times.filter(|_| span.event_time),
-        }
+        self.filter(span).block_filter()
     }
 
-    /// Whether an event is meant. The daemon's own events are, when their domain or monitor is named.
+    /// Whether an event is meant.
     pub(super) fn takes(&self, event: &Event<'_>, span: &Span) -> bool {
-        let named = |names: &[String], name: &str| names.iter().any(|known| known == name);
-        if event.domain == OWN_DOMAIN && self.domain.is_empty() && self.monitor.is_empty() {
-            return false;
-        }
-        // A shadow has its monitor's name.
-        if event.domain.starts_with(SHADOW_DOMAINS) && self.domain.is_empty() {
-            return false;
-        }
-        if self.path.is_some_and(|path| event.path != path) {
-            return false;
-        }
-        let wanted = |names: &[String], name: &str| names.is_empty() || named(names, name);
-        if !wanted(&self.monitor, event.monitor)
-            || !wanted(&self.domain, event.domain)
-            || !wanted(&self.topic, event.topic)
-        {
-            return false;
-        }
-        let time = if span.event_time { event.event_time } else { Some(event.received) };
-        if span.since.is_some() || span.until.is_some() {
-            let Some(time) = time else { return false };
-            if span.since.is_some_and(|since| time < since) || span.until.is_some_and(|until| time >= until) {
-                return false;
-            }
-        }
-        self.key.is_empty() || event.key().is_some_and(|key| named(&self.key, key.as_ref()))
-    }
-}
-
-impl Span {
-    /// Where to begin, if an offset says so.
-    pub(super) fn first_offset(&self) -> Option<Offset> {
-        self.from.map(Offset)
-    }
-
-    /// Whether an offset lies behind the span.
-    pub(super) fn is_past(&self, offset: Offset) -> bool {
-        self.to.is_some_and(|to| offset.0 >= to)
+        self.filter(span).takes(event)
     }
 }
 

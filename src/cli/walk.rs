@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::CliError;
 use super::run::journal_error;
 use super::selection::{Selection, Span};
-use crate::journal::{Event, Hole, JournalReader, Offset};
+use crate::journal::{Event, Hole, JournalReader};
 
 /// Gives every event that fits to `take`, in order, until it breaks or the durable end is reached.
 pub(super) fn each_event(
@@ -15,23 +15,19 @@ pub(super) fn each_event(
     span: &Span,
     mut take: impl FnMut(&Event<'_>) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
-    let filter = selection.block_filter(span);
-    match (span.first_offset(), span.since) {
-        (Some(offset), _) => reader.seek(offset),
-        (None, Some(since)) if !span.event_time => reader.seek_received(since).map_err(journal_error)?,
-        _ => reader.seek(reader.earliest().map_err(journal_error)?),
-    }
+    let wanted = selection.filter(span);
+    let filter = wanted.block_filter();
+    wanted.seek(reader).map_err(journal_error)?;
     loop {
         let block = reader.next_block(&filter).map_err(journal_error)?;
         let holes = reader.take_holes();
-        tell(holes.iter().filter(|hole| !span.is_past(hole.from)));
+        tell(holes.iter().filter(|hole| !wanted.is_past(hole.from)));
         let Some(block) = block else { return Ok(()) };
         for event in block.events() {
-            if span.is_past(event.offset) {
+            if wanted.is_past(event.offset) {
                 return Ok(());
             }
-            let before = span.first_offset().is_some_and(|first: Offset| event.offset < first);
-            if !before && selection.takes(&event, span) && take(&event)?.is_break() {
+            if wanted.takes(&event) && take(&event)?.is_break() {
                 return Ok(());
             }
         }

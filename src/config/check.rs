@@ -3,6 +3,7 @@
 mod counters;
 mod enrich;
 mod rollout;
+mod server;
 mod sinks;
 
 use std::collections::BTreeSet;
@@ -112,6 +113,7 @@ impl Checker<'_> {
         }
         self.rollout(&settings.rollout);
         self.guard(&settings.guard);
+        self.server(&settings.server);
         self.log_level(&settings.log.level);
         self.pool(&settings.pool, None);
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 /// Query parameters whose value is shown as it is; any other may be a key.
-const HARMLESS_PARAMETERS: [&str; 10] = [
+pub(super) const HARMLESS_PARAMETERS: [&str; 10] = [
     "streams",
     "wantedCollections",
     "wantedDids",
@@ -81,7 +81,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// Long, and letters mixed with digits: more likely made by a machine than a name.
-fn looks_like_a_key(part: &str) -> bool {
+pub(super) fn looks_like_a_key(part: &str) -> bool {
     const KEY_BYTES_MIN: usize = 16;
     part.len() >= KEY_BYTES_MIN
         && part.bytes().any(|byte| byte.is_ascii_digit())

@@ -25,6 +25,8 @@ enum Unit {
     Bytes,
     /// A text as it stands, also where it looks like a number.
     Text,
+    /// Texts: a JSON list, or separated by commas.
+    List,
 }
 
 /// A name that works as it is.
@@ -35,7 +37,7 @@ struct Alias {
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 17] = [
+const NAMES: [Alias; 21] = [
     Alias { name: "USE_SMART_STREAMING", setting: &["smart_streaming", "enabled"], unit: Unit::Flag },
     Alias { name: "SMART_STREAMING_CANARY", setting: &["smart_streaming", "canary"], unit: Unit::Number },
     Alias { name: "POOL_MIN_CONNECTIONS", setting: &["pool", "min_connections"], unit: Unit::Number },
@@ -46,6 +48,10 @@ const NAMES: [Alias; 17] = [
     Alias { name: "BATCH_TIMEOUT", setting: &["batch", "timeout"], unit: Unit::Milliseconds },
     Alias { name: "CACHE_TTL_MULTIPLIER", setting: &["cache", "ttl_multiplier"], unit: Unit::Number },
     Alias { name: "CACHE_COMPRESSION_THRESHOLD", setting: &["cache", "compression_threshold"], unit: Unit::Bytes },
+    Alias { name: "CORS_ORIGINS", setting: &["server", "cors_origins"], unit: Unit::List },
+    Alias { name: "ENABLE_EVENT_STREAMING", setting: &["server", "streams", "enabled"], unit: Unit::Flag },
+    Alias { name: "ENABLE_WEBSOCKET", setting: &["server", "streams", "websocket"], unit: Unit::Flag },
+    Alias { name: "ENABLE_SSE", setting: &["server", "streams", "sse"], unit: Unit::Flag },
     Alias { name: "CHECKPOINT_DIR", setting: &["checkpoint", "dir"], unit: Unit::Text },
     Alias { name: "FAULT_TOLERANCE_ENABLED", setting: &["fault_tolerance", "enabled"], unit: Unit::Flag },
     Alias { name: "EVENT_MONITORING_ENABLED", setting: &["sinks", "events", "enabled"], unit: Unit::Flag },
@@ -190,6 +196,12 @@ fn read(text: &str, unit: Unit, origin: &str) -> Value {
             _ => ValueKind::String(text.to_owned()),
         },
         Unit::Number => return from_text(text, None, origin),
+        Unit::List if text.starts_with('[') => return from_text(text, None, origin),
+        Unit::List => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let value = |part: &str| Value::new(Some(&origin.to_owned()), ValueKind::String(part.to_owned()));
+            ValueKind::Array(parts.map(value).collect())
+        }
         Unit::Milliseconds if bare => ValueKind::String(format!("{text}ms")),
         Unit::Bytes if bare => ValueKind::String(format!("{text}B")),
         Unit::Milliseconds | Unit::Bytes | Unit::Text => ValueKind::String(text.to_owned()),

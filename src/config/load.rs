@@ -8,11 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use config::{Config, Source, Value, ValueKind};
 
 use super::auth_settings::SecretSource;
+use super::hidden::Hidden;
 use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
 use super::run_time::RunTimeLayer;
+use super::server_settings::ServerSettings;
 use super::settings::Settings;
 use super::sink_settings::{SinkKind, SinkSettings};
 use super::upstream_settings::UpstreamSettings;
@@ -214,6 +216,16 @@ impl Base {
         self.file.as_deref()
     }
 
+    /// What these layers have of secrets, or name as the place of one: to be kept out of whatever is shown.
+    pub fn hidden(&self) -> Hidden {
+        let mut hidden = Hidden::default();
+        let folder = self.current_dir.join(&self.folder);
+        hidden.gather(&self.tree, &KeyPath::default(), &|origin| {
+            if origin == Some(command_line::ORIGIN) { &self.current_dir } else { &folder }
+        });
+        hidden
+    }
+
     /// Where these layers set a key; none where they do not.
     pub fn origin_of(&self, key: &KeyPath) -> Option<&str> {
         find(&self.tree, key).and_then(Value::origin)
@@ -320,7 +332,7 @@ fn base_of<'p>(origins: &Origins, key: &KeyPath, folder: &'p Path, current_dir: 
 pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
     let data_dir = (KeyPath::from(["daemon", "data_dir"]), &mut settings.daemon.data_dir);
     let checkpoints = (KeyPath::from(["checkpoint", "dir"]), &mut settings.checkpoint.dir);
-    let token_file = settings.server.token_file.as_mut().map(|path| (KeyPath::from(["server", "token_file"]), path));
+    let server = server_paths(&mut settings.server);
     let upstreams = settings.upstreams.iter_mut().flat_map(|(name, upstream)| upstream_paths(name, upstream));
     let look_ups = settings.monitors.iter_mut().flat_map(|(monitor, of)| {
         of.enrich.iter_mut().flat_map(move |(name, look_up)| {
@@ -331,10 +343,22 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
     });
     [data_dir, checkpoints]
         .into_iter()
-        .chain(token_file)
+        .chain(server)
         .chain(upstreams)
         .chain(look_ups)
         .chain(sink_paths(&mut settings.sinks))
+}
+
+fn server_paths(server: &mut ServerSettings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let files = [
+        (KeyPath::from(["server", "token_file"]), &mut server.token_file),
+        (KeyPath::from(["server", "tokens_file"]), &mut server.tokens_file),
+        (KeyPath::from(["server", "tls", "certificate"]), &mut server.tls.certificate),
+        (KeyPath::from(["server", "tls", "key"]), &mut server.tls.key),
+    ];
+    let tokens = server.tokens.iter_mut();
+    let tokens = tokens.map(|(name, token)| (KeyPath::from(["server", "tokens", name, "file"]), &mut token.file));
+    files.into_iter().chain(tokens).filter_map(|(key, path)| Some((key, path.as_mut()?)))
 }
 
 fn upstream_paths<'s>(

@@ -120,7 +120,7 @@ pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
 const REDACTED: &str = "***";
 
 /// Parts of a key's name that make its value a secret.
-const SECRET_NAMES: [&str; 9] =
+pub(super) const SECRET_NAMES: [&str; 9] =
     ["password", "passwd", "passphrase", "secret", "token", "credential", "api_key", "apikey", "private_key"];
 
 /// A text of settings as it may be shown: secrets as `***`.

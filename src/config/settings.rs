@@ -1,7 +1,6 @@
 //! What every setting is, with its type and its built-in default. `config/sluice.toml` shows the same with comments.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::{self, Endpoint};
 use super::monitor_settings::{MonitorSettings, Priority};
 use super::rollout_settings::{GuardSettings, RolloutSettings};
+use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
 use super::units::{self, ByteSize};
 use super::upstream_settings::{PoolOverrides, UpstreamSettings};
@@ -87,16 +87,6 @@ pub struct SmartStreamingSettings {
     pub legacy_dedupe: bool,
     /// Whether the least important monitors are those that go first.
     pub low_priority_first: bool,
-}
-
-/// `[server]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ServerSettings {
-    /// Address of health and metrics.
-    pub listen: SocketAddr,
-    /// A file whose content is the bearer token of everything but health and metrics.
-    pub token_file: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -316,12 +306,6 @@ impl Default for DaemonSettings {
 impl Default for SmartStreamingSettings {
     fn default() -> Self {
         Self { enabled: false, canary: 1.0, legacy_dedupe: false, low_priority_first: false }
-    }
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
     }
 }
 

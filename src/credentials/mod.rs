@@ -8,6 +8,7 @@ mod answer;
 mod error;
 mod login;
 mod request;
+mod scrub;
 mod secret;
 mod token;
 mod values;
@@ -26,6 +27,7 @@ pub use self::error::CredentialsError;
 use self::login::Login;
 pub use self::login::LoginAnswer;
 use self::request::{Dress, ProxyForm};
+pub use self::scrub::Scrubber;
 use self::secret::Secrets;
 use self::token::{Token, TokenKeeper};
 use self::values::{Fault, Keys, Scene, Target, Values};
@@ -216,6 +218,14 @@ impl Credentials {
             request.headers_mut().insert(name, value);
         }
         Ok(())
+    }
+
+    /// The proxy that everything goes through, where there is one.
+    ///
+    /// # Errors
+    /// When a secret is missing.
+    pub fn proxy(&self) -> Result<Option<Proxy>, CredentialsError> {
+        Ok(self.read()?.proxy)
     }
 
     /// A client for requests to the upstream: with its trust, its client certificate and its proxy.

@@ -10,7 +10,7 @@ use crate::config::SecretSource;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// Names a folder of systemd's with a file for each credential of the service.
-const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
+pub(super) const CREDENTIALS_FOLDER: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why a secret cannot be had.
 #[derive(Debug)]

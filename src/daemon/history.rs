@@ -9,10 +9,13 @@ use tokio::time::Instant;
 use super::figures::Commits;
 use super::own_events::{CountsRecord, event_block};
 use super::watched::{Watched, WatchedList};
+use crate::breaker::CircuitKind;
+use crate::circuits::{CircuitRow, Circuits};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{Journal, MonitorIdentity};
 use crate::pipeline::dedupe::DedupeWindow;
-use crate::telemetry;
+use crate::sink::{SinkRow, SinkState, Sinks};
+use crate::telemetry::{self, Memory};
 use crate::views::{CounterBoard, CounterRecord};
 
 /// The topic of figures in the journal, under the domain `_sluice`.
@@ -27,6 +30,15 @@ const INTERVAL: Duration = Duration::from_mins(1);
 pub(super) struct MetricsRecord {
     /// When this run began, RFC 3339.
     started: String,
+    /// When it was ready to take events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<String>,
+    /// When the first event that a link brought was durable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_durable: Option<String>,
+    /// When it stopped in order; with its last record only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
     /// What was counted since.
     monitors: Vec<CountsRecord>,
     /// Links now.
@@ -38,6 +50,47 @@ pub(super) struct MetricsRecord {
     /// Business counters, since they were declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     counters: Vec<CounterRecord>,
+    /// Bytes of memory that the process has resident; absent where the host does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
+    /// Circuit breakers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    circuits: Vec<OpeningsRecord>,
+    /// Checkpoints of this run.
+    checkpoints: CheckpointsRecord,
+    /// Sinks now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sinks: Vec<SinkRecord>,
+}
+
+/// How often a circuit breaker has opened by itself since the run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct OpeningsRecord {
+    kind: CircuitKind,
+    name: String,
+    openings: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckpointsRecord {
+    written: u64,
+    failed: u64,
+}
+
+/// A sink. Absent: it has not said so.
+#[derive(Debug, Serialize)]
+struct SinkRecord {
+    name: String,
+    state: SinkState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_seconds: Option<f64>,
+    /// Of its transactions since the run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_p95_ms: Option<f64>,
+    rows: u64,
+    parked: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +113,13 @@ struct JournalRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p50_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    latency_p95_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     latency_p99_seconds: Option<f64>,
+    /// How many events of this run took how long: the greatest microsecond of a step, and how many were within it. The
+    /// differences of two records tell of the time between them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    latency_steps: Vec<(u64, u64)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +137,12 @@ pub(super) struct Sources {
     pub(super) window: Arc<DedupeWindow>,
     /// Business counters.
     pub(super) counters: Arc<CounterBoard>,
+    /// Breakers.
+    pub(super) circuits: Arc<Circuits>,
+    /// What sinks say of themselves.
+    pub(super) sinks: Option<Arc<Sinks>>,
+    /// Checkpoints written and failed.
+    pub(super) checkpoints: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
 }
 
 /// Writes the history.
@@ -95,6 +160,8 @@ struct Progress {
     due: Instant,
     /// What was told last; at the start that nothing has happened.
     told: Told,
+    /// Whether anything was told.
+    any: bool,
     ended: bool,
 }
 
@@ -103,6 +170,7 @@ struct Progress {
 struct Told {
     monitors: Vec<CountsRecord>,
     upstreams: Vec<LinksRecord>,
+    circuits: Vec<OpeningsRecord>,
 }
 
 impl History {
@@ -115,8 +183,8 @@ impl History {
         started: UnixNanos,
         now: Instant,
     ) -> Self {
-        let told = Told::now(&sources.watched.now());
-        let progress = Mutex::new(Progress { due: now + INTERVAL, told, ended: false });
+        let told = Told::now(&sources);
+        let progress = Mutex::new(Progress { due: now + INTERVAL, told, any: false, ended: false });
         Self { monitor, sources, journal, clock, started, progress }
     }
 
@@ -128,53 +196,83 @@ impl History {
         }
         // From now and not from when it was due: after a suspended machine wakes there is one event and not one for each minute.
         progress.due = now + INTERVAL;
-        let told = Told::now(&self.sources.watched.now());
+        let told = Told::now(&self.sources);
         if told != progress.told {
-            self.tell(&told);
-            progress.told = told;
+            self.tell(&told, None);
+            (progress.told, progress.any) = (told, true);
         }
     }
 
-    /// Adds the last counts, once links are done and before the journal closes. That the links are closed is no news.
+    /// Adds the last counts, once links are done and before the journal closes. That the links are closed is no news; that it ended
+    /// in order is, where anything was told of it.
     pub(super) fn end(&self) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = Told::now(&self.sources.watched.now());
-        if !progress.ended && told.monitors != progress.told.monitors {
-            self.tell(&told);
+        let told = Told::now(&self.sources);
+        if !progress.ended && (progress.any || told.monitors != progress.told.monitors) {
+            self.tell(&told, Some(UnixNanos::now()));
         }
         progress.ended = true;
     }
 
     /// What is refused is dropped: the next event counts from the start as well, so that only a point of the curve is missing.
-    fn tell(&self, told: &Told) {
-        let block = event_block(&self.monitor, METRICS_TOPIC, &self.record(told), self.clock.stamp());
+    fn tell(&self, told: &Told, ended: Option<UnixNanos>) {
+        let block = event_block(&self.monitor, METRICS_TOPIC, &self.record(told, ended), self.clock.stamp());
         if self.journal.try_submit_own(block).is_err() {
             telemetry::own_event_refused();
             tracing::warn!("an event of the metric history was dropped: the journal takes no more of the daemon's own");
         }
     }
 
-    fn record(&self, told: &Told) -> MetricsRecord {
-        let Told { monitors, upstreams } = told.clone();
+    fn record(&self, told: &Told, ended: Option<UnixNanos>) -> MetricsRecord {
+        let Told { monitors, upstreams, circuits } = told.clone();
+        let (commits, (written, failed)) = (&self.sources.commits, (self.sources.checkpoints)());
+        let time = |time: Option<UnixNanos>| time.map(|time| time.to_string());
         let journal = self.sources.commits.figures(self.journal.durable());
         MetricsRecord {
             started: self.started.to_string(),
+            ready: time(commits.ready()),
+            first_durable: time(commits.first_durable()),
+            ended: time(ended),
             monitors,
             upstreams,
             journal: JournalRecord {
                 durable_offset: journal.durable.0,
                 written_bytes: journal.written_bytes,
                 latency_p50_seconds: journal.latency_p50.map(|latency| latency.as_secs_f64()),
+                latency_p95_seconds: journal.latency_p95.map(|latency| latency.as_secs_f64()),
                 latency_p99_seconds: journal.latency_p99.map(|latency| latency.as_secs_f64()),
+                latency_steps: commits.latency_steps(),
             },
             dedupe: DedupeRecord { ids: self.sources.window.ids() },
             counters: self.sources.counters.records(),
+            memory_bytes: Some(Memory::now().used).filter(|used| *used > 0),
+            circuits,
+            checkpoints: CheckpointsRecord { written, failed },
+            sinks: self.sources.sinks.iter().flat_map(|sinks| sinks.rows()).map(SinkRecord::of).collect(),
+        }
+    }
+}
+
+impl SinkRecord {
+    fn of(row: SinkRow) -> Self {
+        Self {
+            name: row.name,
+            state: row.state,
+            lag_events: row.lag_events,
+            lag_seconds: row.lag_seconds,
+            latency_p95_ms: row.latency_ms.map(|latency| latency.p95),
+            rows: row.rows,
+            parked: row.parked,
         }
     }
 }
 
 impl Told {
-    fn now(watched: &[Watched]) -> Self {
+    fn now(sources: &Sources) -> Self {
+        let watched = &sources.watched.now();
+        let opened = |row: CircuitRow| OpeningsRecord { kind: row.kind, name: row.name, openings: row.openings };
+        // Of one that never opened there is nothing to tell, and there may be many.
+        let circuits = sources.circuits.rows().into_iter().filter(|row| row.openings > 0).map(opened).collect();
         let links = |watched: &Watched| {
             let figures = watched.figures();
             LinksRecord {
@@ -184,7 +282,7 @@ impl Told {
                 reconnects: figures.reconnects,
             }
         };
-        Self { monitors: CountsRecord::of_all(watched), upstreams: watched.iter().map(links).collect() }
+        Self { monitors: CountsRecord::of_all(watched), upstreams: watched.iter().map(links).collect(), circuits }
     }
 }
 
@@ -219,6 +317,9 @@ mod tests {
             commits: Arc::new(Commits::new(Arc::default())),
             window: Arc::new(DedupeWindow::new(Duration::from_mins(5), 1 << 20)),
             counters: Arc::default(),
+            circuits: Arc::new(Circuits::new(true, Vec::new())),
+            sinks: None,
+            checkpoints: Box::new(|| (0, 0)),
         };
         let start = Instant::now();
         let history = History::new(monitor, sources, Arc::clone(&journal), Arc::default(), UnixNanos(0), start);
@@ -264,6 +365,9 @@ mod tests {
             commits: Arc::new(Commits::new(Arc::default())),
             window: Arc::new(DedupeWindow::new(Duration::from_mins(5), 1 << 20)),
             counters: Arc::default(),
+            circuits: Arc::new(Circuits::new(true, Vec::new())),
+            sinks: None,
+            checkpoints: Box::new(|| (0, 0)),
         };
         let now = Instant::now();
         let history = History::new(monitor, sources, Arc::clone(&journal), Arc::default(), UnixNanos(0), now);

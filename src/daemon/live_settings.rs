@@ -5,6 +5,7 @@ mod emergency;
 mod shadows;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::watch::in_words;
 use super::watched::Watched;
 use super::works::Works;
 use crate::config::{
-    Base, ConfigError, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, PathPlan, Plan, RunTimeLayer,
+    Base, ConfigError, Hidden, KeyPath, Links, LoadOptions, Loaded, MonitorSettings, PathPlan, Plan, RunTimeLayer,
     RunTimeValue, Settings, ShownSetting, show, shown_table,
 };
 use crate::dialect::registry;
@@ -239,6 +240,11 @@ impl LiveSettings {
     /// Files that settings are read from, whether they are there or not.
     pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
         self.lock().base.watched_files()
+    }
+
+    /// What settings have of secrets, and the environment that they were read with.
+    pub(super) fn hidden(&self) -> (Hidden, Vec<(OsString, OsString)>) {
+        (self.lock().base.hidden(), self.options.environment.clone())
     }
 
     /// What a start would begin with now, but for what was set at run time, which is in the journal.

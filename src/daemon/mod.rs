@@ -2,6 +2,7 @@
 
 mod assembly;
 mod attend;
+mod audit_log;
 mod backfills;
 mod canary;
 mod consumers;
@@ -13,6 +14,7 @@ mod gap_log;
 mod history;
 mod journal_events;
 mod live_settings;
+mod operation_log;
 mod operations;
 mod own_events;
 mod poll_mode;
@@ -25,6 +27,7 @@ mod snapshot;
 mod start;
 mod summary;
 mod supervise;
+mod support;
 mod switches;
 mod take_over;
 mod troubles;

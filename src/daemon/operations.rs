@@ -1,7 +1,7 @@
 //! Things that take a while and are done once: begun, watched, ended, and remembered for a while.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::operation_log::OperationLog;
 use crate::clock::UnixNanos;
 use crate::recovery::replay::Progress;
 use crate::server::{OperationRow, OperationState};
@@ -29,6 +30,7 @@ pub(super) struct Operation {
     span: (u64, u64),
     pub(super) progress: Progress,
     end: Mutex<Option<End>>,
+    log: Arc<OnceLock<OperationLog>>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +44,18 @@ struct End {
 impl Operation {
     fn end(&self, outcome: Result<Value, String>) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.get_or_insert(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+        if end.is_some() {
+            return;
+        }
+        *end = Some(End { at: UnixNanos::now(), took: self.began.elapsed(), outcome });
+        drop(end);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(log) = self.log.get() {
+            log.tell(&self.row());
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -87,6 +100,7 @@ pub(super) struct Operations {
     /// Given to each: those that can go on later end.
     pub(super) stop: CancellationToken,
     list: Mutex<VecDeque<Arc<Operation>>>,
+    log: Arc<OnceLock<OperationLog>>,
 }
 
 impl Operations {
@@ -99,7 +113,13 @@ impl Operations {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             list: Mutex::default(),
+            log: Arc::default(),
         })
+    }
+
+    /// Has all of them told in the journal from now on.
+    pub(super) fn tell(&self, log: OperationLog) {
+        let _first = self.log.set(log).is_ok();
     }
 
     fn list(&self) -> MutexGuard<'_, VecDeque<Arc<Operation>>> {
@@ -117,7 +137,9 @@ impl Operations {
             span,
             progress: Progress::default(),
             end: Mutex::default(),
+            log: Arc::clone(&self.log),
         });
+        operation.tell();
         let mut list = self.list();
         list.push_back(Arc::clone(&operation));
         while list.iter().filter(|operation| operation.has_ended()).count() > ENDED_MAX {

@@ -11,6 +11,7 @@ use super::switches::{SettingsRecord, Switches};
 use super::watched::{Watched, WatchedList};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
+use crate::live::{ConsumerBook, ConsumerRecord};
 use crate::monitor::gap::{GapCause, WatchedRecord};
 use crate::monitor::ledger::{GapLedger, Standing, StandingTopic};
 use crate::upstream::TopicState;
@@ -39,6 +40,9 @@ pub(super) struct StateRecord {
     /// What business counters have counted, of events that may be deleted since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     counters: Vec<CounterRecord>,
+    /// How far programs have come that read by a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumers: Vec<ConsumerRecord>,
 }
 
 /// A gap that goes on: as one that has ended, but for its end.
@@ -70,6 +74,7 @@ pub(super) struct LiveState {
     ledger: Arc<GapLedger>,
     switches: Arc<Switches>,
     counters: Arc<CounterBoard>,
+    consumers: Arc<ConsumerBook>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
 }
@@ -82,10 +87,11 @@ impl LiveState {
         ledger: Arc<GapLedger>,
         switches: Arc<Switches>,
         counters: Arc<CounterBoard>,
+        consumers: Arc<ConsumerBook>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
     ) -> Self {
-        Self { monitor, watched, ledger, switches, counters, clock, started }
+        Self { monitor, watched, ledger, switches, counters, consumers, clock, started }
     }
 
     /// The state now, as a block.
@@ -105,6 +111,7 @@ impl LiveState {
             topics: watched.iter().flat_map(stuck_topics_of).collect(),
             settings: self.switches.record(),
             counters: self.counters.records(),
+            consumers: self.consumers.records(),
         }
     }
 }
@@ -171,7 +178,16 @@ mod tests {
         assert_eq!(ledger.covered(roster, [TopicId(0), TopicId(1)], UnixNanos(0), None).len(), 2);
         assert_eq!(ledger.lost(roster, [TopicId(0)], start, GapCause::Disconnect).len(), 2);
         status.set_topics([TopicId(1)], &TopicState::Refused("no such topic".into()));
-        let live = LiveState::new(own, watched, ledger, Arc::default(), Arc::default(), Arc::default(), UnixNanos(0));
+        let live = LiveState::new(
+            own,
+            watched,
+            ledger,
+            Arc::default(),
+            Arc::default(),
+            Arc::new(ConsumerBook::new([])),
+            Arc::default(),
+            UnixNanos(0),
+        );
         let record: Value = serde_json::to_value(live.record()).unwrap();
         let gap = |monitor: &str, id: u64| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z", "id": id});
         assert_eq!(record["gaps"], json!([gap("a", 0), gap("b", 1)]));

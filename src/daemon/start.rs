@@ -19,8 +19,10 @@ use self::known::{Left, gather, remember, settle};
 use self::tending::{Attending, observe, tend};
 use super::assembly::{AssemblyError, check, dedupe_ttl};
 use super::attend::Attendant;
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::{self, Canary};
+use super::consumers::{CommitLog, consumers_on_record};
 use super::counter_log::counters_on_record;
 use super::fetching::Fetching;
 use super::figures::Commits;
@@ -28,6 +30,7 @@ use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
+use super::operation_log::OperationLog;
 use super::own_events::event_block;
 use super::polling::Polling;
 use super::retry::Retrier;
@@ -46,11 +49,12 @@ use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::journal::{
-    self, ALERTS_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
-    JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR, Notice, OWN_DOMAIN, Offset,
-    POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR,
-    TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, CONSUMERS_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR,
+    FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
+    METRICS_MONITOR, Notice, OPERATIONS_MONITOR, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR,
+    RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
+use crate::live::{ConsumerBook, Hub};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
@@ -60,9 +64,9 @@ use crate::pipeline::dedupe::DedupeWindow;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, Listening, ServerError};
+use crate::server::{self, Access, AccessError, Listening, ServerError, Serving, StreamDesk};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
-use crate::telemetry::{self, MetricsHandle};
+use crate::telemetry::{self, Following, HostWatch, MetricsHandle, RequestCounts};
 use crate::upstream::{UpstreamError, Wiring};
 use crate::views::{CounterBoard, Probe, Views};
 
@@ -142,11 +146,13 @@ pub struct Daemon {
     sinks: RunningSinks,
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
+    streams: Arc<StreamDesk>,
     stop_http: CancellationToken,
     /// Given when another process answers.
     leave_http: CancellationToken,
     /// Given when nothing is decided here any more.
     over: CancellationToken,
+    _following_host: Following,
     stop_timeout: Duration,
 }
 
@@ -233,6 +239,7 @@ impl Daemon {
             ..JournalOptions::new(settings.journal.clone())
         })?;
         let journal = Arc::new(journal);
+        let host = Arc::new(HostWatch::new(&settings.daemon.data_dir));
         let switches = Arc::new(Switches::read(&mut journal.reader())?);
         let level_before = settings.log.level.clone();
         let origin = source.with_run_time(&switches.config());
@@ -252,6 +259,7 @@ impl Daemon {
                 "stopped in an emergency: nothing is taken until `sluice start`"
             );
         }
+        let consumers = Arc::new(ConsumerBook::new(consumers_on_record(&mut journal.reader())?));
         let on_record = counters_on_record(&mut journal.reader())?;
         let counters = Arc::new(CounterBoard::new(on_record, journal.durable(), settings));
         let checkpoint = bookmarks.of_journal(journal.id());
@@ -324,7 +332,10 @@ impl Daemon {
             canary: identities.of(CANARY_MONITOR, OWN_DOMAIN),
             alerts: identities.of(ALERTS_MONITOR, OWN_DOMAIN),
         };
+        let audit_identity = identities.of(AUDIT_MONITOR, OWN_DOMAIN);
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
+        let consumers_identity = identities.of(CONSUMERS_MONITOR, OWN_DOMAIN);
+        let operations_identity = identities.of(OPERATIONS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
             None => Ingest(Some(ingest_runtime().map_err(StartError::Runtime)?)),
@@ -374,7 +385,8 @@ impl Daemon {
         live_state.get_or_init(|| {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
             let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
-            LiveState::new(state_identity, watched, ledger, switches, counters, Arc::clone(&clock), started)
+            let consumers = Arc::clone(&consumers);
+            LiveState::new(state_identity, watched, ledger, switches, counters, consumers, Arc::clone(&clock), started)
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
@@ -413,6 +425,12 @@ impl Daemon {
             commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             counters: Arc::clone(&counters),
+            circuits: Arc::clone(&circuits),
+            sinks: Some(sinks.sinks()),
+            checkpoints: {
+                let works = Arc::clone(&works);
+                Box::new(move || works.keeper.counts())
+            },
         };
         let history = Arc::new(History::new(
             metrics_identity,
@@ -458,10 +476,39 @@ impl Daemon {
         ));
         let canary =
             Arc::new(Canary::new(Arc::clone(&live), Arc::clone(&works), Arc::clone(&upstreams), canary_identities));
+        let hub = {
+            let live = Arc::clone(&live);
+            Hub::start(Arc::clone(&journal), move || live.settings()).map_err(StartError::Runtime)?
+        };
+        let streams = {
+            let live = Arc::clone(&live);
+            let settings = move || live.settings().server.streams.clone();
+            Arc::new(StreamDesk::new(Arc::new(hub), Arc::clone(&consumers), settings))
+        };
+        let commit_log = CommitLog {
+            book: consumers,
+            journal: Arc::clone(&journal),
+            identity: consumers_identity,
+            clock: Arc::clone(&own_clock),
+        };
+        let ttl = {
+            let live = Arc::clone(&live);
+            move || live.settings().server.streams.consumer_ttl
+        };
+        works.operations.attend(commit_log.run(ttl, works.operations.stop.clone()));
+        works.operations.tell(OperationLog {
+            journal: Arc::clone(&journal),
+            identity: operations_identity,
+            clock: Arc::clone(&own_clock),
+        });
+        let requests = Arc::<RequestCounts>::default();
+        let audit_log =
+            AuditLog { monitor: audit_identity, journal: Arc::clone(&journal), clock: Arc::clone(&own_clock) };
         let view = Arc::new(DaemonView::new(Shown {
+            audit_log,
             watched,
             journal: Arc::clone(&journal),
-            commits,
+            commits: Arc::clone(&commits),
             window: Arc::clone(&window),
             retrier,
             views: Arc::clone(&views),
@@ -478,7 +525,11 @@ impl Daemon {
             polling: Arc::clone(&polling),
             canary: Arc::clone(&canary),
             upstreams: Arc::clone(&upstreams),
+            host: Arc::clone(&host),
+            streams: Arc::clone(&streams),
         }));
+        let shown = Arc::downgrade(&view);
+        streams.show(move || shown.upgrade().map_or(serde_json::Value::Null, |view| view.for_streams()));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
             predecessor,
@@ -492,12 +543,15 @@ impl Daemon {
             started: (Instant::now(), UnixNanos::now()),
             told: Mutex::new(false),
         });
+        let following_host = host.follow().map_err(StartError::Runtime)?;
+        commits.set_ready();
         let (stop_http, leave_http) = (CancellationToken::new(), CancellationToken::new());
         let over = CancellationToken::new();
         upstreams.begin();
         backfills.begin();
         polling.begin();
         let attendant = Attendant::new(Arc::clone(&live));
+        let serving = Serving { access, settings: settings.server.clone(), requests };
         let kept_listener = listener.try_clone().map_err(StartError::Runtime)?;
         let http = {
             let (view, history, gap_log) = (Arc::clone(&view), Arc::clone(&history), Arc::clone(&gap_log));
@@ -517,7 +571,7 @@ impl Daemon {
                             tokio::time::sleep(HTTP_STOP_TIMEOUT).await;
                         };
                         tokio::select! {
-                            served = server::serve(listener, view, metrics, access, stop) => served,
+                            served = server::serve(listener, view, metrics, serving, stop) => served,
                             never = tending => never,
                             () = patience => Ok(()),
                         }
@@ -544,6 +598,8 @@ impl Daemon {
             stop_http,
             leave_http,
             over,
+            _following_host: following_host,
+            streams,
             stop_timeout: settings.daemon.stop_timeout,
         })
     }
@@ -572,7 +628,8 @@ impl Daemon {
 pub(super) fn check_start(settings: &Settings) -> Result<(Access, ReadySinks), StartError> {
     check(settings)?;
     enrich::check(settings)?;
-    let access = Access::new(settings.server.listen, settings.server.token_file.as_deref())?;
+    let access = Access::new(&settings.server)?;
+    server::check_tls(&settings.server)?;
     Ok((access, ReadySinks::new(settings)?))
 }
 

@@ -18,8 +18,7 @@ pub fn usable(loaded: &Loaded) -> Result<(), ConfigError> {
         ConfigError::Invalid(vec![Problem { origin, key, value: None, message }])
     };
     check(settings).map_err(|error| at(error.key(), error.to_string()))?;
-    Access::new(settings.server.listen, settings.server.token_file.as_deref())
-        .map_err(|error| at(KeyPath::from(["server"]), error.to_string()))?;
+    Access::new(&settings.server).map_err(|error| at(KeyPath::from(["server"]), error.to_string()))?;
     for (name, upstream) in &settings.upstreams {
         upstream::check_trust(name, upstream, settings).map_err(|error| at(error.key(), error.to_string()))?;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::Canary;
 use super::figures::{Commits, JournalFigures, UpstreamFigures};
@@ -14,6 +15,7 @@ use super::live_settings::LiveSettings;
 use super::polling::Polling;
 use super::retry::Retrier;
 use super::shedding::Pressure;
+use super::support::DaemonSupport;
 use super::switches::{Emergency, SettingRecord, SwitchLog};
 use super::troubles::Troubles;
 use super::upstreams::Upstreams;
@@ -25,7 +27,7 @@ use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow, Circuits};
 use crate::clock::UnixNanos;
 use crate::enrich::{Enrichment, LookUpRow};
-use crate::journal::{HeldBack, Journal, JournalState, Path, RetentionStatus};
+use crate::journal::{HeldBack, Journal, JournalReader, JournalState, Path, RetentionStatus};
 use crate::monitor::gap::GapCause;
 use crate::monitor::ledger::{GapFigures, GapLedger};
 use crate::monitor::roster::Pause;
@@ -36,14 +38,15 @@ use crate::recovery::replay::ReplayRequest;
 use crate::rollout::figures::{CrossingRow, PathFigures};
 use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
-    Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow, Health,
-    HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow, Refusal,
-    ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, TopicSequence, View,
+    AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
+    Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, OperationRow, PollAction, PollRow, PoolRow,
+    Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, StreamDesk, Support,
+    TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
-    CacheMetrics, GapMetrics, JournalMetrics, Memory, MonitorMetrics, RaceMetrics, SequenceMetrics, SinkMetrics,
-    UpstreamMetrics, WindowMetrics,
+    CacheMetrics, GapMetrics, HostSample, HostWatch, JournalMetrics, Memory, MonitorMetrics, RaceMetrics,
+    SequenceMetrics, SinkMetrics, UpstreamMetrics, WindowMetrics,
 };
 use crate::upstream::{LinkState, TopicState};
 use crate::value_cache::CacheFigures;
@@ -60,6 +63,7 @@ struct Followed {
 
 /// The parts of a daemon that are shown, or told what to do.
 pub(super) struct Shown {
+    pub(super) audit_log: AuditLog,
     pub(super) watched: Arc<WatchedList>,
     pub(super) journal: Arc<Journal>,
     pub(super) commits: Arc<Commits>,
@@ -79,10 +83,13 @@ pub(super) struct Shown {
     pub(super) polling: Arc<Polling>,
     pub(super) canary: Arc<Canary>,
     pub(super) upstreams: Arc<Upstreams>,
+    pub(super) host: Arc<HostWatch>,
+    pub(super) streams: Arc<StreamDesk>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
 pub struct DaemonView {
+    audit_log: AuditLog,
     watched: Arc<WatchedList>,
     journal: Arc<Journal>,
     commits: Arc<Commits>,
@@ -100,6 +107,8 @@ pub struct DaemonView {
     polling: Arc<Polling>,
     canary: Arc<Canary>,
     upstreams: Arc<Upstreams>,
+    host: Arc<HostWatch>,
+    streams: Arc<StreamDesk>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -116,8 +125,22 @@ pub struct DaemonView {
 }
 
 impl DaemonView {
+    /// How the daemon is, for what streams begin with.
+    pub(super) fn for_streams(&self) -> serde_json::Value {
+        let health = self.health();
+        let monitors: Vec<_> = self.monitors().into_iter().map(|row| serde_json::json!({
+            "name": row.name, "domain": row.domain, "upstream": row.upstream, "path": row.path, "state": row.state,
+            "topics": row.topics, "parse_rate": row.parse_rate, "events": row.events,
+        })).collect();
+        serde_json::json!({
+            "status": health.status, "reasons": health.reasons, "time": health.timestamp, "upstreams": health.upstreams,
+            "sinks": health.sinks, "monitors": monitors,
+        })
+    }
+
     pub(super) fn new(shown: Shown) -> Self {
         let Shown {
+            audit_log,
             watched,
             journal,
             commits,
@@ -137,9 +160,13 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
+            streams,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
+            audit_log,
+            streams,
             watched,
             followed: Mutex::default(),
             link_counts: Mutex::default(),
@@ -163,6 +190,7 @@ impl DaemonView {
             polling,
             canary,
             upstreams,
+            host,
             started: Instant::now(),
             window_metrics: WindowMetrics::default(),
             window_warned: Mutex::new(None),
@@ -340,6 +368,10 @@ fn state_of(journal: &Journal) -> (&'static str, bool) {
 }
 
 impl View for DaemonView {
+    fn host(&self) -> HostSample {
+        self.host.latest()
+    }
+
     fn journal(&self) -> JournalRow {
         let RetentionStatus { last_run, deleted_segments, deleted_bytes, held } = self.journal.retention();
         JournalRow {
@@ -555,6 +587,10 @@ impl View for DaemonView {
         self.works.replay(request)
     }
 
+    fn support(&self) -> Arc<dyn Support> {
+        Arc::new(DaemonSupport(Arc::clone(&self.live)))
+    }
+
     fn control(&self) -> Arc<dyn Control> {
         Arc::clone(&self.live) as Arc<dyn Control>
     }
@@ -583,6 +619,18 @@ impl View for DaemonView {
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn streams(&self) -> Arc<StreamDesk> {
+        Arc::clone(&self.streams)
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        self.audit_log.note(record);
+    }
+
+    fn reader(&self) -> JournalReader {
+        self.journal.reader()
     }
 
     fn gaps(&self, query: &GapQuery, limit: usize) -> Result<Vec<GapRow>, Refusal> {

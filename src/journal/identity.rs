@@ -66,8 +66,11 @@ pub const OPERATIONS_MONITOR: &str = "operations";
 /// The monitor name, in [`OWN_DOMAIN`], under which is journaled that a rule's figure went over its threshold, or came back.
 pub const THRESHOLDS_MONITOR: &str = "thresholds";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what was changed over HTTP, and by whom.
+pub const AUDIT_MONITOR: &str = "audit";
+
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 19] = [
+pub const OWN_MONITORS: [&str; 20] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -87,6 +90,7 @@ pub const OWN_MONITORS: [&str; 19] = [
     CONSUMERS_MONITOR,
     OPERATIONS_MONITOR,
     THRESHOLDS_MONITOR,
+    AUDIT_MONITOR,
 ];
 
 /// A monitor, as the journal knows it.

@@ -59,6 +59,12 @@ pub fn is_locked(dir: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
+/// The process that has the folder, where one has, and has said so.
+pub fn holder_of(dir: &Path) -> Option<u32> {
+    let mut file = File::open(dir.join(LOCK_FILE)).ok().filter(|_| is_locked(dir))?;
+    holder(&mut file)
+}
+
 /// Locks the journal's folder.
 pub(super) fn take(dir: &Path) -> Result<LockGuard, JournalError> {
     of_journal(dir, lock_folder(dir))

@@ -45,6 +45,7 @@ mod block;
 mod check;
 mod checksum;
 mod error;
+mod event_filter;
 mod event_object;
 mod filter;
 #[cfg(feature = "fuzzing")]
@@ -82,19 +83,20 @@ pub use block::{
 };
 pub use check::{CheckReport, SegmentReport, check};
 pub use error::JournalError;
+pub use event_filter::EventFilter;
 pub use event_object::EventObject;
 pub use filter::BlockFilter;
 pub use hashes::RecentHashes;
 pub use hole::Hole;
 pub use identity::{
-    ALERTS_MONITOR, CANARY_MONITOR, CONSUMERS_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR, GAPS_MONITOR,
-    JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OPERATIONS_MONITOR, OWN_DOMAIN, OWN_MONITORS, PATHS_MONITOR, POLLING_MONITOR, Path,
-    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SHADOW_DOMAINS, SINKS_MONITOR, STATE_MONITOR, THRESHOLDS_MONITOR,
-    TAKE_OVERS_MONITOR,
+    ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, CONSUMERS_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR,
+    FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, METRICS_MONITOR, MonitorIdentity, OPERATIONS_MONITOR, OWN_DOMAIN,
+    OWN_MONITORS, PATHS_MONITOR, POLLING_MONITOR, Path, QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR,
+    SHADOW_DOMAINS, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR, THRESHOLDS_MONITOR,
 };
 pub use inspect::Flaw;
 pub use intake::Pace;
-pub use lock::{LockFailure, LockGuard, inherit_folder, is_locked, lock_folder};
+pub use lock::{LockFailure, LockGuard, holder_of, inherit_folder, is_locked, lock_folder};
 pub use offset::{Ancestor, JournalId, Offset};
 pub use payload_text::{payload_of_text, payload_text};
 pub use progress::{Awaited, Mark, ProgressBook, Tracked};

@@ -21,6 +21,6 @@ mod wanted;
 pub use catch_up::{CatchUp, CatchUpError, Stretch};
 pub use consumers::{Commit, ConsumerBook, ConsumerError, ConsumerRecord, ConsumerRow, Lease};
 pub use hub::{Hub, Joined};
-pub use message::{Form, LiveMessage};
+pub use message::{Form, LiveMessage, server_sent};
 pub use queue::{Drops, Polled, Queue, Terms};
 pub use wanted::{Asked, OwnKind, Wanted, WantedError};

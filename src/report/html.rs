@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::chart;
 use super::{Cell, Mark, Report, on_one_line};
 
 const STYLE: &str = "\
@@ -13,7 +14,9 @@ h1{font-size:1.4rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.5rem;margin:0}dt{color:var(--faint)}dd{margin:0}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.35rem 1rem .35rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
-th{color:var(--faint);font-weight:600;white-space:nowrap}td{font-variant-numeric:tabular-nums}";
+th{color:var(--faint);font-weight:600;white-space:nowrap}td{font-variant-numeric:tabular-nums}
+svg{display:block;width:100%;height:auto;max-height:14rem;overflow:visible}svg text{fill:var(--faint);font-size:11px}
+.curve{fill:none;stroke:var(--ink);stroke-width:1.5}.point{fill:var(--ink)}.base{stroke:var(--line)}.wanted{stroke:var(--good);stroke-dasharray:4 4}";
 
 /// The report as a page.
 pub(super) fn render(report: &Report) -> String {
@@ -35,6 +38,9 @@ pub(super) fn render(report: &Report) -> String {
             put(format!("<dt>{}</dt><dd>{}</dd>", escaped(name), marked(value)));
         }
         put("</dl>".to_owned());
+    }
+    for chart in &report.charts {
+        put(chart::draw(chart, &escaped));
     }
     for table in report.shown_tables() {
         put(format!("<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead><tr>", escaped(&table.heading)));

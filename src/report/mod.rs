@@ -1,6 +1,7 @@
 //! Reports for people: a title, a verdict, facts, tables and notes, as text, Markdown or one HTML page. What programs get is the typed
 //! value that a report is made of, as JSON.
 
+mod chart;
 mod html;
 mod markdown;
 mod text;
@@ -17,6 +18,7 @@ pub enum ReportFormat {
     /// For programs
     Json,
     /// Markdown
+    #[value(alias = "md")]
     Markdown,
     /// One page that needs nothing else, light and dark
     Html,
@@ -69,8 +71,21 @@ pub struct ReportTable {
     pub rows: Vec<Vec<Cell>>,
 }
 
+/// A curve over time.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// What is over it.
+    pub heading: String,
+    /// What each point is called, and its value; none where nobody knows.
+    pub points: Vec<(String, Option<f64>)>,
+    /// How a value is written.
+    pub shown: fn(f64) -> String,
+    /// A line to be held against.
+    pub target: Option<f64>,
+}
+
 /// A report.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// What it is about.
     pub title: String,
@@ -80,6 +95,8 @@ pub struct Report {
     pub facts: Vec<(String, Cell)>,
     /// Tables, in the order in which they are shown; those without rows are not.
     pub tables: Vec<ReportTable>,
+    /// Drawn in a page; elsewhere the tables have to do.
+    pub charts: Vec<Chart>,
     /// Sentences.
     pub notes: Vec<String>,
 }
@@ -143,6 +160,12 @@ mod tests {
                 },
                 ReportTable { heading: "empty".into(), columns: vec!["A"], rows: Vec::new() },
             ],
+            charts: vec![Chart {
+                heading: text.into(),
+                points: vec![(text.into(), Some(1.0)), (text.into(), None), (text.into(), Some(3.5))],
+                shown: |value| format!("{value:.1} <a"),
+                target: Some(2.0),
+            }],
             notes: vec![text.into()],
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::report::{Cell, Mark, Report, ReportTable};
 
@@ -84,7 +84,7 @@ pub struct CanaryFigures {
 }
 
 /// How a figure does against its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetVerdict {
     /// It reaches it.
@@ -96,7 +96,7 @@ pub enum TargetVerdict {
 }
 
 impl TargetVerdict {
-    fn of(met: bool) -> Self {
+    pub(crate) fn of(met: bool) -> Self {
         if met { Self::Met } else { Self::NotMet }
     }
 
@@ -109,7 +109,8 @@ impl TargetVerdict {
         }
     }
 
-    fn mark(self) -> Mark {
+    /// How it is coloured.
+    pub(crate) fn mark(self) -> Mark {
         match self {
             Self::Met => Mark::Good,
             Self::NotMet => Mark::Bad,
@@ -201,7 +202,7 @@ impl CanaryReport {
                 columns: vec!["Figure", "Target", "Measured", "Verdict", "Why"],
                 rows: rows.collect(),
             }],
-            notes: Vec::new(),
+            ..Report::default()
         }
     }
 }
@@ -335,12 +336,13 @@ fn times(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
-fn seconds(seconds: f64) -> String {
+/// A time for people.
+pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.1} ms", seconds * 1000.0) } else { format!("{seconds:.1} s") }
 }
 
 /// Never more than it is: 100 % is all.
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     // Less a little for what a float cannot hold: 0.29 times 100,000 is 28,999.99….
     let shown = (share * 100_000.0 + 1e-6).floor() / 1000.0;
     format!("{shown} %")

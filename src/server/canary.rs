@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::operations::Refusal;
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::config::StageSettings;
 use crate::journal::Path;
@@ -254,5 +254,5 @@ async fn blocking<T: Serialize + Send + 'static>(
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }

@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::breaker::CircuitKind;
 use crate::circuits::{CircuitChange, CircuitHold, CircuitRefusal, CircuitRow};
@@ -52,5 +52,5 @@ async fn change(State(shown): State<Shown>, Path((kind, name)): Path<(String, St
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }

@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::operations::Refusal;
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::config::units::parse_moment;
 use crate::recovery::gaps::GapQuery;
@@ -115,7 +115,7 @@ async fn answer<T: serde::Serialize + Send + 'static>(
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }
 
 /// By hand, because a parameter may come more than once.

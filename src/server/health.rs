@@ -1,4 +1,5 @@
-//! `/v1/health/live` and `/v1/health/ready`: whether the process runs, and whether what comes becomes durable.
+//! `/v1/health/live`, `/v1/health/ready` and `/api/v1/monitoring/health`: whether the process runs, and whether what comes becomes
+//! durable.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +36,9 @@ pub struct Health {
     pub uptime: u64,
     /// `writable`, `full` or `failed`.
     pub journal: &'static str,
-    /// `connected` or `disconnected`, by upstream.
+    /// `connected`, `disconnected`, `polling` or `resting`, by upstream.
     pub upstreams: BTreeMap<String, &'static str>,
-    /// `connected` or `disconnected`, by sink; empty as long as there are no sinks.
+    /// As `sluice sinks` says it: `connected`, `lagging`, `disconnected`, …, by sink; empty where there is none.
     pub sinks: BTreeMap<String, &'static str>,
     /// What the process uses.
     pub memory: Memory,
@@ -47,7 +48,11 @@ pub struct Health {
 
 /// Its routes.
 pub(super) fn routes() -> Router<Shown> {
-    Router::new().route("/v1/health/live", get(live)).route("/v1/health/ready", get(ready))
+    Router::new()
+        .route("/v1/health/live", get(live))
+        .route("/v1/health/ready", get(ready))
+        // The same for who looks for it beside the other figures.
+        .route("/api/v1/monitoring/health", get(ready))
 }
 
 /// The process answers: it lives.

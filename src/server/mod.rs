@@ -1,5 +1,9 @@
 //! The HTTP server: metrics, health, and what the daemon knows of its monitors and sinks.
 
+mod accept;
+mod attempts;
+mod audit;
+mod body;
 mod canary;
 mod circuits;
 mod gaps;
@@ -8,16 +12,25 @@ mod health;
 mod journal;
 mod metrics;
 mod monitors;
+mod observe;
 mod operations;
 mod polls;
 mod pool;
+mod problem;
 mod quarantine;
+mod scope;
 mod sequences;
 mod serve;
 mod settings;
 mod sinks;
+mod stall;
+mod streams;
+mod support;
+mod tls;
+mod tokens;
 mod views;
 
+pub use audit::AuditRecord;
 pub use canary::{
     CanaryAction, CanaryAnswer, CanaryRequest, CanarySettings, CanaryStatus, GuardShown, MemoryShown, PathCount,
     PlanShown, RollBackShown,
@@ -32,9 +45,13 @@ pub use polls::{PollAction, PollChange, PollRow};
 pub use pool::{LinkRow, PoolLimits, PoolRow, TopicRow};
 pub use quarantine::{RetryOutcome, RetryRefusal, RetryReport, RetryRequest, RetryRow};
 pub use sequences::{CountedSequence, TopicSequence};
-pub use serve::{Listening, ServerError, View, listen, serve};
+pub use serve::{Listening, ServerError, Serving, View, listen, serve};
 pub use settings::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
     StateAnswer, StateRequest,
 };
+pub use streams::{StreamDesk, StreamFigures};
+pub use support::{LogLines, Support};
+pub use tls::{ServerTlsError, check_tls};
+pub use tokens::{NewToken, TokenError};
 pub use views::{Buffer, Latency, Running};

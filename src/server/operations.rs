@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::recovery::replay::{Counted, Plan, ReplayRequest};
 
@@ -132,5 +133,5 @@ async fn blocking<T: Serialize + Send + 'static>(
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }

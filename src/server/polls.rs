@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::operations::Refusal;
+use super::problem::Problem;
 use super::serve::Shown;
 
 /// What an operator says.
@@ -79,7 +79,7 @@ async fn polls(State(shown): State<Shown>) -> Json<Vec<PollRow>> {
 }
 
 async fn change(State(shown): State<Shown>, Path(monitor): Path<String>, body: Bytes) -> Response {
-    let refused = |status: StatusCode, error: String| (status, Json(json!({ "error": error }))).into_response();
+    let refused = |status: StatusCode, error: String| Problem::new(status, error).into_response();
     let change: PollChange = match serde_json::from_slice(&body) {
         Ok(change) => change,
         Err(error) => {

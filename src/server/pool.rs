@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::breaker::BreakerState;
 use crate::config::Rate;
@@ -125,7 +125,7 @@ async fn pool(State(shown): State<Shown>, Query(query): Query<PoolQuery>) -> Res
     match query.upstream {
         Some(name) if rows.is_empty() => {
             let error = format!("no monitor watches an upstream `{name}`; `sluice pool` lists those that are watched");
-            (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
+            Problem::new(StatusCode::NOT_FOUND, error).into_response()
         }
         _ => Json(rows).into_response(),
     }

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 
 /// Which frames are to be parsed again; all of them where nothing is named.
@@ -129,7 +129,7 @@ pub(super) fn routes() -> Router<Shown> {
 async fn retry(State(shown): State<Shown>, Json(request): Json<RetryRequest>) -> Response {
     // Not ended with the request: what was taken into the dedupe window has to reach the journal.
     let work = tokio::task::spawn_blocking(move || shown.view.retry_quarantined(&request));
-    let refused = |status: StatusCode, reason: String| (status, Json(json!({ "error": reason }))).into_response();
+    let refused = |status: StatusCode, reason: String| Problem::new(status, reason).into_response();
     match work.await {
         Ok(Ok(report)) => Json(report).into_response(),
         Ok(Err(refusal)) => {

@@ -3,11 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::from_fn_with_state;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::accept::{ConnectionLimits, accept};
+use super::audit::{self, AuditRecord};
+use super::body::{self, BodyLimits};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
 use super::gaps::{self, FillRequest, FillRow};
@@ -16,6 +25,7 @@ use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
 use super::monitors::MonitorRow;
+use super::observe;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -23,15 +33,20 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
+use super::streams::{self, StreamDesk, Tickets};
+use super::support::{self, Support};
+use super::tls;
 use super::views::{self, Running};
 use crate::checkpoint::CheckpointRow;
 use crate::circuits::{CircuitHold, CircuitRefusal, CircuitRow};
+use crate::config::ServerSettings;
 use crate::enrich::LookUpRow;
+use crate::journal::JournalReader;
 use crate::recovery::gaps::{Completeness, GapQuery, GapRow};
 use crate::recovery::replay::ReplayRequest;
 use crate::rollout::history::CanaryRow;
 use crate::sink::{Parked, SinkChange, SinkRow, SwitchRefusal, SwitchedSink};
-use crate::telemetry::MetricsHandle;
+use crate::telemetry::{HostSample, MetricsHandle, RequestCounts};
 use crate::value_cache::CacheFigures;
 use crate::views::{CounterNow, LatestNow, StatisticsNow, ViewError};
 
@@ -46,15 +61,20 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
-    /// The accept loop broke.
+    /// The socket cannot be listened on.
     #[error("the HTTP server stopped: {0}")]
     Serve(std::io::Error),
+    /// The certificate.
+    #[error("`server.tls`: {0}")]
+    Tls(#[from] super::tls::ServerTlsError),
 }
 
 /// What the server shows. Asked anew for each request.
 pub trait View: Send + Sync + 'static {
     /// How the daemon is.
     fn health(&self) -> Health;
+    /// How busy the host and the process are.
+    fn host(&self) -> HostSample;
     /// How its monitors are.
     fn monitors(&self) -> Vec<MonitorRow>;
     /// How its pools are, or that of one upstream; `topics`: with each topic.
@@ -154,12 +174,20 @@ pub trait View: Send + Sync + 'static {
     fn sequences(&self) -> Vec<TopicSequence>;
     /// What changes while the daemon runs.
     fn control(&self) -> Arc<dyn Control>;
+    /// What those are told who look for a fault.
+    fn support(&self) -> Arc<dyn Support>;
     /// How well each monitor is.
     fn verify_monitors(&self) -> Vec<MonitorVerdict>;
     /// What is done once: what goes on, and what has ended lately.
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
     fn operation(&self, id: &str) -> Option<OperationRow>;
+    /// Streams of events.
+    fn streams(&self) -> Arc<StreamDesk>;
+    /// Journals who changed what. Waits for nothing.
+    fn audit(&self, record: &AuditRecord);
+    /// The journal, to be read. Reading it blocks.
+    fn reader(&self) -> JournalReader;
 }
 
 /// What handlers share.
@@ -167,6 +195,14 @@ pub trait View: Send + Sync + 'static {
 pub(super) struct Shown {
     pub(super) view: Arc<dyn View>,
     pub(super) metrics: MetricsHandle,
+    /// What was asked of this server.
+    pub(super) requests: Arc<RequestCounts>,
+    /// Given when answers that go on have to end.
+    pub(super) stop: CancellationToken,
+    /// Passes that were given to browsers.
+    pub(super) tickets: Arc<Tickets>,
+    /// Connections that are no HTTP any more.
+    pub(super) upgraded: TaskTracker,
 }
 
 /// Takes the address.
@@ -190,36 +226,76 @@ pub struct Listening {
     pub leave: CancellationToken,
 }
 
-impl axum::serve::Listener for Listening {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        tokio::select! {
-            biased;
-            () = self.leave.cancelled() => std::future::pending().await,
-            accepted = axum::serve::Listener::accept(&mut self.listener) => accepted,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+/// How it is served.
+pub struct Serving {
+    /// Who may ask.
+    pub access: Access,
+    /// Limits and TLS.
+    pub settings: ServerSettings,
+    /// Where requests are counted.
+    pub requests: Arc<RequestCounts>,
 }
 
 /// Serves until `stop` is given.
 ///
 /// # Errors
-/// When accepting connections fails for good.
+/// When the certificate cannot be used.
 pub async fn serve(
     listener: Listening,
     view: Arc<dyn View>,
     metrics: MetricsHandle,
-    access: Access,
+    serving: Serving,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
-    let open = Router::new().merge(metrics::routes()).merge(health::routes());
-    let guarded = Router::new()
+    let Serving { access, settings, requests } = serving;
+    let tls = tls::acceptor(&settings.tls)?;
+    let limits = ConnectionLimits {
+        head_timeout: settings.head_timeout,
+        connections_max: settings.connections_max as usize,
+        per_peer_max: settings.connections_per_peer as usize,
+    };
+    let (tickets, upgraded) = (Arc::clone(&access.tickets), TaskTracker::new());
+    let shown = Shown { view, metrics, requests, stop: stop.clone(), tickets, upgraded: upgraded.clone() };
+    accept(listener, router(shown, access, &settings), limits, tls, stop).await;
+    upgraded.close();
+    upgraded.wait().await;
+    Ok(())
+}
+
+/// All that is served. A request goes through what is added last first.
+fn router(shown: Shown, access: Access, settings: &ServerSettings) -> Router {
+    let body = BodyLimits { bytes_max: settings.body_max.as_usize(), timeout: settings.body_timeout };
+    routes()
+        .layer(DefaultBodyLimit::max(body.bytes_max))
+        .layer(from_fn_with_state(body, body::whole))
+        .layer(from_fn_with_state(shown.clone(), audit::audit))
+        .layer(from_fn_with_state(Arc::new(access), guard::authorize))
+        .layer(cross_origin(&settings.cors_origins))
+        .layer(from_fn_with_state(Arc::clone(&shown.requests), observe::observe))
+        .with_state(shown)
+}
+
+/// What the browser is told of pages of other origins.
+fn cross_origin(origins: &[String]) -> tower::util::Either<CorsLayer, tower::layer::util::Identity> {
+    if origins.is_empty() {
+        return tower::util::Either::Right(tower::layer::util::Identity::new());
+    }
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let request_id = HeaderName::from_static(observe::REQUEST_ID);
+    let layer = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, request_id.clone()])
+        .expose_headers([request_id, header::RETRY_AFTER])
+        .max_age(Duration::from_mins(10));
+    tower::util::Either::Left(layer)
+}
+
+/// Every resource.
+fn routes() -> Router<Shown> {
+    Router::new()
+        .merge(metrics::routes())
+        .merge(health::routes())
         .merge(canary::routes())
         .merge(circuits::routes())
         .merge(gaps::routes())
@@ -231,8 +307,7 @@ pub async fn serve(
         .merge(sequences::routes())
         .merge(settings::routes())
         .merge(sinks::routes())
+        .merge(streams::routes())
+        .merge(support::routes())
         .merge(views::routes())
-        .layer(axum::middleware::from_fn_with_state(Arc::new(access), guard::authorize));
-    let router = open.merge(guarded).with_state(Shown { view, metrics });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.map_err(ServerError::Serve)
 }

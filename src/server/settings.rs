@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::monitors::{MonitorRow, monitors};
+use super::problem;
 use super::serve::Shown;
 use crate::config::{Plan, Priority, Problem, ShownSetting};
 use crate::journal;
@@ -554,10 +555,11 @@ async fn blocking<T: Serialize + Send + 'static>(
 
 fn refused(refusal: &ChangeRefusal) -> Response {
     let ChangeRefusal { status, error, problems } = refusal;
-    let mut body = json!({ "error": error });
+    let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut refusal = problem::Problem::new(status, error);
     if !problems.is_empty() {
         let row = |Problem { origin, key, value, message }: &Problem| json!({ "origin": origin, "key": key.to_string(), "value": value, "message": message });
-        body["problems"] = problems.iter().map(row).collect();
+        refusal = refusal.with("problems", problems.iter().map(row).collect::<Value>());
     }
-    (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(body)).into_response()
+    refusal.into_response()
 }

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde::Deserialize;
-use serde_json::json;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::sink::{SinkChange, SinkRow, SwitchRefusal};
 
@@ -71,5 +71,5 @@ async fn blocking<T: serde::Serialize + Send + 'static>(
 }
 
 fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
+    Problem::new(status, error).into_response()
 }

@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::problem::Problem;
 use super::serve::Shown;
 use crate::clock::UnixNanos;
 use crate::enrich::LookUpRow;
@@ -240,7 +240,7 @@ async fn latest(State(shown): State<Shown>, Query(query): Query<LatestQuery>) ->
 
 /// Off the server's thread, since the folder may be asked.
 async fn answer(work: impl FnOnce() -> Result<Response, ViewError> + Send + 'static) -> Response {
-    let refused = |status: StatusCode, reason: String| (status, Json(json!({ "error": reason }))).into_response();
+    let refused = |status: StatusCode, reason: String| Problem::new(status, reason).into_response();
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -20,6 +20,7 @@
 //! | `status`    | how a sink stands                                                          |
 //! | `switch`    | switching a sink off and on at run time                                    |
 //! | `running`   | all sinks: started, asked, told, stopped                                   |
+//! | `trial`     | whether a sink could write, without writing                                |
 //! | `postgres`, `sqlite`, `nats`, `jsonl` | the stores                                       |
 
 mod any_store;
@@ -41,6 +42,7 @@ mod sqlite;
 mod status;
 mod store;
 mod switch;
+mod trial;
 mod worker;
 
 pub use any_store::AnyStore;
@@ -51,3 +53,4 @@ pub use running::{ReadySinks, RunningSinks, SinkError, SinkStart, Sinks, check};
 pub use status::{LatencyMs, SinkMark, SinkRow, SinkState};
 pub use store::{Opening, Purpose, Store, StoreError, StoreFigures, StoredPayload, StoredRow};
 pub use switch::{Resume, SinkChange, SinkSwitch, SwitchRefusal, SwitchedSink};
+pub use trial::Trial;

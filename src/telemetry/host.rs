@@ -1,9 +1,9 @@
 //! What the host says of this process.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Memory of this process and of the host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// Bytes that the process has resident.
     pub used: u64,
@@ -25,7 +25,7 @@ impl Memory {
 }
 
 /// The number behind a name in a file of lines such as `VmRSS:   1234 kB`.
-fn kibibytes(path: &str, name: &str) -> u64 {
+pub(super) fn kibibytes(path: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)

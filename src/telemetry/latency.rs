@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::metrics::SECONDS;
+use super::metrics::{Metric, SECONDS};
 
 /// Buckets of each doubling: a bound is at most an eighth above what it stands for.
 const STEPS_LOG2: u32 = 3;
@@ -63,8 +63,16 @@ impl LatencyHistogram {
         Some(Duration::from_micros(bound_of(index)))
     }
 
+    /// The steps in which anything was counted: the greatest microsecond of each, and how many.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        let counts =
+            self.fine.iter().enumerate().map(|(index, count)| (bound_of(index), count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Appends it in the text format of Prometheus.
-    pub(super) fn render(&self, name: &str, help: &str, text: &mut String) {
+    pub(super) fn render(&self, metric: &Metric, text: &mut String) {
+        let Metric { name, help, .. } = metric;
         let mut below = 0;
         // A string takes whatever is written to it.
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram").ok();
@@ -98,6 +106,7 @@ fn bound_of(index: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::Kind;
 
     #[test]
     fn every_event_is_in_its_bucket_and_in_all_above() {
@@ -106,7 +115,8 @@ mod tests {
         histogram.record(Duration::from_millis(26), 5);
         histogram.record(Duration::from_mins(1), 1);
         let mut text = String::new();
-        histogram.render("x_seconds", "How long", &mut text);
+        let metric = Metric { name: "x_seconds", kind: Kind::Histogram, labels: &[], help: "How long", when: "" };
+        histogram.render(&metric, &mut text);
         for line in [
             "# TYPE x_seconds histogram",
             "x_seconds_bucket{le=\"0.02\"} 0",

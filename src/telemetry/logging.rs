@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::recent_lines::Remembering;
 use crate::config::{LogFormat, LogSettings};
 
 /// Begins logging to standard error in this process. A second call changes nothing.
@@ -25,7 +26,7 @@ pub fn init_to<W>(settings: &LogSettings, writer: W, terminal: bool) -> Result<(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(&settings.level)?).with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter(&settings.level)?).with_writer(Remembering(writer));
     // Tests and embedders may have installed their own before; that one stays.
     let set: Option<SetLevel> = match settings.format {
         LogFormat::Human => {

@@ -1,4 +1,4 @@
-//! The certificate that we prove ourselves with.
+//! The certificate that we prove ourselves with, as a client or as a server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys, SignatureScheme};
 
@@ -29,7 +30,7 @@ pub enum IdentityError {
     },
     /// They are not a pair.
     #[error(
-        "the key in {key} is not that of the certificate in {certificate}; `client_cert` and `client_key` must be a pair"
+        "the key in {key} is not that of the certificate in {certificate}; `client_cert` and `client_key`, or those of `server.tls`, must be a pair"
     )]
     Mismatch {
         /// The file of the certificate.
@@ -146,6 +147,12 @@ impl ResolvesClientCert for ClientIdentity {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl ResolvesServerCert for ClientIdentity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.lock().certified))
     }
 }
 

@@ -47,6 +47,10 @@ pub trait Watcher {
     fn received(&mut self, frame: Frame<'_>) -> ControlFlow<()>;
     /// Called once a second. `Break`: it is enough.
     fn beat(&mut self) -> ControlFlow<()>;
+    /// What the dialect has made of all frames so far; called after each that it was shown. `Break`: it is enough.
+    fn heard(&mut self, _heard: &Heard) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     /// The connection has ended.
     fn closed(&mut self, reason: &str);
 }
@@ -389,6 +393,8 @@ impl<'a> Listening<'a> {
         if let Some(reason) = self.heard.broken.take() {
             self.lose(&reason);
         }
+        let enough = self.watcher.heard(self.heard);
+        self.heed(enough);
     }
 
     /// Shows a frame to the watcher, without what it repeats of our secrets.

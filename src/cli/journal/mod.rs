@@ -114,6 +114,13 @@ fn retention_of(context: &Context, stat: &JournalStat) -> Option<RetentionRow> {
     (row.journal == stat.journal?.to_string()).then_some(row.retention)
 }
 
+/// The journal for programs, whether a daemon runs or not.
+pub(super) fn stat_json(context: &Context) -> Result<serde_json::Value, CliError> {
+    let stat = open_journal(context)?.stat().map_err(journal_error)?;
+    serde_json::to_value(object(&stat, retention_of(context, &stat)))
+        .map_err(|error| CliError::new(Exit::No, "what the journal holds cannot be written down", error))
+}
+
 fn object(stat: &JournalStat, retention: Option<RetentionRow>) -> StatObject<'_> {
     let domains = stat.domains.iter().map(|(domain, stat)| DomainObject { domain, events: stat.events }).collect();
     let monitors = stat

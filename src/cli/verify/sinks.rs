@@ -167,6 +167,7 @@ fn report(rows: &[Row]) -> Report {
                 rows: events.collect(),
             },
         ],
+        charts: Vec::new(),
         notes: reasons.chain(left_out).collect(),
     }
 }

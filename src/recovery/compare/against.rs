@@ -235,6 +235,7 @@ impl AgainstStore {
                 self.example_table(),
                 self.payload_table(),
             ],
+            charts: Vec::new(),
             notes,
         }
     }

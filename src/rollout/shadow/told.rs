@@ -266,6 +266,7 @@ impl PathsCompared {
                 self.example_table(),
                 self.payload_table(),
             ],
+            charts: Vec::new(),
             notes: self.notes.clone(),
         }
     }

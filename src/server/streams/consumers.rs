@@ -49,7 +49,8 @@ async fn place(
     body: Result<Json<Place>, JsonRejection>,
 ) -> Result<Json<ConsumerRow>, Problem> {
     let expected = r#"expected {"offset": N} (done up to and with it) or {"next": N}"#;
-    let Json(place) = body.map_err(|error| Problem::new(error.status(), format!("{expected}: {}", error.body_text())))?;
+    let Json(place) =
+        body.map_err(|error| Problem::new(error.status(), format!("{expected}: {}", error.body_text())))?;
     let next = match place {
         Place { offset: Some(offset), next: None } => Offset(offset).plus(1),
         Place { offset: None, next: Some(next) } => Offset(next),

@@ -1,7 +1,7 @@
 //! What all streams share: the hub, limits, counts; and `/v1/health/streaming`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -74,19 +74,17 @@ pub struct StreamDesk {
     /// What a snapshot shows, as of this moment: clients may come by the thousand.
     seen: Mutex<Option<(Instant, Arc<Value>)>>,
     /// Asks for it anew.
-    look: Box<dyn Fn() -> Value + Send + Sync>,
+    look: OnceLock<Box<dyn Fn() -> Value + Send + Sync>>,
 }
 
 /// A snapshot is looked up anew after this.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
 
 impl StreamDesk {
-    /// `look` says how the daemon is, for snapshots.
     pub fn new(
         hub: Arc<Hub>,
         consumers: Arc<ConsumerBook>,
         settings: impl Fn() -> StreamSettings + Send + Sync + 'static,
-        look: impl Fn() -> Value + Send + Sync + 'static,
     ) -> Self {
         Self {
             catch_up: Arc::new(CatchUp::new(Arc::clone(&hub))),
@@ -98,8 +96,18 @@ impl StreamDesk {
             dropped: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
             seen: Mutex::default(),
-            look: Box::new(look),
+            look: OnceLock::new(),
         }
+    }
+
+    /// Says how the daemon is, for snapshots; the first one counts.
+    pub fn show(&self, look: impl Fn() -> Value + Send + Sync + 'static) {
+        let _first = self.look.set(Box::new(look)).is_ok();
+    }
+
+    /// Sends all clients away.
+    pub fn stop(&self) {
+        self.hub.stop();
     }
 
     pub(super) fn hub(&self) -> &Hub {
@@ -110,7 +118,8 @@ impl StreamDesk {
         &self.catch_up
     }
 
-    pub(super) fn consumers(&self) -> &Arc<ConsumerBook> {
+    /// Named consumers.
+    pub fn consumers(&self) -> &Arc<ConsumerBook> {
         &self.consumers
     }
 
@@ -128,7 +137,7 @@ impl StreamDesk {
         match &*seen {
             Some((at, value)) if at.elapsed() < SNAPSHOT_AGE_MAX => Arc::clone(value),
             _ => {
-                let value = Arc::new((self.look)());
+                let value = Arc::new(self.look.get().map_or(Value::Null, |look| look()));
                 *seen = Some((Instant::now(), Arc::clone(&value)));
                 value
             }

@@ -27,17 +27,12 @@ pub(super) use tickets::Tickets;
 
 use super::serve::Shown;
 
-/// Streams; a ticket opens them, too.
+/// All of them.
 pub(super) fn routes() -> Router<Shown> {
-    Router::new().merge(sse::routes()).merge(websocket::routes())
-}
-
-/// What belongs to them, and wants a token.
-pub(super) fn guarded_routes() -> Router<Shown> {
-    Router::new().merge(tickets::routes()).merge(consumers::routes())
-}
-
-/// What anybody may ask.
-pub(super) fn open_routes() -> Router<Shown> {
-    desk::routes()
+    Router::new()
+        .merge(sse::routes())
+        .merge(websocket::routes())
+        .merge(tickets::routes())
+        .merge(consumers::routes())
+        .merge(desk::routes())
 }

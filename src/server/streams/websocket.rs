@@ -72,9 +72,10 @@ async fn events(State(shown): State<Shown>, request: Request) -> Result<Response
 fn accept_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let has = |name: header::HeaderName, word: &str| {
         let values = headers.get_all(name);
-        values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
-        })
+        values
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
     };
     let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
     let asks = method == Method::GET && has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket");
@@ -84,7 +85,8 @@ fn accept_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Probl
             accept.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
         }
         _ => {
-            let detail = "this is a WebSocket (RFC 6455, version 13); ask with `Upgrade: websocket`, or take /v1/sse/events";
+            let detail =
+                "this is a WebSocket (RFC 6455, version 13); ask with `Upgrade: websocket`, or take /v1/sse/events";
             Err(Problem::new(StatusCode::UPGRADE_REQUIRED, detail))
         }
     }
@@ -201,10 +203,7 @@ impl Connection {
         }
     }
 
-    async fn hear(
-        &mut self,
-        said: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-    ) -> Result<(), Over> {
+    async fn hear(&mut self, said: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>) -> Result<(), Over> {
         let Some(Ok(message)) = said else { return Err(Over::Left) };
         self.heard = Instant::now();
         let text = match message {

@@ -22,6 +22,7 @@ mod pipeline;
 mod reading;
 mod stream;
 mod subject;
+mod trial;
 
 use std::io;
 use std::ops::Range;

@@ -13,6 +13,7 @@
 //! | `field`      | columns of declared fields; `numeric` is how decimal numbers are written   |
 //! | `reading`    | what the tables hold                                                       |
 //! | `foreign`    | a table of somebody else's, to be compared                                 |
+//! | `trial`      | whether the sink could write, tried and taken back                       |
 //! | `failure`    | what an error means                                                        |
 
 use std::ops::Range;
@@ -38,6 +39,7 @@ mod row;
 mod schema;
 mod session;
 mod table;
+mod trial;
 mod unverified;
 mod writing;
 

@@ -46,6 +46,22 @@ pub(super) async fn ready(client: &Client, setting: &TableSetting, columns: &[Co
     }
 }
 
+/// Makes what is missing inside of the caller's transaction: the names of all, and how much was made.
+pub(super) async fn make(
+    client: &Client,
+    setting: &TableSetting,
+    columns: &[Column],
+) -> Result<(Names, usize), Failure> {
+    check_server(client).await?;
+    let Survey { names, missing, .. } = Survey::of(client, setting, columns).await?;
+    for statement in &missing {
+        if let Err(error) = client.batch_execute(statement).await {
+            return Err(not_made(error, &missing));
+        }
+    }
+    Ok((names, missing.len()))
+}
+
 /// The events' table where there is one: its names, and whether its payload is `jsonb`.
 pub(super) async fn find(client: &Client, setting: &TableSetting) -> Result<Option<(Names, bool)>, Failure> {
     let Some(found) = relation(client, &setting.quoted()).await? else { return Ok(None) };
