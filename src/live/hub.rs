@@ -37,6 +37,8 @@ struct Shared {
     stop: CancellationToken,
     /// Events that somebody wanted.
     emitted: AtomicU64,
+    /// Events that clients were not given, of each client.
+    dropped: AtomicU64,
 }
 
 #[derive(Default)]
@@ -74,6 +76,7 @@ impl Hub {
             wake: Notify::new(),
             stop: CancellationToken::new(),
             emitted: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -119,6 +122,11 @@ impl Hub {
     /// Events that were handed to somebody; each once, however many took it.
     pub fn emitted(&self) -> u64 {
         self.shared.emitted.load(Ordering::Relaxed)
+    }
+
+    /// Events that slow clients were not given, of each client.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Events of the journal's end that no client has been given yet.
@@ -261,16 +269,18 @@ impl Shared {
             }
             emitted += u64::from(message.is_some());
         }
+        let mut dropped = 0;
         for ((_, queues), batch) in groups.iter().zip(&batches) {
             if !batch.is_empty() {
                 for queue in *queues {
-                    queue.push(batch);
+                    dropped += queue.push(batch).dropped;
                 }
             }
         }
         listeners.position = Some(to);
         drop(listeners);
         self.emitted.fetch_add(emitted, Ordering::Relaxed);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 }
 

@@ -22,5 +22,5 @@ pub use catch_up::{CatchUp, CatchUpError, Stretch};
 pub use consumers::{Commit, ConsumerBook, ConsumerError, ConsumerRecord, ConsumerRow, Lease};
 pub use hub::{Hub, Joined};
 pub use message::{Form, LiveMessage, server_sent};
-pub use queue::{Drops, Polled, Queue, Terms};
+pub use queue::{Drops, Polled, Pushed, Queue, Terms};
 pub use wanted::{Asked, OwnKind, Wanted, WantedError};

@@ -79,6 +79,15 @@ pub enum Polled {
     Cut(String),
 }
 
+/// What became of messages that were to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// False when the client is not to be given more: it fell behind, or is cut off.
+    pub goes_on: bool,
+    /// How many, of these or of those before, it will not be given.
+    pub dropped: u64,
+}
+
 /// What waits for one client.
 #[derive(Debug)]
 pub struct Queue {
@@ -93,6 +102,8 @@ struct Waiting {
     lanes: [VecDeque<Arc<LiveMessage>>; 3],
     bytes: usize,
     drops: Drops,
+    /// All that were ever dropped.
+    dropped: u64,
     /// The first event that a client who gets everything was not given.
     behind: Option<Offset>,
     cut: Option<String>,
@@ -116,13 +127,15 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts messages behind those that wait, in order. False when the client is not to be given more: it fell behind, or is cut off.
-    pub fn push(&self, messages: &[Arc<LiveMessage>]) -> bool {
+    /// Puts messages behind those that wait, in order.
+    pub fn push(&self, messages: &[Arc<LiveMessage>]) -> Pushed {
         let mut waiting = self.lock();
+        let before = waiting.dropped;
         let goes_on = messages.iter().all(|message| waiting.push(message, self.terms));
+        let dropped = waiting.dropped - before;
         drop(waiting);
         self.news.notify_one();
-        goes_on
+        Pushed { goes_on, dropped }
     }
 
     /// Ends it, with a reason for the client.
@@ -221,7 +234,7 @@ impl Waiting {
         if has_room(self, to) || self.lanes.iter().all(VecDeque::is_empty) {
             self.add(to, message);
         } else {
-            self.drops.note(message);
+            self.lose(message);
         }
         true
     }
@@ -234,7 +247,12 @@ impl Waiting {
     fn drop_oldest(&mut self, from: usize) {
         let Some(oldest) = self.lanes[from].pop_front() else { return };
         self.bytes -= oldest.bytes();
-        self.drops.note(&oldest);
+        self.lose(&oldest);
+    }
+
+    fn lose(&mut self, message: &LiveMessage) {
+        self.drops.note(message);
+        self.dropped += 1;
     }
 }
 
@@ -267,7 +285,7 @@ mod tests {
         let queue = Queue::new(Terms::Newest);
         let lows: Vec<_> = (0..150).map(|at| message(at, Priority::Low)).collect();
         let highs: Vec<_> = (150..250).map(|at| message(at, Priority::High)).collect();
-        assert!(queue.push(&lows) && queue.push(&highs));
+        assert!(queue.push(&lows).dropped == 50 && queue.push(&highs).dropped == 0);
         let Some(Polled::Dropped(drops)) = queue.take(usize::MAX) else { panic!("nothing was told") };
         assert_eq!(drops, Drops { from: 0, to: 49, low: 50, ..Drops::default() });
         assert_eq!(offsets(queue.take(usize::MAX)), (50..250).collect::<Vec<_>>());
@@ -277,7 +295,7 @@ mod tests {
     fn a_client_whose_high_ones_do_not_fit_is_cut_off_with_a_reason_behind_what_it_has() {
         let queue = Queue::new(Terms::Newest);
         let highs: Vec<_> = (0..1001).map(|at| message(at, Priority::High)).collect();
-        assert!(!queue.push(&highs));
+        assert!(!queue.push(&highs).goes_on);
         assert_eq!(offsets(queue.take(usize::MAX)).len(), 1000);
         let Some(Polled::Cut(reason)) = queue.take(usize::MAX) else { panic!("it was not cut off") };
         assert!(reason.contains("1000 events of high priority"), "{reason}");
@@ -287,8 +305,8 @@ mod tests {
     fn a_client_that_gets_everything_is_sent_to_the_journal_where_it_fell_behind() {
         let queue = Queue::new(Terms::Every);
         let lows: Vec<_> = (0..101).map(|at| message(at, Priority::Low)).collect();
-        assert!(!queue.push(&lows));
-        assert!(!queue.push(&[message(101, Priority::High)]));
+        assert!(!queue.push(&lows).goes_on);
+        assert!(!queue.push(&[message(101, Priority::High)]).goes_on);
         assert_eq!(offsets(queue.take(usize::MAX)), (0..100).collect::<Vec<_>>());
         assert!(matches!(queue.take(usize::MAX), Some(Polled::Behind(Offset(100)))));
     }
@@ -296,9 +314,9 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too_and_one_that_is_larger_is_alone() {
         let queue = Queue::new(Terms::Newest);
-        assert!(queue.push(&[LiveMessage::of_length(0, Priority::Low, 3 << 20)]));
+        assert!(queue.push(&[LiveMessage::of_length(0, Priority::Low, 3 << 20)]).goes_on);
         assert_eq!(queue.depth().0, 1);
-        assert!(queue.push(&[message(1, Priority::Low)]));
+        assert!(queue.push(&[message(1, Priority::Low)]).goes_on);
         assert!(matches!(queue.take(usize::MAX), Some(Polled::Dropped(Drops { low: 1, .. }))));
         assert_eq!(offsets(queue.take(usize::MAX)), [1]);
     }

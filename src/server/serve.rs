@@ -251,6 +251,7 @@ pub async fn serve(
     let tls = tls::acceptor(&settings.tls)?;
     let limits = ConnectionLimits {
         head_timeout: settings.head_timeout,
+        stall_timeout: settings.streams.stall_timeout,
         connections_max: settings.connections_max as usize,
         per_peer_max: settings.connections_per_peer as usize,
     };

@@ -69,7 +69,6 @@ pub struct StreamDesk {
     settings: Box<dyn Fn() -> StreamSettings + Send + Sync>,
     websocket: Counts,
     sse: Counts,
-    dropped: AtomicU64,
     cut_off: AtomicU64,
     /// What a snapshot shows, as of this moment: clients may come by the thousand.
     seen: Mutex<Option<(Instant, Arc<Value>)>>,
@@ -81,6 +80,7 @@ pub struct StreamDesk {
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(1);
 
 impl StreamDesk {
+    /// Over a hub; `settings` says what is allowed now.
     pub fn new(
         hub: Arc<Hub>,
         consumers: Arc<ConsumerBook>,
@@ -93,7 +93,6 @@ impl StreamDesk {
             settings: Box::new(settings),
             websocket: Counts::default(),
             sse: Counts::default(),
-            dropped: AtomicU64::new(0),
             cut_off: AtomicU64::new(0),
             seen: Mutex::default(),
             look: OnceLock::new(),
@@ -154,7 +153,7 @@ impl StreamDesk {
             clients_max: self.settings().clients_max.into(),
             websocket_sent: now(&self.websocket.sent),
             sse_sent: now(&self.sse.sent),
-            dropped: now(&self.dropped),
+            dropped: self.hub.dropped(),
             cut_off: now(&self.cut_off),
             lag: self.hub.lag(),
         }
@@ -186,10 +185,6 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn sent(&self, events: usize) {
         self.desk.counts(self.carrier).sent.fetch_add(events as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn dropped(&self, events: u64) {
-        self.desk.dropped.fetch_add(events, Ordering::Relaxed);
     }
 
     pub(super) fn cut_off(&self, reason: &str) {

@@ -175,7 +175,6 @@ impl Session {
                 State::Listening { joined } => match joined.queue.next(BYTES_AT_ONCE).await {
                     Polled::Messages(messages) => return Out::Messages(messages),
                     Polled::Dropped(drops) => {
-                        self.seat.dropped(drops.total());
                         let note = json!({
                             "type": "dropped", "from": drops.from, "to": drops.to,
                             "high": drops.high, "medium": drops.medium, "low": drops.low,

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -15,6 +15,7 @@ use super::asked::{StreamQuery, session};
 use super::desk::Carrier;
 use super::session::{Ended, Out, Session};
 use crate::live::server_sent;
+use crate::server::accept::KeptPlace;
 use crate::server::problem::Problem;
 use crate::server::serve::Shown;
 
@@ -25,9 +26,14 @@ pub(super) fn routes() -> Router<Shown> {
 async fn events(
     State(shown): State<Shown>,
     headers: HeaderMap,
+    place: Option<Extension<KeptPlace>>,
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let session = session(&shown.view.streams(), Carrier::Sse, query, &headers)?;
+    // It has a seat among the streams, and is no longer counted among those that ask.
+    if let Some(Extension(place)) = place {
+        place.give_back();
+    }
     let body = stream::unfold(Some(session), |session| async move {
         let mut session = session?;
         let (bytes, goes_on) = next(&mut session).await;
