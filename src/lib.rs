@@ -20,6 +20,7 @@
 //! | `views`     | durable blocks     | what is quick to ask  | a folder that may be lost                        |
 //! | `telemetry` | counts             | metrics, log lines    | metric names                                     |
 //! | `export`    | metrics, own events | what others read     | nothing                                          |
+//! | `live`      | durable blocks     | messages for clients  | queues, committed offsets                       |
 //! | `server`    | a request          | health, metrics       | the HTTP port                                    |
 //! | `daemon`    | settings           | a running whole       | every task, its start and its end                |
 //! | `cli`       | arguments          | an exit code          | what people read                                 |
@@ -48,6 +49,7 @@ pub mod export;
 pub mod http_client;
 pub mod infer;
 pub mod journal;
+pub mod live;
 pub mod monitor;
 pub mod operating;
 pub mod pipeline;

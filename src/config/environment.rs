@@ -38,7 +38,7 @@ struct Alias {
 }
 
 /// Names without our prefix. A setting that is built later brings its name along: one more line here.
-const NAMES: [Alias; 40] = [
+const NAMES: [Alias; 43] = [
     Alias { name: "USE_SMART_STREAMING", setting: &["smart_streaming", "enabled"], unit: Unit::Flag },
     Alias { name: "SMART_STREAMING_CANARY", setting: &["smart_streaming", "canary"], unit: Unit::Number },
     Alias { name: "POOL_MIN_CONNECTIONS", setting: &["pool", "min_connections"], unit: Unit::Number },
@@ -50,6 +50,9 @@ const NAMES: [Alias; 40] = [
     Alias { name: "CACHE_TTL_MULTIPLIER", setting: &["cache", "ttl_multiplier"], unit: Unit::Number },
     Alias { name: "CACHE_COMPRESSION_THRESHOLD", setting: &["cache", "compression_threshold"], unit: Unit::Bytes },
     Alias { name: "CORS_ORIGINS", setting: &["server", "cors_origins"], unit: Unit::List },
+    Alias { name: "ENABLE_EVENT_STREAMING", setting: &["server", "streams", "enabled"], unit: Unit::Flag },
+    Alias { name: "ENABLE_WEBSOCKET", setting: &["server", "streams", "websocket"], unit: Unit::Flag },
+    Alias { name: "ENABLE_SSE", setting: &["server", "streams", "sse"], unit: Unit::Flag },
     Alias { name: "CHECKPOINT_DIR", setting: &["checkpoint", "dir"], unit: Unit::Text },
     Alias { name: "FAULT_TOLERANCE_ENABLED", setting: &["fault_tolerance", "enabled"], unit: Unit::Flag },
     Alias { name: "EVENT_MONITORING_ENABLED", setting: &["sinks", "events", "enabled"], unit: Unit::Flag },

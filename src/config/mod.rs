@@ -37,6 +37,7 @@ mod server_settings;
 mod settings;
 mod show;
 mod sink_settings;
+mod stream_settings;
 pub mod units;
 mod upstream_settings;
 
@@ -68,5 +69,6 @@ pub use server_settings::{Scope, ServerSettings, ServerTlsSettings, ServerTokenS
 pub use settings::*;
 pub use show::{ShownSetting, show, shown_table};
 pub use sink_settings::{FieldSettings, FieldType, FileCompression, PayloadType, SinkKind, SinkSettings};
+pub use stream_settings::StreamSettings;
 pub use units::ByteSize;
 pub use upstream_settings::*;

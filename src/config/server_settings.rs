@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::stream_settings::StreamSettings;
 use super::units::{self, ByteSize};
 
 /// `[server]`
@@ -35,10 +36,12 @@ pub struct ServerSettings {
     pub body_timeout: Duration,
     /// The most bytes of a request's body, as it comes and unpacked.
     pub body_max: ByteSize,
-    /// Connections at once.
+    /// Connections at once, but for streams.
     pub connections_max: u32,
-    /// Connections at once from one address.
+    /// Connections at once from one address. Streams are not counted here.
     pub connections_per_peer: u32,
+    /// Events as they become durable.
+    pub streams: StreamSettings,
 }
 
 /// `[server.tokens.NAME]`
@@ -107,6 +110,7 @@ impl Default for ServerSettings {
             body_max: ByteSize::mib(1),
             connections_max: 1024,
             connections_per_peer: 512,
+            streams: StreamSettings::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
 use tokio::runtime::{self, Handle, Runtime};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::operation_log::OperationLog;
 use crate::clock::UnixNanos;
 use crate::recovery::replay::Progress;
 use crate::server::{OperationRow, OperationState};
@@ -32,6 +33,7 @@ pub(super) struct Operation {
     pub(super) progress: Progress,
     end: Mutex<Option<End>>,
     ended: Arc<Ended>,
+    log: Arc<OnceLock<OperationLog>>,
 }
 
 /// Those that have ended, and of these those that failed.
@@ -52,12 +54,21 @@ struct End {
 impl Operation {
     fn end(&self, outcome: Result<Value, String>) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if end.is_none() {
-            self.ended.all.fetch_add(1, Ordering::Relaxed);
-            self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
-            let took = self.began.elapsed();
-            OperationMetrics::ended(self.kind, outcome.is_ok(), took);
-            *end = Some(End { at: UnixNanos::now(), took, outcome });
+        if end.is_some() {
+            return;
+        }
+        self.ended.all.fetch_add(1, Ordering::Relaxed);
+        self.ended.failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
+        let took = self.began.elapsed();
+        OperationMetrics::ended(self.kind, outcome.is_ok(), took);
+        *end = Some(End { at: UnixNanos::now(), took, outcome });
+        drop(end);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(log) = self.log.get() {
+            log.tell(&self.row());
         }
     }
 
@@ -104,6 +115,7 @@ pub(super) struct Operations {
     pub(super) stop: CancellationToken,
     list: Mutex<VecDeque<Arc<Operation>>>,
     ended: Arc<Ended>,
+    log: Arc<OnceLock<OperationLog>>,
 }
 
 impl Operations {
@@ -117,7 +129,13 @@ impl Operations {
             stop: CancellationToken::new(),
             list: Mutex::default(),
             ended: Arc::default(),
+            log: Arc::default(),
         })
+    }
+
+    /// Has all of them told in the journal from now on.
+    pub(super) fn tell(&self, log: OperationLog) {
+        let _first = self.log.set(log).is_ok();
     }
 
     fn list(&self) -> MutexGuard<'_, VecDeque<Arc<Operation>>> {
@@ -142,7 +160,9 @@ impl Operations {
             progress: Progress::default(),
             end: Mutex::default(),
             ended: Arc::clone(&self.ended),
+            log: Arc::clone(&self.log),
         });
+        operation.tell();
         OperationMetrics::began(kind);
         let mut list = self.list();
         list.push_back(Arc::clone(&operation));

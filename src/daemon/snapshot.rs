@@ -13,6 +13,7 @@ use super::watched::{Watched, WatchedList};
 use crate::alert::book::BookRecord;
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::journal::{EncodedBlock, MonitorIdentity};
+use crate::live::{ConsumerBook, ConsumerRecord};
 use crate::monitor::gap::{GapCause, WatchedRecord};
 use crate::monitor::ledger::{GapLedger, Standing, StandingTopic};
 use crate::upstream::TopicState;
@@ -44,6 +45,9 @@ pub(super) struct StateRecord {
     /// Alerts that are not over, who was told, and silences.
     #[serde(skip_serializing_if = "BookRecord::is_empty")]
     alerts: BookRecord,
+    /// How far programs have come that read by a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumers: Vec<ConsumerRecord>,
 }
 
 /// A gap that goes on: as one that has ended, but for its end.
@@ -76,6 +80,7 @@ pub(super) struct LiveState {
     switches: Arc<Switches>,
     counters: Arc<CounterBoard>,
     alerts: Arc<AlertBoard>,
+    consumers: Arc<ConsumerBook>,
     clock: Arc<ReceivedClock>,
     started: UnixNanos,
 }
@@ -89,10 +94,11 @@ impl LiveState {
         switches: Arc<Switches>,
         counters: Arc<CounterBoard>,
         alerts: Arc<AlertBoard>,
+        consumers: Arc<ConsumerBook>,
         clock: Arc<ReceivedClock>,
         started: UnixNanos,
     ) -> Self {
-        Self { monitor, watched, ledger, switches, counters, alerts, clock, started }
+        Self { monitor, watched, ledger, switches, counters, alerts, consumers, clock, started }
     }
 
     /// The state now, as a block.
@@ -113,6 +119,7 @@ impl LiveState {
             settings: self.switches.record(),
             counters: self.counters.records(),
             alerts: self.alerts.record(),
+            consumers: self.consumers.records(),
         }
     }
 }
@@ -186,6 +193,7 @@ mod tests {
             Arc::default(),
             Arc::default(),
             Arc::default(),
+            Arc::new(ConsumerBook::new([])),
             Arc::default(),
             UnixNanos(0),
         );

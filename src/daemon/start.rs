@@ -23,6 +23,7 @@ use super::attend::Attendant;
 use super::audit_log::AuditLog;
 use super::backfills::Backfills;
 use super::canary::{self, Canary};
+use super::consumers::{CommitLog, consumers_on_record};
 use super::counter_log::counters_on_record;
 use super::fetching::Fetching;
 use super::figures::Commits;
@@ -31,6 +32,7 @@ use super::history::{History, Sources};
 use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::notifying::record_deliveries;
+use super::operation_log::OperationLog;
 use super::own_events::event_block;
 use super::polling::Polling;
 use super::reports;
@@ -55,11 +57,12 @@ use crate::config::Settings;
 use crate::enrich::{self, EnrichError, Enrichment, EnrichmentParts};
 use crate::export::{ExportError, Exporters};
 use crate::journal::{
-    self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR, FETCHED_MONITOR,
-    GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal, METRICS_MONITOR,
-    NOTIFICATIONS_MONITOR, Notice, OWN_DOMAIN, Offset, POLLING_MONITOR, QUARANTINE_MONITOR, RETRIES_MONITOR,
-    SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
+    self, ALERTS_MONITOR, AUDIT_MONITOR, CANARY_MONITOR, CONSUMERS_MONITOR, COVERAGE_MONITOR, ENRICHMENTS_MONITOR,
+    FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
+    METRICS_MONITOR, NOTIFICATIONS_MONITOR, Notice, OPERATIONS_MONITOR, OWN_DOMAIN, Offset, POLLING_MONITOR,
+    QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
 };
+use crate::live::{ConsumerBook, Hub};
 use crate::monitor::event_id::IdHasher;
 use crate::monitor::ledger::GapLedger;
 use crate::monitor::roster::Identities;
@@ -70,7 +73,7 @@ use crate::pulse::Pulse;
 use crate::recovery::backfill::Bench;
 use crate::recovery::gaps::read_standing;
 use crate::recovery::{Bookmarks, find_tokens};
-use crate::server::{self, Access, AccessError, Listening, ServerError, Serving};
+use crate::server::{self, Access, AccessError, Listening, ServerError, Serving, StreamDesk};
 use crate::sink::{LOST_TOPIC, LostCause, LostSpan, ReadySinks, RunningSinks, SinkError, SinkStart};
 use crate::telemetry::{self, Following, HostWatch, MetricsHandle, RequestCounts};
 use crate::upstream::{UpstreamError, Wiring};
@@ -163,6 +166,7 @@ pub struct Daemon {
     sinks: RunningSinks,
     works: Arc<Works>,
     http: Option<thread::JoinHandle<Result<(), ServerError>>>,
+    streams: Arc<StreamDesk>,
     stop_http: CancellationToken,
     /// Given when another process answers.
     leave_http: CancellationToken,
@@ -280,6 +284,7 @@ impl Daemon {
                 "stopped in an emergency: nothing is taken until `sluice start`"
             );
         }
+        let consumers = Arc::new(ConsumerBook::new(consumers_on_record(&mut journal.reader())?));
         let on_record = counters_on_record(&mut journal.reader())?;
         let book = read_book(&mut journal.reader(), &settings.alerts.in_force())?;
         let alert_board = Arc::new(AlertBoard::new(book));
@@ -357,6 +362,8 @@ impl Daemon {
         let alerts_identity = identities.of(ALERTS_MONITOR, OWN_DOMAIN);
         let audit_identity = identities.of(AUDIT_MONITOR, OWN_DOMAIN);
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
+        let consumers_identity = identities.of(CONSUMERS_MONITOR, OWN_DOMAIN);
+        let operations_identity = identities.of(OPERATIONS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
             None => Ingest(Some(ingest_runtime().map_err(StartError::Runtime)?)),
@@ -407,7 +414,18 @@ impl Daemon {
             let (watched, ledger) = (Arc::clone(&watched), Arc::clone(&ledger));
             let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
             let alerts = Arc::clone(&alert_board);
-            LiveState::new(state_identity, watched, ledger, switches, counters, alerts, Arc::clone(&clock), started)
+            let consumers = Arc::clone(&consumers);
+            LiveState::new(
+                state_identity,
+                watched,
+                ledger,
+                switches,
+                counters,
+                alerts,
+                consumers,
+                Arc::clone(&clock),
+                started,
+            )
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
@@ -496,6 +514,31 @@ impl Daemon {
             Arc::clone(&ledger),
             polling_identity,
         ));
+        let hub = {
+            let live = Arc::clone(&live);
+            Hub::start(Arc::clone(&journal), move || live.settings()).map_err(StartError::Runtime)?
+        };
+        let streams = {
+            let live = Arc::clone(&live);
+            let settings = move || live.settings().server.streams.clone();
+            Arc::new(StreamDesk::new(Arc::new(hub), Arc::clone(&consumers), settings))
+        };
+        let commit_log = CommitLog {
+            book: consumers,
+            journal: Arc::clone(&journal),
+            identity: consumers_identity,
+            clock: Arc::clone(&own_clock),
+        };
+        let ttl = {
+            let live = Arc::clone(&live);
+            move || live.settings().server.streams.consumer_ttl
+        };
+        works.operations.attend(commit_log.run(ttl, works.operations.stop.clone()));
+        works.operations.tell(OperationLog {
+            journal: Arc::clone(&journal),
+            identity: operations_identity,
+            clock: Arc::clone(&own_clock),
+        });
         let requests = Arc::<RequestCounts>::default();
         let alert_sources = alerts::Sources {
             live: Arc::clone(&live),
@@ -555,7 +598,10 @@ impl Daemon {
             alerts: Arc::clone(&alerts),
             upstreams: Arc::clone(&upstreams),
             host: Arc::clone(&host),
+            streams: Arc::clone(&streams),
         }));
+        let shown = Arc::downgrade(&view);
+        streams.show(move || shown.upgrade().map_or(serde_json::Value::Null, |view| view.for_streams()));
 
         let measuring = beside.map(|(prepared, _, predecessor)| Measuring {
             predecessor,
@@ -640,6 +686,7 @@ impl Daemon {
             over,
             _exporters: exporters,
             _following_host: following_host,
+            streams,
             stop_timeout: settings.daemon.stop_timeout,
             http_handle,
             tending,

@@ -44,8 +44,8 @@ use crate::rollout::history::{self, CanaryRow};
 use crate::server::{
     self, AuditRecord, Buffer, CanaryAnswer, CanaryRequest, CanaryStatus, ChangeRefusal, Control, FillRequest, FillRow,
     Health, HealthState, JournalRow, Latency, MonitorRow, MonitorVerdict, NotificationsView, OperationRow, PollAction,
-    PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running, Support,
-    TopicSequence, View,
+    PollRow, PoolRow, Refusal, ReplayAnswer, RetentionRow, RetryRefusal, RetryReport, RetryRequest, Running,
+    StreamDesk, Support, TopicSequence, View,
 };
 use crate::sink::{Parked, SinkChange, SinkRow, SinkState, Sinks, SwitchRefusal, SwitchedSink};
 use crate::telemetry::{
@@ -92,6 +92,7 @@ pub(super) struct Shown {
     pub(super) alerts: Arc<Alerts>,
     pub(super) upstreams: Arc<Upstreams>,
     pub(super) host: Arc<HostWatch>,
+    pub(super) streams: Arc<StreamDesk>,
 }
 
 /// A daemon as it stands, now and later: as the server shows it, and as figures.
@@ -117,6 +118,7 @@ pub struct DaemonView {
     alerts: Arc<Alerts>,
     upstreams: Arc<Upstreams>,
     host: Arc<HostWatch>,
+    streams: Arc<StreamDesk>,
     /// Held while a change is made: one at a time.
     switch_log: Mutex<Arc<SwitchLog>>,
     live: Arc<LiveSettings>,
@@ -133,6 +135,19 @@ pub struct DaemonView {
 }
 
 impl DaemonView {
+    /// How the daemon is, for what streams begin with.
+    pub(super) fn for_streams(&self) -> serde_json::Value {
+        let health = self.health();
+        let monitors: Vec<_> = self.monitors().into_iter().map(|row| serde_json::json!({
+            "name": row.name, "domain": row.domain, "upstream": row.upstream, "path": row.path, "state": row.state,
+            "topics": row.topics, "parse_rate": row.parse_rate, "events": row.events,
+        })).collect();
+        serde_json::json!({
+            "status": health.status, "reasons": health.reasons, "time": health.timestamp, "upstreams": health.upstreams,
+            "sinks": health.sinks, "monitors": monitors,
+        })
+    }
+
     pub(super) fn new(shown: Shown) -> Self {
         let Shown {
             audit_log,
@@ -158,10 +173,12 @@ impl DaemonView {
             alerts,
             upstreams,
             host,
+            streams,
         } = shown;
         let sink_metrics = sinks.rows().iter().map(|row| SinkMetrics::new(&row.name)).collect();
         Self {
             audit_log,
+            streams,
             watched,
             followed: Mutex::default(),
             link_counts: Mutex::default(),
@@ -648,6 +665,10 @@ impl View for DaemonView {
 
     fn operation(&self, id: &str) -> Option<OperationRow> {
         self.works.operations.row(id)
+    }
+
+    fn streams(&self) -> Arc<StreamDesk> {
+        Arc::clone(&self.streams)
     }
 
     fn audit(&self, record: &AuditRecord) {

@@ -57,6 +57,15 @@ pub const TAKE_OVERS_MONITOR: &str = "take_overs";
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled that a monitor has changed paths.
 pub const PATHS_MONITOR: &str = "paths";
 
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled how far programs have come that read by a name.
+pub const CONSUMERS_MONITOR: &str = "consumers";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled what is done once: its begin and its end.
+pub const OPERATIONS_MONITOR: &str = "operations";
+
+/// The monitor name, in [`OWN_DOMAIN`], under which is journaled that a rule's figure went over its threshold, or came back.
+pub const THRESHOLDS_MONITOR: &str = "thresholds";
+
 /// The monitor name, in [`OWN_DOMAIN`], under which it is journaled what was changed over HTTP, and by whom.
 pub const AUDIT_MONITOR: &str = "audit";
 
@@ -64,7 +73,7 @@ pub const AUDIT_MONITOR: &str = "audit";
 pub const NOTIFICATIONS_MONITOR: &str = "notifications";
 
 /// Every monitor of [`OWN_DOMAIN`].
-pub const OWN_MONITORS: [&str; 18] = [
+pub const OWN_MONITORS: [&str; 21] = [
     GAPS_MONITOR,
     COVERAGE_MONITOR,
     QUARANTINE_MONITOR,
@@ -81,6 +90,9 @@ pub const OWN_MONITORS: [&str; 18] = [
     ALERTS_MONITOR,
     TAKE_OVERS_MONITOR,
     PATHS_MONITOR,
+    CONSUMERS_MONITOR,
+    OPERATIONS_MONITOR,
+    THRESHOLDS_MONITOR,
     AUDIT_MONITOR,
     NOTIFICATIONS_MONITOR,
 ];

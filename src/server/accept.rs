@@ -28,8 +28,6 @@ use super::stall::Stalling;
 /// The largest head of a request, and how many headers it may have. Tokens and cookies are far below.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
-/// A client that takes nothing for so long is gone.
-const STALL_MAX: Duration = Duration::from_secs(30);
 /// The wait after the system has refused a connection, for want of file descriptors or memory, doubled each time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// The same complaint at most this often.
@@ -50,6 +48,8 @@ fn too_many() -> String {
 pub(super) struct ConnectionLimits {
     /// The longest a request's head, or a TLS handshake, may take.
     pub(super) head_timeout: Duration,
+    /// A client that takes nothing for so long is gone.
+    pub(super) stall_timeout: Duration,
     /// Connections at once.
     pub(super) connections_max: usize,
     /// Of these, from one address.
@@ -59,6 +59,17 @@ pub(super) struct ConnectionLimits {
 /// Who is connected.
 #[derive(Debug, Default)]
 struct Places(Mutex<(usize, HashMap<IpAddr, usize>)>);
+
+/// A connection's place, for its handlers: one that has a limit of its own gives it back.
+#[derive(Clone)]
+pub(super) struct KeptPlace(Arc<Mutex<Option<Place>>>);
+
+impl KeptPlace {
+    /// Counts this connection no longer among those that ask.
+    pub(super) fn give_back(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
 
 /// A connection's place; free again when it is dropped.
 struct Place {
@@ -158,8 +169,8 @@ pub(super) async fn accept(
         let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         // It ends by itself, and by `stop`; what it has to say its client is told.
         drop(connections.spawn(async move {
-            let _place = place;
-            connect(stream, peer, router, limits.head_timeout, tls, stop).await;
+            let place = KeptPlace(Arc::new(Mutex::new(Some(place))));
+            connect(stream, (peer, place), router, limits, tls, stop).await;
         }));
     }
     drop(listener);
@@ -175,21 +186,22 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn connect(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, place): (SocketAddr, KeptPlace),
     router: Router,
-    head_timeout: Duration,
+    limits: ConnectionLimits,
     tls: Option<TlsAcceptor>,
     stop: CancellationToken,
 ) {
     // Answers are written whole.
     stream.set_nodelay(true).ok();
-    let stream = Stalling::new(stream, STALL_MAX);
-    let Some(tls) = tls else { return serve(stream, peer, router, head_timeout, stop).await };
+    let stream = Stalling::new(stream, limits.stall_timeout);
+    let head_timeout = limits.head_timeout;
+    let Some(tls) = tls else { return serve(stream, (peer, place), router, head_timeout, stop).await };
     let handshake = tokio::time::timeout(head_timeout, tls.accept(stream));
     tokio::select! {
         () = stop.cancelled() => {}
         shaken = handshake => match shaken {
-            Ok(Ok(stream)) => serve(stream, peer, router, head_timeout, stop).await,
+            Ok(Ok(stream)) => serve(stream, (peer, place), router, head_timeout, stop).await,
             Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
             Err(_) => tracing::debug!(%peer, "no TLS within {head_timeout:?}"),
         }
@@ -198,7 +210,7 @@ async fn connect(
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    peer: SocketAddr,
+    (peer, place): (SocketAddr, KeptPlace),
     router: Router,
     head_timeout: Duration,
     stop: CancellationToken,
@@ -206,6 +218,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(place.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
@@ -234,7 +247,12 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_and_one_peer_cannot_have_all() {
-        let limits = ConnectionLimits { head_timeout: Duration::from_secs(1), connections_max: 3, per_peer_max: 2 };
+        let limits = ConnectionLimits {
+            head_timeout: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(1),
+            connections_max: 3,
+            per_peer_max: 2,
+        };
         let places = Arc::<Places>::default();
         let take = |last: u8| places.take(IpAddr::from([10, 0, 0, last]), limits);
         let (first, second) = (take(1), take(1));

@@ -43,7 +43,7 @@ pub(super) async fn audit(State(shown): State<Shown>, request: Request, next: Ne
     let (Some(caller), Some(route)) = (extensions.get::<Caller>(), extensions.get::<MatchedPath>()) else {
         return next.run(request).await;
     };
-    if scope::only_looks(request.method()) {
+    if !scope::may_change(request.method(), route.as_str()) {
         return next.run(request).await;
     }
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::attempts::Attempts;
 use super::problem::Problem;
 use super::scope;
+use super::streams::Tickets;
 use super::tokens::{Caller, TokenError, Tokens};
 use crate::config::{Scope, ServerSettings};
 
@@ -40,6 +41,8 @@ pub struct Access {
     attempts: Attempts,
     hosts: Vec<String>,
     origins: Vec<String>,
+    /// What opens a stream, too.
+    pub(super) tickets: Arc<Tickets>,
 }
 
 impl Access {
@@ -53,7 +56,8 @@ impl Access {
             return Err(AccessError::Unprotected { address: settings.listen });
         }
         let hosts = settings.hosts.iter().map(|host| host.to_lowercase()).collect();
-        Ok(Self { tokens, attempts: Attempts::default(), hosts, origins: settings.cors_origins.clone() })
+        let origins = settings.cors_origins.clone();
+        Ok(Self { tokens, attempts: Attempts::default(), hosts, origins, tickets: Arc::default() })
     }
 
     /// A page in the operator's browser reaches loopback too; it cannot help telling its origin, and a name that was rebound to
@@ -121,6 +125,16 @@ impl Access {
     }
 }
 
+/// The ticket in the address of a stream.
+fn ticket(request: &Request, wanted: Scope) -> Option<String> {
+    let path = request.uri().path();
+    if wanted != Scope::Read || !matches!(path, "/v1/ws/events" | "/v1/sse/events") {
+        return None;
+    }
+    let pairs = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    pairs.into_iter().find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
+}
+
 pub(super) async fn authorize(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     // What is not there wants no token.
@@ -129,7 +143,14 @@ pub(super) async fn authorize(State(access): State<Arc<Access>>, mut request: Re
     };
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let Some(peer) = peer else { return Problem::bug("a request without a peer").into_response() };
-    let allowed = access.is_ours(request.headers()).and_then(|()| access.caller(request.headers(), peer));
+    let allowed = access.is_ours(request.headers()).and_then(|()| match ticket(&request, wanted) {
+        Some(ticket) if access.tickets.take(&ticket) => Ok(Caller { name: "a ticket".into(), scope: Scope::Read }),
+        Some(_) => {
+            let detail = "this ticket is used, too old, or none of ours; POST /v1/stream-tickets gives another";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+        }
+        None => access.caller(request.headers(), peer),
+    });
     let refusal = match allowed {
         Ok(caller) if caller.scope >= wanted => {
             request.extensions_mut().insert(caller);

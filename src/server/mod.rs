@@ -29,6 +29,7 @@ mod serve;
 mod settings;
 mod sinks;
 mod stall;
+mod streams;
 mod support;
 mod tls;
 mod tokens;
@@ -59,6 +60,7 @@ pub use settings::{
     ChangeRefusal, Changed, Control, EmergencyRow, Kind, MonitorState, MonitorVerdict, ProposedFile, ShadowRow,
     StateAnswer, StateRequest,
 };
+pub use streams::{StreamDesk, StreamFigures};
 pub use support::{LogLines, Support};
 pub use tls::{ServerTlsError, check_tls};
 pub use tokens::{NewToken, TokenError};

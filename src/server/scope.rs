@@ -5,7 +5,8 @@ use axum::http::Method;
 use crate::config::Scope;
 
 /// What is open to everybody: how the daemon is, and its figures.
-const OPEN: [&str; 4] = ["/metrics", "/v1/health/live", "/v1/health/ready", "/api/v1/monitoring/health"];
+const OPEN: [&str; 5] =
+    ["/metrics", "/v1/health/live", "/v1/health/ready", "/v1/health/streaming", "/api/v1/monitoring/health"];
 
 /// Routes that change what is set; whatever else changes something changes what runs.
 const SETTINGS: [&str; 6] = [
@@ -17,11 +18,17 @@ const SETTINGS: [&str; 6] = [
     "/api/v1/reload",
 ];
 
-/// Routes that are asked by POST because the question is long, and change nothing.
-const QUESTIONS: [&str; 1] = ["/api/v1/plan"];
+/// Routes that are asked by other methods than GET and change nothing of the daemon: a question that is long, and what a reader needs to
+/// read: a ticket, and an offset that it commits.
+const QUESTIONS: [&str; 3] = ["/api/v1/plan", "/v1/stream-tickets", "/v1/consumers/{name}"];
+
+/// Whether a request may change something that others see.
+pub(super) fn may_change(method: &Method, route: &str) -> bool {
+    !only_looks(method) && (!QUESTIONS.contains(&route) || *method == Method::DELETE)
+}
 
 /// Whether a method only looks.
-pub(super) fn only_looks(method: &Method) -> bool {
+fn only_looks(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
@@ -29,7 +36,7 @@ pub(super) fn only_looks(method: &Method) -> bool {
 pub(super) fn required(method: &Method, route: &str) -> Option<Scope> {
     if OPEN.contains(&route) {
         None
-    } else if only_looks(method) || QUESTIONS.contains(&route) {
+    } else if !may_change(method, route) {
         Some(Scope::Read)
     } else if SETTINGS.contains(&route) {
         Some(Scope::Admin)

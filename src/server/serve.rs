@@ -11,6 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::accept::{ConnectionLimits, accept};
@@ -37,6 +38,7 @@ use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
 use super::sequences::{self, TopicSequence};
 use super::settings::{self, Control, MonitorVerdict};
 use super::sinks;
+use super::streams::{self, StreamDesk, Tickets};
 use super::support::{self, Support};
 use super::tls;
 use super::views::{self, Running};
@@ -189,6 +191,8 @@ pub trait View: Send + Sync + 'static {
     fn operations(&self) -> Vec<OperationRow>;
     /// One of these.
     fn operation(&self, id: &str) -> Option<OperationRow>;
+    /// Streams of events.
+    fn streams(&self) -> Arc<StreamDesk>;
     /// Journals who changed what. Waits for nothing.
     fn audit(&self, record: &AuditRecord);
     /// The journal, to be read. Reading it blocks.
@@ -204,6 +208,10 @@ pub(super) struct Shown {
     pub(super) requests: Arc<RequestCounts>,
     /// Given when answers that go on have to end.
     pub(super) stop: CancellationToken,
+    /// Passes that were given to browsers.
+    pub(super) tickets: Arc<Tickets>,
+    /// Connections that are no HTTP any more.
+    pub(super) upgraded: TaskTracker,
 }
 
 /// Takes the address.
@@ -252,11 +260,15 @@ pub async fn serve(
     let tls = tls::acceptor(&settings.tls)?;
     let limits = ConnectionLimits {
         head_timeout: settings.head_timeout,
+        stall_timeout: settings.streams.stall_timeout,
         connections_max: settings.connections_max as usize,
         per_peer_max: settings.connections_per_peer as usize,
     };
-    let shown = Shown { view, metrics, requests, stop: stop.clone() };
+    let (tickets, upgraded) = (Arc::clone(&access.tickets), TaskTracker::new());
+    let shown = Shown { view, metrics, requests, stop: stop.clone(), tickets, upgraded: upgraded.clone() };
     accept(listener, router(shown, access, &settings), limits, tls, stop).await;
+    upgraded.close();
+    upgraded.wait().await;
     Ok(())
 }
 
@@ -310,6 +322,7 @@ fn routes() -> Router<Shown> {
         .merge(sequences::routes())
         .merge(settings::routes())
         .merge(sinks::routes())
+        .merge(streams::routes())
         .merge(support::routes())
         .merge(views::routes())
 }

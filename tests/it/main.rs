@@ -90,6 +90,7 @@ mod simulated_dialects;
 mod simulated_natures;
 mod simulator;
 mod sinks;
+mod streams;
 mod support;
 mod take_over;
 mod telemetry;

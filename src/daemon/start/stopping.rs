@@ -188,6 +188,9 @@ impl Daemon {
 
     /// Stops answering.
     pub(in crate::daemon) async fn stop_server(&mut self) {
+        // Their clients come back, here or to another process.
+        let streams = Arc::clone(&self.streams);
+        drop(tokio::task::spawn_blocking(move || streams.stop()).await);
         self.stop_http.cancel();
         if let Some(http) = self.http.take() {
             // Beside this thread, as above.

@@ -447,6 +447,56 @@ pub(super) const OPERATIONS: &[Operation] = &[
         NONE,
         &[(200, Object("Healthy or degraded")), (503, Object("Unhealthy"))],
     ),
+    get("/v1/health/streaming", "What is streamed, and to how many", NONE, &[(200, Object("Streams"))]),
+    get(
+        "/v1/sse/events",
+        "Events as they become durable; ids are offsets, so that `Last-Event-ID` resumes",
+        STREAM,
+        &[(200, Stream("`initial`, `event`, `dropped`, `heartbeat`, `closed`"))],
+    ),
+    get(
+        "/v1/ws/events",
+        "The same over WebSocket; a named consumer commits by `{\"type\": \"commit\", \"offset\": N}`",
+        STREAM,
+        &[(101, Nothing("It is a WebSocket"))],
+    ),
+    change(
+        "POST",
+        "/v1/stream-tickets",
+        "A pass for one stream, for browsers",
+        NONE,
+        None,
+        &[(200, Object("`ticket`, and `expires_in` seconds"))],
+    ),
+    get("/v1/consumers", "Named consumers, and where they are", NONE, &[(200, Rows("Consumers"))]),
+    get("/v1/consumers/{name}", "One of them", NONE, &[(200, Object("The consumer"))]),
+    change(
+        "PUT",
+        "/v1/consumers/{name}",
+        "Commit up to and with `offset`, or put it before `next`; answered when it is durable",
+        NONE,
+        Some(
+            r#"{"type": "object", "properties": {"offset": {"type": "integer", "minimum": 0}, "next": {"type": "integer", "minimum": 0}}}"#,
+        ),
+        &[(200, Object("The consumer"))],
+    ),
+    change("DELETE", "/v1/consumers/{name}", "Forget it", NONE, None, &[(204, Nothing("It is forgotten"))]),
+];
+
+const STREAM: Query = &[
+    (
+        "events",
+        "string",
+        "`all`, a domain, `monitor:NAME`, `alerts`, `canary`, `gaps`, `operations`, `thresholds`; several with commas between",
+    ),
+    ("monitor", "string", "Only these, with commas between"),
+    ("domain", "string", "Only these, with commas between"),
+    ("topic", "string", "Only these, with commas between"),
+    ("key", "string", "Only these, with commas between"),
+    ("from", "offset", "The first event; then nothing is left out"),
+    ("consumer", "string", "A name under which offsets are committed"),
+    ("format", "string", "`plain` or `cloudevents`"),
+    ("ticket", "string", "Of `/v1/stream-tickets`"),
 ];
 
 /// An event.

@@ -73,6 +73,9 @@ fn a_generic_client_finds_nothing_that_the_document_does_not_say() {
         "10",
         "--exclude-path",
         "/api/v1/emergency-stop",
+        // It never ends.
+        "--exclude-path",
+        "/v1/sse/events",
     ]);
     let outcome = command.output().unwrap();
     let (said, log) = (String::from_utf8_lossy(&outcome.stdout), daemon.log());
