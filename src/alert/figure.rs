@@ -42,9 +42,9 @@ figures! {
     /// Events of a monitor, since the start.
     MonitorEvents = "monitor_events", "monitor", "events";
     /// Messages of a monitor that should have been read, since the start.
-    MonitorReadable = "monitor_readable", "monitor", "messages";
+    MonitorReadable = "monitor_readable", "monitor, or `upstream:NAME`", "messages";
     /// Of these, those that could be.
-    MonitorRead = "monitor_read", "monitor", "messages";
+    MonitorRead = "monitor_read", "monitor, or `upstream:NAME`", "messages";
     /// Frames that could not be read, since the start.
     QuarantinedFrames = "quarantined_frames", "monitor, or `upstream:NAME`", "frames";
     /// Orders that the business counter `orders` counted in the last 60 minutes.

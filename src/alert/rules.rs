@@ -224,7 +224,7 @@ pub const REFERENCE: &[Reference] = &[
     },
     Reference {
         kind: AlertKind::ParseRateLow,
-        what: "of a monitor's messages in the window that should be events, fewer could be read",
+        what: "of a monitor's or an upstream's messages in the window that should be events, fewer could be read",
         figure: Figure::MonitorRead,
         of: Some(Figure::MonitorReadable),
         nature: Nature::Ratio,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::problem;
+use super::problem::{self, Problem};
 use crate::telemetry::RequestCounts;
 
 /// The header of a request's id, both ways.
@@ -31,13 +31,30 @@ impl RequestId {
     }
 }
 
+/// The largest head of a request. Tokens and cookies are far below. The HTTP library's own bound is of what it reads at once.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+fn head_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    request.uri().path_and_query().map_or(0, |path| path.as_str().len()) + headers.sum::<usize>()
+}
+
+fn too_large(bytes: usize) -> Problem {
+    let detail = format!("the head of the request has {bytes} bytes; at most {HEAD_BYTES_MAX} are taken");
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+}
+
 pub(super) async fn observe(State(counts): State<Arc<RequestCounts>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = problem::finished(next.run(request).await, &id.0).await;
+    let answer = match head_bytes(&request) {
+        ..=HEAD_BYTES_MAX => next.run(request).await,
+        bytes => too_large(bytes).into_response(),
+    };
+    let mut response = problem::finished(answer, &id.0).await;
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

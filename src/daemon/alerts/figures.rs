@@ -223,14 +223,27 @@ impl Figures {
 fn of_monitors(sources: &Sources, settings: &Settings, samples: &mut Vec<Sample>) {
     // Once a monitor, however many upstreams and paths bring it.
     let mut monitors: BTreeMap<Arc<str>, (TotalsNow, bool)> = BTreeMap::new();
+    // What cannot be read belongs to no monitor, as often as not: then the upstream's share tells of it.
+    let mut upstreams: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
     for Watched { roster, .. } in sources.watched.now() {
         for monitor in roster.monitors.iter().filter(|monitor| !monitor.shadow) {
             let runs = monitor.pause.is_none();
             let known = monitors.entry(Arc::clone(&monitor.identity.name));
             known.or_insert_with(|| (monitor.totals.now(), runs)).1 |= runs;
         }
-        let quarantined = count(roster.upstream_totals.now().quarantined);
-        samples.push(Sample::new(Figure::QuarantinedFrames, &*roster.upstream_identity.name, quarantined));
+        let read = roster.monitors.iter().filter(|monitor| !monitor.shadow).map(|monitor| {
+            let totals = monitor.totals.now();
+            totals.events + totals.repeats
+        });
+        let of_upstream = upstreams.entry(Arc::clone(&roster.upstream_identity.name)).or_default();
+        of_upstream.0 = roster.upstream_totals.now().quarantined;
+        of_upstream.1 += read.sum::<u64>();
+    }
+    for (name, (quarantined, read)) in upstreams {
+        let mut add = |figure: Figure, value: u64| samples.push(Sample::new(figure, Arc::clone(&name), count(value)));
+        add(Figure::QuarantinedFrames, quarantined);
+        add(Figure::MonitorReadable, read + quarantined);
+        add(Figure::MonitorRead, read);
     }
     monitors.retain(|name, _| settings.monitors.contains_key(&**name));
     for (name, (totals, runs)) in monitors {

@@ -76,12 +76,13 @@ fn what_a_feed_does_opens_alerts_of_its_types_and_they_are_over_with_it() {
     });
 
     feed.set_faults(Faults { bad_frames: 0.5, ..Faults::default() }).unwrap();
-    let low = opened("PARSE_RATE_LOW", "trades");
+    // Frames that are no JSON belong to no monitor.
+    let low = opened("PARSE_RATE_LOW", "upstream:feed");
     assert!(low["value"].as_f64().unwrap() < 90.0 && low["severity"] == "warning", "{low}");
-    opened("QUARANTINE_GROWING", "trades");
+    opened("QUARANTINE_GROWING", "upstream:feed");
     feed.set_faults(Faults::default()).unwrap();
-    over("PARSE_RATE_LOW", "trades");
-    over("QUARANTINE_GROWING", "trades");
+    over("PARSE_RATE_LOW", "upstream:feed");
+    over("QUARANTINE_GROWING", "upstream:feed");
 
     runtime.block_on(feed.kill());
     opened("GAP_OPENED", "feed");
@@ -258,8 +259,8 @@ fn thresholds_come_from_the_environment_by_the_names_that_users_know() {
 fn notifications_that_nobody_gets_open_an_alert_of_their_channel() {
     let place = Workplace::new();
     let feed = Feed::start(&place, &["--dialect", "binance"]);
-    // Nobody listens there, and a private address is not called anyway.
-    let webhook = "[notify]\nattempts = 1\n[notify.webhook]\nurl = \"https://127.0.0.1:1/hook\"";
+    // Nobody listens there.
+    let webhook = "[notify]\nattempts = 1\n[notify.webhook]\nurl = \"https://127.0.0.1:1/hook\"\nallow_private = true";
     let full = "[alerts.rules.HIGH_DISK]\nthreshold = 0.0\nfor = \"0s\"";
     let settings = settings(feed.url(), full, webhook).monitor("trades", "spot", "feed", &["btcusdt@trade"], "");
     let daemon = Daemon::start(&place, &settings);

@@ -86,7 +86,9 @@ fn within_the_cooldown_an_alert_is_recorded_and_told_to_nobody_and_behind_it_it_
         (&json!(true), &json!("cooldown"), &Value::Null)
     );
     let labels = [("type", KIND), ("reason", "cooldown")];
-    assert_eq!(daemon.metrics().value("sluice_alerts_suppressed_total", &labels), 1);
+    until_within(PATIENCE, "it is counted", || {
+        (daemon.metrics().value("sluice_alerts_suppressed_total", &labels) == 1).then_some(())
+    });
     let told = until_within(PATIENCE, "it is told when the cooldown is over", || {
         let row = alerts(&daemon, &format!("?type={KIND}&status=open")).into_iter().next()?;
         row["told_at"].is_string().then_some(row)
