@@ -55,8 +55,7 @@ impl Exporters {
             return Ok(None);
         }
         let events = || OwnEvents::new(journal.reader(), journal.durable());
-        let otlp =
-            otlp.enabled.then(|| Otlp::new(otlp, metrics.clone(), otlp.events.then(events))).transpose()?;
+        let otlp = otlp.enabled.then(|| Otlp::new(otlp, metrics.clone(), otlp.events.then(events))).transpose()?;
         let statsd = statsd.enabled.then(|| Statsd::new(statsd, metrics.clone(), statsd.has_events().then(events)));
         let stop = CancellationToken::new();
         let stopped = stop.clone();

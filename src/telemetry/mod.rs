@@ -7,8 +7,8 @@ mod latency;
 mod logging;
 mod memory_limit;
 pub mod metrics;
-mod recorder;
 mod recent_lines;
+mod recorder;
 mod requests;
 
 pub use host::Memory;
@@ -22,6 +22,6 @@ pub use metrics::{
     RaceMetrics, SequenceMetrics, SinkMetrics, TokenMetrics, UpstreamMetrics, ViewMetrics, WindowMetrics, install,
     own_event_refused,
 };
-pub use recorder::{Family, Series, Value};
 pub use recent_lines::recent_lines;
+pub use recorder::{Family, Series, Value};
 pub use requests::RequestCounts;
