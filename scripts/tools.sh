@@ -59,6 +59,19 @@ need_nostr_relay() {
         "$tools/nostr-relay/bin/pip" install --quiet --disable-pip-version-check "nostr-relay==1.14"
 }
 
+# need_schemathesis: a client of OpenAPI that makes up requests. Leaves its program in SCHEMATHESIS.
+need_schemathesis() {
+    SCHEMATHESIS=${SCHEMATHESIS:-$tools/schemathesis/bin/schemathesis}
+    export SCHEMATHESIS
+    if [ -x "$SCHEMATHESIS" ]; then
+        return
+    fi
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv || return
+    echo "installing schemathesis into $tools/schemathesis (once)"
+    python3 -m venv "$tools/schemathesis" &&
+        "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==VERSION"
+}
+
 # need_graphql_ws: the GraphQL library whose server tests speak to. Leaves its folder of modules in GRAPHQL_WS.
 need_graphql_ws() {
     GRAPHQL_WS=${GRAPHQL_WS:-$tools/graphql-ws/node_modules}

@@ -54,6 +54,8 @@ pub mod pipeline;
 pub mod proxy;
 pub mod recording;
 pub mod recovery;
+#[cfg(test)]
+mod reference;
 pub mod report;
 mod retry_after;
 pub mod rollout;

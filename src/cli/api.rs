@@ -1,10 +1,14 @@
 //! Asks the running daemon over its HTTP server. One request a connection, by HTTP/1.0: the answer then ends where the
 //! connection does, and no library is needed for it.
 
+mod tls;
+
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
+use self::tls::Connection;
 use super::{CliError, Context, Exit};
 use crate::config::ServerSettings;
 
@@ -14,6 +18,9 @@ const STEP_MAX: Duration = Duration::from_secs(5);
 pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is read. Far above a row for each of 10,000 monitors.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Where a token is looked for first.
+const TOKEN_VARIABLE: &str = "SLUICE_TOKEN";
 
 /// An answer.
 #[derive(Debug)]
@@ -47,17 +54,20 @@ pub(super) fn send_patiently(
     match answer.status {
         401 if !has_token => Err(CliError::plain(
             Exit::No,
-            format!("the daemon at {address} wants a token; set `server.token_file` here as it is set there"),
+            format!(
+                "the daemon at {address} wants a token; put one into {TOKEN_VARIABLE}, or set `server.token_file` here as it is set there"
+            ),
         )),
-        401 | 403 => Err(CliError::plain(
-            Exit::No,
-            format!("the daemon at {address} refuses: {}", String::from_utf8_lossy(&answer.body).trim()),
-        )),
+        401 | 403 => {
+            let text = || String::from_utf8_lossy(&answer.body).trim().to_owned();
+            let said = refusal(&answer).map_or_else(text, |refusal| refusal.detail);
+            Err(CliError::plain(Exit::No, format!("the daemon at {address} refuses: {said}")))
+        }
         // What the daemon has to say against it is for people; health says what it has to say with 503.
         400.. => match (refusal(&answer), answer.status) {
-            (Some(Refusal { error, problems }), _) => {
+            (Some(Refusal { detail, problems }), _) => {
                 let exit = if problems.is_empty() { Exit::No } else { Exit::BadSettings };
-                Err(CliError::plain(exit, error))
+                Err(CliError::plain(exit, detail))
             }
             (None, 404) => Err(foreign()),
             (None, _) => Ok(answer),
@@ -86,7 +96,8 @@ fn ask(context: &Context, request: &Request<'_>) -> Result<Asked, CliError> {
         return Err(CliError::plain(Exit::Usage, reason));
     }
     let token = token(&settings)?;
-    let raw = exchange(address, request, token.as_deref()).map_err(|error| {
+    let certificate = settings.tls.certificate.as_deref();
+    let raw = exchange(address, request, token.as_deref(), certificate).map_err(|error| {
         let started =
             if context.file.is_some() { "with the same --config" } else { "or name its settings by --config" };
         let message = format!("no daemon answers at {address}; start it by `sluice run`, {started}");
@@ -99,7 +110,7 @@ fn ask(context: &Context, request: &Request<'_>) -> Result<Asked, CliError> {
 /// What a daemon of ours at an address answers; none where there is no answer. Without a token.
 pub(super) fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
     let request = Request { method: "GET", path, body: None, patience: STEP_MAX };
-    exchange(reachable(address), &request, None).ok().and_then(parse)
+    exchange(reachable(address), &request, None, None).ok().and_then(parse)
 }
 
 /// Whether what answers at an address is a daemon of ours.
@@ -111,7 +122,9 @@ pub(super) fn is_a_daemon(address: SocketAddr) -> bool {
 /// A refusal with its reason.
 #[derive(serde::Deserialize)]
 struct Refusal {
-    error: String,
+    /// As `error` an older daemon says it.
+    #[serde(alias = "error")]
+    detail: String,
     /// What is wrong with settings, where that is the reason.
     #[serde(default)]
     problems: Vec<serde_json::Value>,
@@ -139,17 +152,23 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
 }
 
 fn token(settings: &ServerSettings) -> Result<Option<String>, CliError> {
+    if let Some(token) = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()) {
+        return sendable(token.trim()).map(Some).ok_or_else(|| {
+            CliError::plain(Exit::Usage, format!("the token in {TOKEN_VARIABLE} has characters that HTTP cannot carry"))
+        });
+    }
     let Some(path) = &settings.token_file else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|error| {
         CliError::new(Exit::No, format!("cannot read the token of `server.token_file` from {}", path.display()), error)
     })?;
-    let token = text.trim();
-    // Nothing that could end the header and begin another.
-    if token.chars().any(|character| !character.is_ascii_graphic()) {
-        let reason = format!("the token in {} has characters that HTTP cannot carry", path.display());
-        return Err(CliError::plain(Exit::No, reason));
-    }
-    Ok(Some(token.to_owned()))
+    sendable(text.trim()).map(Some).ok_or_else(|| {
+        CliError::plain(Exit::No, format!("the token in {} has characters that HTTP cannot carry", path.display()))
+    })
+}
+
+/// None where something in it could end the header and begin another.
+fn sendable(token: &str) -> Option<String> {
+    token.chars().all(|character| character.is_ascii_graphic()).then(|| token.to_owned())
 }
 
 struct Request<'a> {
@@ -160,8 +179,13 @@ struct Request<'a> {
     patience: Duration,
 }
 
-fn exchange(address: SocketAddr, request: &Request<'_>, token: Option<&str>) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
+fn exchange(
+    address: SocketAddr,
+    request: &Request<'_>,
+    token: Option<&str>,
+    certificate: Option<&Path>,
+) -> io::Result<Vec<u8>> {
+    let stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
     stream.set_read_timeout(Some(request.patience))?;
     stream.set_write_timeout(Some(STEP_MAX))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
@@ -173,11 +197,17 @@ fn exchange(address: SocketAddr, request: &Request<'_>, token: Option<&str>) -> 
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n{content}{authorization}\r\n"
     );
+    let mut stream = Connection::new(stream, certificate)?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.unwrap_or_default())?;
+    stream.flush()?;
     let mut raw = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut raw)?;
-    Ok(raw)
+    match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut raw) {
+        // Of TLS that ends without its own last word; whether the answer is whole, its length says.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !raw.is_empty() => Ok(raw),
+        Err(error) => Err(error),
+        Ok(_) => Ok(raw),
+    }
 }
 
 /// A timeout of a blocking socket calls itself "resource temporarily unavailable", which tells nobody anything.

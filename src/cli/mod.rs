@@ -25,6 +25,7 @@ mod journal;
 mod latest;
 mod monitors;
 mod monitors_compare;
+mod parse;
 mod poll;
 mod pool;
 mod print;
@@ -44,6 +45,8 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
+pub mod top;
+mod token;
 mod verify;
 mod walk;
 
@@ -102,6 +105,10 @@ enum Command {
     Quarantine(quarantine::Args),
     /// How the daemon did over a span, held against targets
     Report(report::Args),
+    /// Watch the running daemon on a terminal: throughput, links, breakers, sinks, canary, alerts
+    Top(top::Args),
+    /// Why messages could not be read, and what would help
+    Parse(parse::Args),
     /// Ask the running daemon what it has counted
     Stats(stats::Args),
     /// Ask the running daemon for the newest event of each monitor and key
@@ -115,6 +122,8 @@ enum Command {
     Selftest(selftest::Args),
     /// Check, dial or show the settings; set some while the daemon runs; say what another file would do
     Config(config::Args),
+    /// Tokens of the HTTP API
+    Token(token::Args),
     /// Have the running daemon read its settings again
     Reload(reload::Args),
     /// Write an upstream's raw frames to a file
@@ -155,10 +164,13 @@ impl Command {
             Self::Diagnostics(args) => args.run(context),
             Self::Selftest(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Token(args) => args.run(context),
             Self::Reload(args) => args.run(context),
             Self::Record(args) => args.run(context),
             Self::Simulate(args) => args.run(context),
             Self::Report(args) => args.run(context),
+            Self::Top(args) => args.run(context),
+            Self::Parse(args) => args.run(context),
             Self::Stats(args) => args.run(context),
             Self::Latest(args) => args.run(context),
             Self::Verify(args) => args.run(context),
@@ -232,7 +244,8 @@ fn usage_code(usage: &clap::Error) -> ExitCode {
     if usage.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
 }
 
-fn command() -> clap::Command {
+/// The command line's tree.
+pub(crate) fn command() -> clap::Command {
     let root = clap::Command::new("sluice")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))

@@ -4,16 +4,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::exit::PrintError;
 use super::reporting::{journal_of, unreadable};
 use super::selection::moment;
 use super::{CliError, Context, Exit, Format, OutputArgs};
 use crate::clock::UnixNanos;
 use crate::journal;
-use crate::operating::{Asked, OperatingReport, measure};
-use crate::report::ReportFormat;
+use crate::operating::{Asked, OperatingFormat, OperatingReport, measure};
 use crate::rollout::report::Targets;
 
 /// How far back it looks where nothing is said.
@@ -47,22 +44,6 @@ pub(super) struct Args {
     output: OutputArgs,
 }
 
-/// A form on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OperatingFormat {
-    /// Text for a terminal
-    Table,
-    /// One page that needs nothing else, with charts, light and dark
-    Html,
-    /// Markdown
-    #[value(alias = "markdown")]
-    Md,
-    /// For programs, and as a baseline
-    Json,
-    /// Rows of section, name, value, unit, target, verdict
-    Csv,
-}
-
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let format = match (self.format, self.output.output) {
@@ -91,13 +72,8 @@ impl Args {
         if let Some(baseline) = baseline {
             report.compare(&baseline);
         }
-        let text = match format {
-            OperatingFormat::Csv => report.csv().map_err(|error| unwritable(error)),
-            OperatingFormat::Table => rendered(&report, ReportFormat::Table),
-            OperatingFormat::Html => rendered(&report, ReportFormat::Html),
-            OperatingFormat::Md => rendered(&report, ReportFormat::Markdown),
-            OperatingFormat::Json => rendered(&report, ReportFormat::Json),
-        }?;
+        let text = report.render(format);
+        let text = text.map_err(|error| CliError::new(Exit::No, "the report cannot be written", error))?;
         if let Some(path) = &self.to {
             std::fs::write(path, text)
                 .map_err(|error| CliError::new(Exit::No, format!("cannot write {}", path.display()), error))?;
@@ -118,14 +94,6 @@ fn made(context: &Context, since: UnixNanos, until: UnixNanos) -> Result<Operati
         measured.set_data_match(super::canary_report::data_match(context, since, Some(until))?);
     }
     Ok(OperatingReport::new(&measured, &Targets::default()))
-}
-
-fn rendered(report: &OperatingReport, format: ReportFormat) -> Result<String, CliError> {
-    report.report().render(format, report).map_err(unwritable)
-}
-
-fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CliError {
-    CliError::new(Exit::No, "the report cannot be written", error)
 }
 
 fn read_baseline(file: &Path) -> Result<OperatingReport, CliError> {

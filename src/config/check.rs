@@ -3,6 +3,7 @@
 mod counters;
 mod enrich;
 mod export;
+mod reports;
 mod rollout;
 mod server;
 mod sinks;
@@ -53,6 +54,7 @@ pub(super) fn check(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         checker.monitor(name, monitor, settings);
     }
     checker.sinks(settings);
+    checker.reports(settings);
     checker.problems
 }
 

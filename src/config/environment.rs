@@ -72,7 +72,7 @@ const PREFIX: &str = "SLUICE_";
 const FOREIGN: [&str; 2] = ["SLUICE_SERVICE_", "SLUICE_PORT_"];
 
 /// Sections whose keys are names that users choose: variables cannot carry dots and lower case, so these stay in the file.
-const OPEN_SECTIONS: [&str; 4] = ["dialects", "upstreams", "monitors", "sinks"];
+const OPEN_SECTIONS: [&str; 5] = ["dialects", "upstreams", "monitors", "sinks", "reports"];
 
 /// One variable and where it was found.
 struct Variable<'a> {
@@ -152,7 +152,9 @@ impl Read for Lines<'_> {
 }
 
 fn is_ours(name: &str) -> bool {
-    let foreign = name == "SLUICE_PORT" || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
+    // The token is the commands' own, and no setting: settings are shown.
+    let foreign =
+        name == "SLUICE_PORT" || name == "SLUICE_TOKEN" || FOREIGN.iter().any(|foreign| name.starts_with(foreign));
     (name.starts_with(PREFIX) && !foreign) || NAMES.iter().any(|known| known.name == name)
 }
 
@@ -229,4 +231,11 @@ fn prefixed_names(defaults: &Layer) -> Vec<(String, Vec<String>)> {
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     NAMES.iter().map(|known| (known.name, known.setting))
+}
+
+/// Every name that works, and the setting that it sets.
+#[cfg(test)]
+pub(crate) fn environment_names() -> Vec<(String, Vec<String>)> {
+    let older = names().map(|(name, setting)| (name.to_owned(), setting.iter().map(|&key| key.to_owned()).collect()));
+    prefixed_names(&Layer::defaults()).into_iter().chain(older).collect()
 }

@@ -13,6 +13,7 @@ use super::key::KeyPath;
 use super::layer::{DEFAULT_ORIGIN, Layer, find, origin_of, remove};
 use super::problem::{ConfigError, Problem, shown};
 use super::read::{Reason, read};
+use super::report_settings::ReportSettings;
 use super::run_time::RunTimeLayer;
 use super::server_settings::ServerSettings;
 use super::settings::Settings;
@@ -347,6 +348,7 @@ pub(super) fn paths(settings: &mut Settings) -> impl Iterator<Item = (KeyPath, &
         .chain(upstreams)
         .chain(look_ups)
         .chain(sink_paths(&mut settings.sinks))
+        .chain(report_paths(&mut settings.reports))
 }
 
 fn server_paths(server: &mut ServerSettings) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
@@ -388,6 +390,11 @@ fn sink_paths(sinks: &mut BTreeMap<String, SinkSettings>) -> impl Iterator<Item 
         ];
         paths.into_iter().filter_map(move |(key, path)| Some((KeyPath::from(["sinks", name, key]), path.as_mut()?)))
     })
+}
+
+fn report_paths(reports: &mut BTreeMap<String, ReportSettings>) -> impl Iterator<Item = (KeyPath, &mut PathBuf)> {
+    let named = reports.iter_mut().filter(|(_, report)| !report.to.as_os_str().is_empty());
+    named.map(|(name, report)| (KeyPath::from(["reports", name, "to"]), &mut report.to))
 }
 
 /// Resolves `.` and `..` by the text alone: `config/../data` is the `data` beside `config`, even if `config` is a link.

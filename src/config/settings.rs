@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::{self, Endpoint};
 use super::export_settings::ExportSettings;
 use super::monitor_settings::{MonitorSettings, Priority};
+use super::report_settings::ReportSettings;
 use super::rollout_settings::{GuardSettings, RolloutSettings};
 use super::server_settings::ServerSettings;
 use super::sink_settings::SinkSettings;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub monitors: BTreeMap<String, MonitorSettings>,
     /// Stores outside of the journal, by name.
     pub sinks: BTreeMap<String, SinkSettings>,
+    /// Reports that are made from time to time, by name.
+    pub reports: BTreeMap<String, ReportSettings>,
 }
 
 /// `[daemon]`

@@ -18,6 +18,7 @@ mod own_events;
 mod poll_mode;
 mod polling;
 mod pool_rows;
+mod reports;
 mod retry;
 mod service_manager;
 mod shedding;

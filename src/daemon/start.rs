@@ -31,6 +31,7 @@ use super::journal_events::DropTeller;
 use super::live_settings::{LiveSettings, Pools, SettingsSource};
 use super::own_events::event_block;
 use super::polling::Polling;
+use super::reports;
 use super::retry::Retrier;
 use super::snapshot::LiveState;
 use super::summary::{Decided, Summary};
@@ -417,6 +418,7 @@ impl Daemon {
         if settings.fault_tolerance.enabled {
             works.write_periodically();
         }
+        reports::begin(&works);
         let sources = Sources {
             watched: Arc::clone(&watched),
             commits: Arc::clone(&commits),

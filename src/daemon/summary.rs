@@ -25,6 +25,8 @@ pub struct Summary {
     ttl: Duration,
     upstreams: Vec<UpstreamLine>,
     address: SocketAddr,
+    /// Whether it is asked over TLS.
+    tls: bool,
     took: Duration,
 }
 
@@ -72,6 +74,7 @@ impl Summary {
             ttl: settings.dedupe.ttl.mul_f64(settings.cache.ttl_multiplier),
             upstreams,
             address,
+            tls: settings.server.tls.certificate.is_some(),
             took,
         }
     }
@@ -117,7 +120,12 @@ impl fmt::Display for Summary {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(f, "            for {}{more}", upstream.monitors[..named].join(", "))?;
         }
-        write!(f, "  server    http://{}/metrics, /v1/health/ready", self.address)
+        write!(
+            f,
+            "  server    {}://{}/metrics, /v1/health/ready",
+            if self.tls { "https" } else { "http" },
+            self.address
+        )
     }
 }
 

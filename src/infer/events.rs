@@ -228,23 +228,27 @@ pub(super) struct Record<'a> {
     pub(super) at: Option<f64>,
 }
 
+fn is_list(value: &Value) -> bool {
+    value.as_array().is_some_and(|elements| elements.iter().all(|element| element.is_object() || element.is_array()))
+}
+
+/// Arrays of objects, or of rows that are arrays, of a message.
+pub(super) fn arrays_in(value: &Value) -> Vec<String> {
+    let found = places(value).into_iter().filter(|(pointer, value)| depth(pointer) <= 3 && is_list(value));
+    found.map(|(pointer, _)| pointer).collect()
+}
+
 /// Arrays of objects, or of rows that are arrays, which all messages have.
 fn arrays(messages: &[&Message]) -> Vec<String> {
     let Some(first) = messages.first() else { return Vec::new() };
-    let is_list = |value: &Value| {
-        value
-            .as_array()
-            .is_some_and(|elements| elements.iter().all(|element| element.is_object() || element.is_array()))
-    };
-    let found = places(&first.value).into_iter().filter(|(pointer, value)| depth(pointer) <= 3 && is_list(value));
-    let found = found
-        .map(|(pointer, _)| pointer)
+    let found = arrays_in(&first.value)
+        .into_iter()
         .filter(|pointer| messages.iter().all(|message| message.value.pointer(pointer).is_some_and(is_list)));
     found.collect()
 }
 
 /// How much a place looks as what tells events apart.
-fn likely_id(pointer: &str, values: &[&Value], increasing: bool, is_time: bool) -> i32 {
+pub(super) fn likely_id(pointer: &str, values: &[&Value], increasing: bool, is_time: bool) -> i32 {
     let name = last_step(pointer);
     let small = name.to_lowercase();
     let named = small == "id"

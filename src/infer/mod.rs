@@ -8,6 +8,7 @@
 mod control;
 mod declaration;
 mod events;
+mod failures;
 mod leaves;
 mod routing;
 mod sample;
@@ -23,6 +24,7 @@ use self::sample::{Message, Sample};
 use crate::recording::{Direction, ReadError, RecordingReader};
 
 pub use self::declaration::Evidence;
+pub use self::failures::{FailedFrame, Failure, FailureKind, Failures, Suggestion};
 
 /// Topics that are gathered. Source: a guess; nobody reads a longer list.
 const TOPICS_MAX: usize = 5000;

@@ -105,7 +105,7 @@ impl Sample {
 }
 
 /// What is inside of a binary frame that is packed, and how.
-fn unpacked(payload: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+pub(super) fn unpacked(payload: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     if serde_json::from_slice::<&serde_json::value::RawValue>(payload).is_ok() {
         return None;
     }

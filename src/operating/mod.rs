@@ -11,11 +11,12 @@
 //! | `measure`  | all of these together                                                               |
 //! | `figures`  | figures held against targets                                                        |
 //! | `account`  | the report: figures, restarts, hours; read back as a baseline                       |
-//! | `shown`    | the same for people                                                                 |
+//! | `shown`    | the same for people, `form` in which form                                           |
 
 mod account;
 mod counts;
 mod figures;
+mod form;
 mod history;
 mod losses;
 mod measure;
@@ -25,5 +26,6 @@ mod shown;
 
 pub use account::{Figure, HourRow, OperatingReport, RestartRow, Section};
 pub use counts::Hour;
+pub use form::{FormError, OperatingFormat};
 pub use measure::{Asked, Measured, measure};
 pub use runs::Ending;

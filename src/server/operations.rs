@@ -1,17 +1,23 @@
 //! `/api/v1/operations`, `/api/v1/checkpoints`, `/api/v1/replay`: things that are done once, and how far they are.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::problem::Problem;
 use super::serve::Shown;
+use super::settings::DryRun;
 use crate::recovery::replay::{Counted, Plan, ReplayRequest};
 
 /// Something that is done once.
@@ -88,6 +94,7 @@ pub(super) fn routes() -> Router<Shown> {
         .route("/api/v1/replay", post(replay))
         .route("/api/v1/operations", get(operations))
         .route("/api/v1/operations/{id}", get(operation))
+        .route("/api/v1/operations/{id}/events", get(follow))
 }
 
 async fn operations(State(shown): State<Shown>) -> Json<Vec<OperationRow>> {
@@ -101,11 +108,57 @@ async fn operation(State(shown): State<Shown>, Path(id): Path<String>) -> Respon
     }
 }
 
+/// How often an operation that is followed is looked at. Source: a guess; a person sees no steps.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// An operation as it goes on, by server-sent events: `progress` whenever something has changed, `end` with its outcome, and the
+/// stream is over.
+async fn follow(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
+    if shown.view.operation(&id).is_none() {
+        return refused(StatusCode::NOT_FOUND, &format!("there is no operation `{id}`; it may have been forgotten"));
+    }
+    let begun: (Option<(u64, u64)>, bool) = (None, false);
+    let events = stream::unfold((shown, id, begun), |(shown, id, (mut told, ended))| async move {
+        if ended {
+            return None;
+        }
+        loop {
+            let row = shown.view.operation(&id)?;
+            let ended = row.state != OperationState::Running;
+            let now = (row.done, row.events);
+            if ended || told != Some(now) {
+                told = Some(now);
+                let event = Event::default().event(if ended { "end" } else { "progress" });
+                let event = event.json_data(&row).ok()?;
+                return Some((Ok::<_, Infallible>(event), (shown, id, (told, ended))));
+            }
+            tokio::select! {
+                () = shown.stop.cancelled() => return None,
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    });
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+}
+
 async fn checkpoints(State(shown): State<Shown>) -> Response {
     blocking(StatusCode::OK, move || shown.view.checkpoints()).await
 }
 
-async fn create_checkpoint(State(shown): State<Shown>) -> Response {
+/// What a checkpoint would hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct WouldWrite {
+    /// Always true.
+    dry_run: bool,
+    /// Events below this are durable.
+    durable_offset: u64,
+}
+
+async fn create_checkpoint(State(shown): State<Shown>, Query(DryRun { dry_run }): Query<DryRun>) -> Response {
+    if dry_run {
+        let durable_offset = shown.view.journal().durable_offset;
+        return Json(WouldWrite { dry_run, durable_offset }).into_response();
+    }
     blocking(StatusCode::CREATED, move || shown.view.create_checkpoint()).await
 }
 

@@ -1,15 +1,26 @@
-//! `POST /api/v1/quarantine/retry`: quarantined frames are parsed again by the rules in force.
+//! `/api/v1/quarantine`: frames that could not be read; `retry`: they are parsed again by the rules in force.
+
+use std::collections::VecDeque;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::serve::Shown;
+use crate::clock::UnixNanos;
+use crate::config::units::parse_moment;
+use crate::journal::{EventFilter, JournalError, OWN_DOMAIN, QUARANTINE_MONITOR, RETRIES_MONITOR};
+use crate::monitor::quarantine::Quarantined;
+use crate::monitor::retry::RetryRecord;
+
+/// Frames of an answer that does not say how many, and the most: each has its text.
+const FRAMES_DEFAULT: usize = 100;
+const FRAMES_MAX: usize = 1000;
 
 /// Which frames are to be parsed again; all of them where nothing is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +134,81 @@ pub enum RetryRefusal {
 
 /// Its routes.
 pub(super) fn routes() -> Router<Shown> {
-    Router::new().route("/api/v1/quarantine/retry", post(retry))
+    Router::new().route("/api/v1/quarantine", get(frames)).route("/api/v1/quarantine/retry", post(retry))
+}
+
+/// Which frames are to be listed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FramesQuery {
+    /// Only this monitor's (`upstream:NAME` for frames that belong to none).
+    monitor: Option<String>,
+    /// Only those received at or after: `5m` (ago), or RFC 3339.
+    since: Option<String>,
+    /// The most, the newest; 100 where it is not said, at most 1,000.
+    limit: Option<usize>,
+}
+
+/// A frame in quarantine.
+#[derive(Debug, Serialize)]
+struct FrameRow {
+    offset: u64,
+    received_time: String,
+    /// Whether it was parsed again.
+    retried: bool,
+    #[serde(flatten)]
+    frame: Quarantined,
+}
+
+async fn frames(State(shown): State<Shown>, Query(query): Query<FramesQuery>) -> Response {
+    let since = match query.since.as_deref().map(parse_moment).transpose() {
+        Ok(since) => since,
+        Err(reason) => return Problem::parameter("since", reason).into_response(),
+    };
+    let limit = query.limit.unwrap_or(FRAMES_DEFAULT).clamp(1, FRAMES_MAX);
+    match tokio::task::spawn_blocking(move || newest(&shown, query.monitor, since, limit)).await {
+        Ok(Ok(rows)) => Json(rows).into_response(),
+        Ok(Err(error)) => {
+            let detail = format!("the journal cannot be read: {error}");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+        }
+        Err(error) => Problem::bug(error).into_response(),
+    }
+}
+
+fn newest(
+    shown: &Shown,
+    monitor: Option<String>,
+    since: Option<UnixNanos>,
+    limit: usize,
+) -> Result<VecDeque<FrameRow>, JournalError> {
+    let mut reader = shown.view.reader();
+    let monitors = [QUARANTINE_MONITOR.to_owned(), RETRIES_MONITOR.to_owned()];
+    let (domains, keys) = ([OWN_DOMAIN.to_owned()], monitor.map_or_else(Vec::new, |monitor| vec![monitor]));
+    let wanted = EventFilter { monitors: &monitors, domains: &domains, keys: &keys, since, ..EventFilter::default() };
+    wanted.seek(&mut reader)?;
+    let filter = wanted.block_filter();
+    let mut rows = VecDeque::<FrameRow>::new();
+    while let Some(block) = reader.next_block(&filter)? {
+        for event in block.events().filter(|event| wanted.takes(event)) {
+            if event.monitor == RETRIES_MONITOR {
+                let record: Option<RetryRecord> = serde_json::from_slice(event.payload).ok();
+                let row = record.and_then(|record| rows.binary_search_by_key(&record.retried, |row| row.offset).ok());
+                if let Some(row) = row.and_then(|at| rows.get_mut(at)) {
+                    row.retried = true;
+                }
+            } else if let Ok(mut frame) = serde_json::from_slice::<Quarantined>(event.payload) {
+                // Always somebody's, for programs.
+                frame.monitor.get_or_insert_with(|| format!("upstream:{}", frame.upstream));
+                if rows.len() == limit {
+                    rows.pop_front();
+                }
+                let received_time = event.received.to_string();
+                rows.push_back(FrameRow { offset: event.offset.0, received_time, retried: false, frame });
+            }
+        }
+    }
+    Ok(rows)
 }
 
 async fn retry(State(shown): State<Shown>, Json(request): Json<RetryRequest>) -> Response {

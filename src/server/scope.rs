@@ -5,7 +5,7 @@ use axum::http::Method;
 use crate::config::Scope;
 
 /// What is open to everybody: how the daemon is, and its figures.
-const OPEN: [&str; 3] = ["/metrics", "/v1/health/live", "/v1/health/ready"];
+const OPEN: [&str; 4] = ["/metrics", "/v1/health/live", "/v1/health/ready", "/api/v1/monitoring/health"];
 
 /// Routes that change what is set; whatever else changes something changes what runs.
 const SETTINGS: [&str; 6] = [

@@ -18,13 +18,16 @@ use super::audit::{self, AuditRecord};
 use super::body::{self, BodyLimits};
 use super::canary::{self, CanaryAnswer, CanaryRequest, CanaryStatus};
 use super::circuits;
+use super::events;
 use super::gaps::{self, FillRequest, FillRow};
 use super::guard::{self, Access};
 use super::health::{self, Health};
 use super::journal::{self, JournalRow};
 use super::metrics;
+use super::monitoring;
 use super::monitors::MonitorRow;
 use super::observe;
+use super::openapi;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
@@ -287,8 +290,11 @@ fn routes() -> Router<Shown> {
         .merge(health::routes())
         .merge(canary::routes())
         .merge(circuits::routes())
+        .merge(events::routes())
         .merge(gaps::routes())
         .merge(journal::routes())
+        .merge(monitoring::routes())
+        .merge(openapi::routes())
         .merge(operations::routes())
         .merge(polls::routes())
         .merge(pool::routes())

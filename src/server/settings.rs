@@ -262,7 +262,7 @@ pub struct EmergencyRow {
 #[derive(Deserialize)]
 pub(super) struct DryRun {
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Its routes.

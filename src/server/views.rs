@@ -11,10 +11,12 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::operations::{OperationRow, OperationState};
 use super::problem::Problem;
 use super::serve::Shown;
 use crate::clock::UnixNanos;
 use crate::enrich::LookUpRow;
+use crate::sink::SinkRow;
 use crate::value_cache::CacheFigures;
 use crate::views::{Counted, CounterNow, LatestNow, LatestValue, MonitorStatistics, StatisticsNow, ViewError};
 
@@ -77,8 +79,26 @@ struct StatisticsBody {
     counters: Vec<CounterNow>,
     enrichment: Vec<LookUpRow>,
     caches: BTreeMap<String, CacheFigures>,
+    sinks: Vec<SinkRow>,
+    operations: OperationCounts,
     #[serde(flatten)]
     running: Running,
+}
+
+/// Things that are done once, as far as they are remembered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct OperationCounts {
+    running: usize,
+    failed: usize,
+    total: usize,
+}
+
+impl OperationCounts {
+    /// Of these.
+    pub(super) fn of(rows: &[OperationRow]) -> Self {
+        let count = |state| rows.iter().filter(|row| row.state == state).count();
+        Self { running: count(OperationState::Running), failed: count(OperationState::Failed), total: rows.len() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -217,6 +237,8 @@ async fn statistics(State(shown): State<Shown>, Query(query): Query<StatisticsQu
             counters,
             enrichment: shown.view.look_ups(),
             caches: shown.view.caches(),
+            sinks: shown.view.sinks(),
+            operations: OperationCounts::of(&shown.view.operations()),
             running,
         };
         Ok(Json(body).into_response())

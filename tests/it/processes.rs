@@ -243,7 +243,7 @@ impl Daemon {
             assert!(!process.has_ended(), "the daemon ended: {said}");
             // The last line of its start-up summary.
             let line = said.lines().find(|line| line.contains("/v1/health/ready"))?;
-            Some(line.split_once("http://")?.1.split_once('/')?.0.to_owned())
+            Some(line.split_once("://")?.1.split_once('/')?.0.to_owned())
         });
         Self { process, address }
     }

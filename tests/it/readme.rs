@@ -14,8 +14,19 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Workplace, project_file};
 
-/// Where examples are, each of which README.md or docs/feeds.md shows in full, behind a comment that names the file.
+/// Where examples are, each of which is shown in full on one of the pages, behind a comment that names the file.
 const EXAMPLES: &str = "config/examples";
+const PAGES: [&str; 9] = [
+    "README.md",
+    "docs/feeds.md",
+    "docs/guide/commands.md",
+    "docs/guide/daemon.md",
+    "docs/guide/events.md",
+    "docs/guide/feeds.md",
+    "docs/guide/journal.md",
+    "docs/guide/links.md",
+    "docs/guide/sinks.md",
+];
 
 fn examples() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLES);
@@ -28,7 +39,7 @@ fn examples() -> Vec<String> {
 
 #[test]
 fn every_settings_file_shown_is_one_that_the_program_takes() {
-    let readme = [project_file("README.md"), project_file("docs/feeds.md")].join("\n");
+    let readme = PAGES.map(project_file).join("\n");
     let mut shown: Vec<String> = Vec::new();
     for (before, block) in readme.split("```toml\n").zip(readme.split("```toml\n").skip(1)) {
         let block = block.split("```").next().expect("an end");

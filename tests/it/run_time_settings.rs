@@ -140,7 +140,7 @@ fn upstreams_are_made_and_deleted_over_the_api_and_not_while_they_are_watched() 
     takes(&daemon, "two");
     let (status, answer) = call(&daemon, "DELETE", "/api/v1/upstreams/other", None);
     assert_eq!(status, 409, "{answer}");
-    assert!(answer["error"].as_str().unwrap().contains("watched by two"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("watched by two"), "{answer}");
     assert_eq!(call(&daemon, "DELETE", "/api/v1/monitors/two", None).0, 204);
     assert_eq!(call(&daemon, "DELETE", "/api/v1/upstreams/other", None).0, 204);
     let (_, rows) = call(&daemon, "GET", "/api/v1/upstreams", None);

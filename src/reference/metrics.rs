@@ -1,0 +1,1 @@
+//! `docs/reference/metrics.md`, of the one list of metrics.
