@@ -45,8 +45,8 @@ mod simulate;
 mod sinks;
 mod stats;
 mod tail;
-pub mod top;
 mod token;
+pub mod top;
 mod verify;
 mod walk;
 
