@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::processes::Daemon;
+use super::super::processes::{Daemon, request};
 use super::super::support::Workplace;
 use super::{Sse, journaled, start, text, websocket};
 
@@ -106,7 +106,10 @@ fn the_daemon_s_own_kinds_come_to_who_names_them() {
         (text(&mut operations)["type"].clone(), text(&mut alone)["type"].clone()),
         ("initial".into(), "initial".into())
     );
-    assert_eq!(place.run(["checkpoint", "create"]).code, Some(0));
+    let address = daemon.address();
+    let ask = "POST /api/v1/checkpoints HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let (status, body) = request(address, ask).unwrap();
+    assert_eq!(status, 201, "{body}");
     let begun = text(&mut operations);
     let ended = text(&mut operations);
     assert_eq!((&begun["monitor"], &begun["payload"]["state"]), (&"operations".into(), &"running".into()));
