@@ -1,6 +1,7 @@
 //! What becomes durable reaches whoever listens: in order, once, from where they were.
 
 mod consumers;
+mod examples;
 mod refusals;
 mod resuming;
 mod slow;
