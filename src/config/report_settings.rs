@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_time_of_day_is_hours_and_minutes() {
         let at = |at: &str| ReportSettings { at: at.into(), ..ReportSettings::default() }.time_of_day();
-        assert_eq!(at("06:30"), Some(Duration::from_secs(6 * 3600 + 1800)));
+        assert_eq!(at("06:30"), Some(Duration::from_mins(6 * 60 + 30)));
         for odd in ["24:00", "6:00", "06:60", "noon", "", "+6:00"] {
             assert_eq!(at(odd), None, "{odd}");
         }

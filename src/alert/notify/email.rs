@@ -149,18 +149,18 @@ fn tls(settings: &EmailSettings, url: &Endpoint) -> Result<Tls, NotifierError> {
 
 /// The same text for those who read HTML.
 fn html(subject: &str, body: &str, links: &[Option<String>]) -> String {
-    let linked = |line: &str| {
-        let line = escaped(line);
-        let known = links.iter().flatten().map(|link| escaped(link)).find(|link| line.ends_with(link.as_str()));
+    let linked = |text: &str| {
+        let text = escaped(text);
+        let known = links.iter().flatten().map(|link| escaped(link)).find(|link| text.ends_with(link.as_str()));
         match known {
-            Some(link) => line.replace(&link, &format!("<a href=\"{link}\">{link}</a>")),
-            None => line,
+            Some(link) => text.replace(&link, &format!("<a href=\"{link}\">{link}</a>")),
+            None => text,
         }
     };
-    let lines: Vec<String> = body.lines().map(linked).collect();
+    let shown: Vec<String> = body.lines().map(linked).collect();
     format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body><h3>{title}</h3>\n<p>{}</p>\n</body></html>\n",
-        lines.join("<br>\n"),
+        shown.join("<br>\n"),
         title = escaped(subject)
     )
 }
