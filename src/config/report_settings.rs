@@ -24,6 +24,9 @@ pub struct ReportSettings {
     pub format: OperatingFormat,
     /// Where to: a file, with `{name}`, `{date}` and `{time}` of its period; relative to the settings file.
     pub to: PathBuf,
+    /// Channels of `[notify]` that it is sent by: `email`, `webhook`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub send_to: Vec<String>,
 }
 
 impl Default for ReportSettings {
@@ -34,6 +37,7 @@ impl Default for ReportSettings {
             since: None,
             format: OperatingFormat::default(),
             to: PathBuf::new(),
+            send_to: Vec::new(),
         }
     }
 }
