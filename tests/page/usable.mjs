@@ -48,11 +48,13 @@ await withPage({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile
 // By keyboard: the link that skips, every view, and out of every place again.
 await withPage({}, async (page) => {
   await until("figures", async () => (await page.textContent("#health")) !== "…");
-  const focused = () => page.evaluate(() => document.activeElement?.getAttribute("href") ?? document.activeElement?.id ?? document.activeElement?.tagName);
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute("href") || document.activeElement.id || document.activeElement.tagName);
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "#main");
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   assert.notEqual(outline, "none", "what has the focus shows it");
+  await page.keyboard.press("Enter");
+  assert.equal(await focused(), "main");
   for (const view of VIEWS) {
     await until(`${view} is reached`, async () => {
       await page.keyboard.press("Tab");
@@ -60,16 +62,30 @@ await withPage({}, async (page) => {
     });
     await page.keyboard.press("Enter");
     await until(`${view} is shown`, async () => (await page.getAttribute(`nav a[href="#${view}"]`, "aria-current")) === "page");
-    assert.equal(await focused(), "H1" === (await focused()) ? "H1" : await focused());
-    const all = await page.evaluate(() => document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex='0']").length);
-    // Round and back to the beginning: nothing holds the focus.
+    assert.equal(await focused(), "H1", "whoever reads by ear hears where they are");
+    // Round and back to the beginning: nothing holds the focus, nor are there more stops than a person has patience.
     let out = false;
-    for (let presses = 0; presses < all + 10 && !out; presses += 1) {
+    for (let presses = 0; presses < 150 && !out; presses += 1) {
       await page.keyboard.press("Tab");
       out = (await focused()) === "#main";
     }
     assert.ok(out, `${view} lets go of the focus`);
   }
+});
+
+// Rows of the live tail: one stop, arrows within.
+await withPage({}, async (page) => {
+  await show(page, "live");
+  await page.locator(".tail tbody tr").nth(2).waitFor();
+  await page.locator('.tail summary[tabindex="0"]').focus();
+  const at = () => page.evaluate(() => [...document.querySelectorAll(".tail summary")].indexOf(document.activeElement));
+  const first = await at();
+  assert.ok(first >= 0);
+  await page.keyboard.press("ArrowDown");
+  assert.equal(await at(), first + 1, "and nothing moves meanwhile");
+  await page.keyboard.press("Enter");
+  await page.locator(".tail details[open]").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Go on" }).count(), 1, "it is held still");
 });
 
 // Light, dark, as the system has it and as somebody chose, kept over a reload.

@@ -85,8 +85,11 @@ function counts() {
 
 /// Shows the view that the address names.
 function route(moved) {
-  const name = views[location.hash.slice(1)] ? location.hash.slice(1) : "overview";
-  if (shown === name) return;
+  const name = Object.hasOwn(views, location.hash.slice(1)) ? location.hash.slice(1) : (shown ?? "overview");
+  if (shown === name) {
+    if (moved) main.querySelector("h1").focus({ preventScroll: true });
+    return;
+  }
   if (shown) views[shown].hide?.();
   shown = name;
   const view = views[name];
@@ -266,7 +269,11 @@ function follow() {
 const THEMES = { system: "light", light: "dark", dark: "system" };
 const theme = document.getElementById("theme");
 const themeNow = () => document.documentElement.dataset.theme ?? "system";
-setText(theme, `Theme: ${themeNow()}`);
+const sayTheme = () => {
+  setText(theme, themeNow());
+  theme.setAttribute("aria-label", `Theme: ${themeNow()}`);
+};
+sayTheme();
 theme.addEventListener("click", () => {
   const next = THEMES[themeNow()];
   if (next === "system") {
@@ -276,13 +283,18 @@ theme.addEventListener("click", () => {
     document.documentElement.dataset.theme = next;
     localStorage.setItem("sluice-theme", next);
   }
-  setText(theme, `Theme: ${next}`);
+  sayTheme();
   views.overview.repaint();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => views.overview.repaint());
 document.getElementById("forget").addEventListener("click", () => {
   forget();
   location.reload();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The address names the view, also for whoever skips.
+  event.preventDefault();
+  main.focus();
 });
 addEventListener("hashchange", () => route(true));
 document.addEventListener("visibilitychange", () => {

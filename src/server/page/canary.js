@@ -67,7 +67,7 @@ export function canary(state) {
       split.children[0].style.width = `${(smart.now / all) * 100}%`;
       split.children[1].style.width = `${(legacy.now / all) * 100}%`;
       split.setAttribute("aria-label", `${smart.now} monitors on smart, ${legacy.now} on legacy`);
-      setText(counts, `Smart: ${smart.now} monitors now, ${smart.wanted} wanted, ${smart.pinned} by their own settings. Legacy: ${legacy.now} now, ${legacy.wanted} wanted, ${legacy.pinned} by their own settings.`);
+      setText(counts, `Monitors on smart: ${smart.now} now, ${smart.wanted} wanted, ${smart.pinned} by their own settings. On legacy: ${legacy.now} now, ${legacy.wanted} wanted, ${legacy.pinned} by their own settings.`);
       const back = now.roll_back;
       redraw(notes, [now.notes, back && [back.from, back.to, back.reason, back.left]], () => [
         ...(back ? [h("p", { class: "note bad", id: "roll-back" }, `Roll back from ${percent(back.from, 0)} to ${percent(back.to, 0)} under way, because of ${back.reason.replaceAll("_", " ")}: ${back.left} monitors are not back yet.`)] : []),

@@ -86,7 +86,7 @@ export function overview(state) {
         tile("Memory", bytes(health.memory.used), `of ${bytes(health.memory.total)}`);
         tile("CPU", `${(metrics.system.process_cpu_percent ?? 0).toFixed(0)} %`, `host ${(metrics.system.cpu_percent ?? 0).toFixed(0)} %, ${metrics.system.cpus} CPUs`);
         tile("Up for", span(health.uptime), `journal ${health.journal}`, tone(health.journal) === "good" ? null : "bad");
-        const notes = health.reasons.map((reason) => `${reason}`);
+        const notes = [...new Set(health.reasons)];
         if (notes.join() !== reasons.dataset.shown) {
           reasons.dataset.shown = notes.join();
           reasons.replaceChildren(...notes.map((reason) => h("p", { class: `note ${health.status === "unhealthy" ? "bad" : ""}` }, reason)));

@@ -31,13 +31,23 @@ export function tail() {
     const input = h("input", { id, autocomplete: "off", spellcheck: "false", ...properties });
     return [input, h("div", {}, h("label", { for: id }, label), input)];
   };
-  const [events, eventsField] = field("Events (all, a domain, monitor:NAME, alerts…)", "tail-events", { value: "all", required: true });
-  const [monitor, monitorField] = field("Monitor", "tail-monitor", {});
-  const [key, keyField] = field("Key", "tail-key", {});
-  const [text, textField] = field("Contains", "tail-text", {});
+  const [events, eventsField] = field("Events", "tail-events", { value: "all", required: true, title: "all, a domain, monitor:NAME, or the daemon's own: alerts, canary, gaps, operations, thresholds; several with commas between" });
+  const [monitor, monitorField] = field("Monitor", "tail-monitor", { placeholder: "any" });
+  const [key, keyField] = field("Key", "tail-key", { placeholder: "any" });
+  const [text, textField] = field("Contains", "tail-text", { placeholder: "anything" });
   const state = h("span", { class: "badge", role: "status" }, "closed");
   const said = h("span", { class: "dim" });
-  const body = h("tbody");
+  // By keyboard the rows are one stop, within which arrows go; who is there holds them still.
+  const body = h("tbody", {
+    onfocusin: () => hold(true),
+    onkeydown(event) {
+      const row = event.target.closest("tr");
+      const next = event.key === "ArrowDown" ? row.nextElementSibling : event.key === "ArrowUp" ? row.previousElementSibling : null;
+      if (!next || event.target.tagName !== "SUMMARY") return;
+      event.preventDefault();
+      next.querySelector("summary").focus();
+    },
+  });
   const pause = h("button", { type: "button", "aria-pressed": "false", onclick: () => hold(!paused) }, "Pause");
   const clear = h("button", { type: "button", onclick: () => { body.replaceChildren(); waiting = []; came = 0; lost = 0; draw(); } }, "Clear");
   const form = h("form", { onsubmit: (event) => { event.preventDefault(); begin(); } },
@@ -55,7 +65,7 @@ export function tail() {
     const event = JSON.parse(raw);
     const payload = payloadOf(raw);
     const whole = payload.length > PAYLOAD_MAX ? `${payload.slice(0, PAYLOAD_MAX)}… (${number(payload.length)} characters)` : payload;
-    const details = h("details", { ontoggle: () => details.open && hold(true) }, h("summary", { class: "mono" }, payload.slice(0, 300)), h("pre", {}, whole),
+    const details = h("details", { ontoggle: () => details.open && hold(true) }, h("summary", { class: "mono", tabindex: "-1" }, payload.slice(0, 300)), h("pre", {}, whole),
       h("p", { class: "dim" }, `offset ${event.offset}, ${event.path}, ${event.domain}, topic ${event.topic}, id ${event.id ?? "–"}`));
     return h("tr", { "data-offset": event.offset },
       h("td", { "data-label": "Received", title: event.received_time }, time(event.received_time)), h("td", { "data-label": "Monitor" }, event.monitor),
@@ -66,10 +76,12 @@ export function tail() {
     drawing = null;
     drawn = performance.now();
     if (!paused && waiting.length) {
+      body.querySelector('summary[tabindex="0"]')?.setAttribute("tabindex", "-1");
       const rows = waiting.map(rowOf).reverse();
       waiting = [];
       body.prepend(...rows);
       while (body.children.length > ROWS_MAX) body.lastElementChild.remove();
+      body.querySelector("summary").tabIndex = 0;
     }
     const held = paused ? `, ${number(waiting.length)} wait` : "";
     setText(said, `${number(came)} came${held}; the newest ${ROWS_MAX} are shown${lost ? `, ${number(lost)} were dropped by the daemon` : ""}`);
