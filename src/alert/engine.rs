@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::figure::{Figure, Sample};
@@ -19,6 +20,12 @@ const WATCHED_MAX: usize = 60_000;
 
 /// A subject without a figure for so long is no longer there. Source: a guess: longer than any change of settings takes.
 const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// A figure that goes to and fro is told no more often. Source: a guess; who streams them has the alerts, too.
+const CROSSING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The most crossings that are told of one look; the rest are not.
+const CROSSINGS_MAX: usize = 1_000;
 
 /// How a subject is by a rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +52,21 @@ pub enum Finding {
     },
 }
 
+/// A figure that has gone over its rule's threshold, or come back; told before it is known whether it lasts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Crossing {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// Whose.
+    pub subject: Arc<str>,
+    /// Whether it is over the threshold now, on the side that is wrong.
+    pub over: bool,
+    /// What was measured; none where nothing came.
+    pub value: Option<f64>,
+    /// What it is held against.
+    pub threshold: f64,
+}
+
 /// What was seen of a subject last, for those who ask.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
@@ -66,6 +88,8 @@ struct Watched {
     /// Since when it is well.
     well: Option<Instant>,
     value: Option<f64>,
+    /// The last crossing that was told, and when.
+    crossed: Option<(bool, Instant)>,
 }
 
 /// What is remembered between two looks.
@@ -76,9 +100,16 @@ pub struct Engine {
     measured: BTreeMap<Arc<str>, (Figure, Option<Figure>, Nature, Duration)>,
     /// Whether pairs had no room.
     crowded: bool,
+    /// Since this was last asked for.
+    crossings: Vec<Crossing>,
 }
 
 impl Engine {
+    /// Figures that went over their thresholds or came back since this was last asked.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        std::mem::take(&mut self.crossings)
+    }
+
     /// Takes a look. What a finding says of a rule is its place in `rules`.
     pub fn look(&mut self, now: Instant, rules: &[Rule], samples: &[Sample]) -> Vec<Finding> {
         let mut by_figure: BTreeMap<Figure, BTreeMap<&str, &Sample>> = BTreeMap::new();
@@ -115,6 +146,7 @@ impl Engine {
             wrong: None,
             well: None,
             value: None,
+            crossed: None,
         });
         watched.sampled = now;
         let reading = watched.measure.take(rule, now, sample.value, of);
@@ -129,6 +161,21 @@ impl Engine {
         watched.value = value;
         watched.wrong = if wrong == Some(true) { watched.wrong.or(Some(now)) } else { None };
         watched.well = if wrong == Some(false) { watched.well.or(Some(now)) } else { None };
+        if let Some(over) = wrong
+            && watched.crossed.map_or(over, |(before, told)| {
+                before != over && now.saturating_duration_since(told) >= CROSSING_INTERVAL
+            })
+            && self.crossings.len() < CROSSINGS_MAX
+        {
+            watched.crossed = Some((over, now));
+            self.crossings.push(Crossing {
+                rule: Arc::clone(&rule.name),
+                subject: Arc::clone(&sample.subject),
+                over,
+                value,
+                threshold: rule.threshold,
+            });
+        }
         let lasted =
             |since: Option<Instant>| since.is_some_and(|since| now.saturating_duration_since(since) >= rule.lasts);
         let subject = Arc::clone(&sample.subject);

@@ -9,7 +9,7 @@ pub mod rules;
 pub mod silence;
 mod watch;
 
-pub use engine::{Engine, Finding, Seen};
+pub use engine::{Crossing, Engine, Finding, Seen};
 pub use figure::{Figure, Sample};
 pub use kind::{AlertKind, Severity};
 

@@ -139,7 +139,12 @@ pub(super) fn redacted(key: &KeyPath, text: &str) -> String {
     if name == "url" || text.contains("://") {
         // What is no address cannot be cut into its secret and its harmless parts.
         return match Url::parse(text) {
-            Ok(url) if url.has_host() => Endpoint::from(url).to_string(),
+            Ok(url) if url.has_host() => {
+                let written = url.to_string();
+                let shown = Endpoint::from(url).to_string();
+                // As it was written, where nothing has to be hidden: an origin has no `/` at its end.
+                if shown == written { text.to_owned() } else { shown }
+            }
             _ => REDACTED.to_owned(),
         };
     }
@@ -153,7 +158,7 @@ pub(super) fn hides_a_secret(key: &KeyPath, text: &str) -> bool {
     }
     match Url::parse(text) {
         // As addresses are written: a missing `/` at the end is no secret.
-        Ok(url) if url.has_host() => redacted(key, text) != url.as_str(),
+        Ok(url) if url.has_host() => !matches!(redacted(key, text), shown if shown == text || shown == url.as_str()),
         // One that is no address is refused with that reason.
         _ if key.last_key() == Some("url") => false,
         _ => redacted(key, text) != text,

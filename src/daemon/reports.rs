@@ -162,10 +162,15 @@ impl Maker {
         report: &ReportSettings,
         end: UnixNanos,
     ) -> Result<(PathBuf, serde_json::Value), MakeError> {
+        // Written whole, and then the process died before that was on record.
+        let file = report.file(name, &end.to_string());
+        if file.exists() {
+            let outcome = json!({ "file": file, "until": end.to_string(), "was_there": true });
+            return Ok((file, outcome));
+        }
         let asked = Asked { since: end.saturating_sub(report.span()), until: end, running: true, data_match: None };
         let measured = measure(&mut self.works.journal.reader(), asked)?;
         let made = OperatingReport::new(&measured, &Targets::default());
-        let file = report.file(name, &made.until);
         let text = made.render(report.format)?;
         let write = || {
             if let Some(folder) = file.parent() {

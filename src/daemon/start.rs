@@ -61,6 +61,7 @@ use crate::journal::{
     FETCHED_MONITOR, GAPS_MONITOR, JOURNAL_MONITOR, Journal, JournalError, JournalOptions, LockedJournal,
     METRICS_MONITOR, NOTIFICATIONS_MONITOR, Notice, OPERATIONS_MONITOR, OWN_DOMAIN, Offset, POLLING_MONITOR,
     QUARANTINE_MONITOR, RETRIES_MONITOR, SETTINGS_MONITOR, SINKS_MONITOR, STATE_MONITOR, TAKE_OVERS_MONITOR,
+    THRESHOLDS_MONITOR,
 };
 use crate::live::{ConsumerBook, Hub};
 use crate::monitor::event_id::IdHasher;
@@ -364,6 +365,7 @@ impl Daemon {
         let take_overs_identity = identities.of(TAKE_OVERS_MONITOR, OWN_DOMAIN);
         let consumers_identity = identities.of(CONSUMERS_MONITOR, OWN_DOMAIN);
         let operations_identity = identities.of(OPERATIONS_MONITOR, OWN_DOMAIN);
+        let thresholds_identity = identities.of(THRESHOLDS_MONITOR, OWN_DOMAIN);
         let ingest = match ingest {
             Some(ingest) => ingest,
             None => Ingest(Some(ingest_runtime().map_err(StartError::Runtime)?)),
@@ -557,7 +559,13 @@ impl Daemon {
             started,
         };
         let (alert_journal, alert_clock) = (Arc::clone(&journal), Arc::clone(&own_clock));
-        let alerts = Arc::new(Alerts::new(alert_board, alert_sources, alerts_identity, alert_journal, alert_clock));
+        let alerts = Arc::new(Alerts::new(
+            alert_board,
+            alert_sources,
+            (alerts_identity, thresholds_identity),
+            alert_journal,
+            alert_clock,
+        ));
         alerts.tell_by(Arc::clone(&notifier) as Arc<dyn Notify>);
         let told = Arc::downgrade(&alerts);
         notifier.listen(move |delivery| {

@@ -149,7 +149,9 @@ mod tests {
     fn nothing_of_another_host_is_asked_for_and_no_markup_is_made_of_strings() {
         let ours = FILES.iter().filter(|file| !file.name.starts_with("uPlot"));
         for file in ours {
-            for never in ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            for never in
+                ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
+            {
                 let text = file.text.replace("http://www.w3.org/2000/svg", "");
                 assert!(!text.contains(never), "{} has {never}", file.name);
             }
@@ -164,7 +166,10 @@ mod tests {
         let tag = first.headers()[header::ETAG].clone();
         asked.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("br, gzip"));
         assert_eq!(answer(INDEX, &asked).headers()[header::CONTENT_ENCODING], "gzip");
-        asked.insert(header::IF_NONE_MATCH, HeaderValue::from_str(&format!("\"x\", W/{}", tag.to_str().unwrap())).unwrap());
+        asked.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::from_str(&format!("\"x\", W/{}", tag.to_str().unwrap())).unwrap(),
+        );
         assert_eq!(answer(INDEX, &asked).status(), StatusCode::NOT_MODIFIED);
         assert_eq!(answer("app.js", &asked).status(), StatusCode::OK);
         assert_eq!(answer("../page.rs", &asked).status(), StatusCode::NOT_FOUND);

@@ -107,10 +107,16 @@ impl Buckets {
 
 #[derive(Debug, Default)]
 struct Known {
-    counters: HashMap<Key, Arc<AtomicU64>>,
-    gauges: HashMap<Key, Arc<AtomicU64>>,
-    histograms: HashMap<Key, Arc<Buckets>>,
+    // Keys are shared, so that a snapshot holds the lock for no longer than it takes to count references up: links look their handles up.
+    counters: HashMap<Arc<Key>, Arc<AtomicU64>>,
+    gauges: HashMap<Arc<Key>, Arc<AtomicU64>>,
+    histograms: HashMap<Arc<Key>, Arc<Buckets>>,
     help: HashMap<String, String>,
+}
+
+/// All of them, without copying what they are.
+fn shared<C>(series: &HashMap<Arc<Key>, Arc<C>>) -> Vec<(Arc<Key>, Arc<C>)> {
+    series.iter().map(|(key, cell)| (Arc::clone(key), Arc::clone(cell))).collect()
 }
 
 /// Every series there is.
@@ -125,13 +131,14 @@ impl Recorder {
     /// Everything, by name and labels.
     pub(super) fn snapshot(&self) -> Vec<Family> {
         let known = self.lock();
-        let counters =
-            known.counters.iter().map(|(key, cell)| (key, Kind::Counter, Value::Counter(cell.load(Ordering::Relaxed))));
-        let gauges = known
-            .gauges
-            .iter()
-            .map(|(key, cell)| (key, Kind::Gauge, Value::Gauge(f64::from_bits(cell.load(Ordering::Relaxed)))));
-        let histograms = known.histograms.iter().map(|(key, cell)| (key, Kind::Histogram, cell.now()));
+        let (counters, gauges, histograms) =
+            (shared(&known.counters), shared(&known.gauges), shared(&known.histograms));
+        let help = known.help.clone();
+        drop(known);
+        let number = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        let counters = counters.iter().map(|(key, cell)| (key, Kind::Counter, Value::Counter(number(cell))));
+        let gauges = gauges.iter().map(|(key, cell)| (key, Kind::Gauge, Value::Gauge(f64::from_bits(number(cell)))));
+        let histograms = histograms.iter().map(|(key, cell)| (key, Kind::Histogram, cell.now()));
         let mut families: BTreeMap<&str, (Kind, Vec<Series>)> = BTreeMap::new();
         for (key, kind, value) in counters.chain(gauges).chain(histograms) {
             let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
@@ -139,7 +146,7 @@ impl Recorder {
         }
         let families = families.into_iter().map(|(name, (kind, mut series))| {
             series.sort_by(|one, other| one.labels.cmp(&other.labels));
-            Family { name: name.to_owned(), kind, help: known.help.get(name).cloned().unwrap_or_default(), series }
+            Family { name: name.to_owned(), kind, help: help.get(name).cloned().unwrap_or_default(), series }
         });
         families.collect()
     }
@@ -174,7 +181,7 @@ impl metrics::Recorder for Recorder {
         let mut known = self.lock();
         let cell = match known.counters.get(key) {
             Some(cell) => Arc::clone(cell),
-            None => Arc::clone(known.counters.entry(key.clone()).or_default()),
+            None => Arc::clone(known.counters.entry(Arc::new(key.clone())).or_default()),
         };
         Counter::from_arc(cell)
     }
@@ -183,7 +190,7 @@ impl metrics::Recorder for Recorder {
         let mut known = self.lock();
         let cell = match known.gauges.get(key) {
             Some(cell) => Arc::clone(cell),
-            None => Arc::clone(known.gauges.entry(key.clone()).or_default()),
+            None => Arc::clone(known.gauges.entry(Arc::new(key.clone())).or_default()),
         };
         Gauge::from_arc(cell)
     }
@@ -194,7 +201,7 @@ impl metrics::Recorder for Recorder {
             Some(cell) => Arc::clone(cell),
             None => {
                 let new = || Arc::new(Buckets::new(key.name()));
-                Arc::clone(known.histograms.entry(key.clone()).or_insert_with(new))
+                Arc::clone(known.histograms.entry(Arc::new(key.clone())).or_insert_with(new))
             }
         };
         Histogram::from_arc(cell)

@@ -117,10 +117,9 @@ fn a_roll_back_is_shown_while_it_is_under_way() {
     let settings = settings(1.0, "[guard]\nwindow = \"4s\"\nmin_samples = 50\nerrors = 1000.0")
         .upstream("feed", "binance", &feed.url())
         .with(limits);
-    let settings = ["btcusdt", "ethusdt", "solusdt", "bnbusdt", "xrpusdt", "adausdt"].iter().fold(
-        settings,
-        |settings, symbol| settings.monitor(symbol, "spot", "feed", &[&format!("{symbol}@trade")], ""),
-    );
+    let settings = ["btcusdt", "ethusdt", "solusdt", "bnbusdt", "xrpusdt", "adausdt"]
+        .iter()
+        .fold(settings, |settings, symbol| settings.monitor(symbol, "spot", "feed", &[&format!("{symbol}@trade")], ""));
     let daemon = Daemon::start(&place, &settings);
     if let Some(mut case) = Case::start("canary.mjs", &daemon, None) {
         case.asks("make the smart path worse");

@@ -140,7 +140,13 @@ fn every_setting_of_a_fixed_section_has_a_variable() {
         }
         let name = format!("SLUICE_{}", setting.replace('.', "__").to_uppercase());
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned).replace("null", unset(&setting));
-        let rows = shown(&Workplace::new().with_variable(&name, &text), &[]);
+        // The one without the other is refused.
+        let other = match setting.as_str() {
+            "server.tls.certificate" => ["--set", "server.tls.key=k"].as_slice(),
+            "server.tls.key" => &["--set", "server.tls.certificate=c"],
+            _ => &[],
+        };
+        let rows = shown(&Workplace::new().with_variable(&name, &text), other);
         assert_eq!(rows[&setting].1, format!("environment variable {name}"));
     }
 }

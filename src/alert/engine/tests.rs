@@ -66,6 +66,23 @@ fn what_must_last_is_found_only_when_it_has_and_is_over_only_when_that_has() {
 }
 
 #[test]
+fn a_crossing_is_told_at_once_and_one_that_goes_to_and_fro_seldom() {
+    let rule = Rule { lasts: Duration::from_hours(1), ..rule(Figure::HostCpu, Nature::Threshold, 80.0) };
+    let mut bench = Bench::new(rule);
+    let mut see = |cpu: f64| {
+        bench.see(cpu);
+        bench.engine.take_crossings().iter().map(|crossing| (crossing.over, crossing.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(see(10.0), [], "that it is well from the beginning is no news");
+    assert_eq!(see(90.0), [(true, Some(90.0))]);
+    assert_eq!(see(91.0), []);
+    let told: Vec<_> = (0..20).flat_map(|second| see(if second % 2 == 0 { 10.0 } else { 90.0 })).collect();
+    assert!(told.len() <= 2, "{told:?}");
+    let told: Vec<_> = (0..20).flat_map(|_| see(10.0)).collect();
+    assert!(told.len() <= 1, "{told:?}");
+}
+
+#[test]
 fn a_rate_is_by_how_much_a_count_has_grown_within_the_window() {
     let mut bench = Bench::new(rule(Figure::ConnectionFailures, Nature::Rate, 3.0));
     // What was before the process was looked at does not count, and a window that is not whole does not say that all is well.

@@ -26,7 +26,7 @@ use crate::alert::book::{Book, BookRecord, Change, Found, Held, What};
 use crate::alert::notify::{Delivery, Notice, Notify, Occasion};
 use crate::alert::rules::Rule;
 use crate::alert::silence::Silence;
-use crate::alert::{AlertKind, AlertStatus, Deliveries, Engine, Finding, Severity};
+use crate::alert::{AlertKind, AlertStatus, Crossing, Deliveries, Engine, Finding, Severity};
 use crate::clock::{ReceivedClock, UnixNanos};
 use crate::config::AlertSettings;
 use crate::journal::{ALERTS_MONITOR, BlockFilter, Journal, MonitorIdentity, OWN_DOMAIN, Offset};
@@ -34,6 +34,8 @@ use crate::telemetry::AlertMetrics;
 
 /// The topics of alerts in the journal, under the domain `_sluice`.
 const ALERTS_TOPIC: &str = "alerts";
+/// The topic of crossings.
+const THRESHOLDS_TOPIC: &str = "thresholds";
 const SILENCES_TOPIC: &str = "silences";
 
 /// The longest that a change is waited for to become durable.
@@ -74,6 +76,8 @@ pub(super) struct Alerts {
     board: Arc<AlertBoard>,
     sources: Sources,
     monitor: Arc<MonitorIdentity>,
+    /// Of crossings.
+    thresholds: Arc<MonitorIdentity>,
     journal: Arc<Journal>,
     clock: Arc<ReceivedClock>,
     notify: OnceLock<Arc<dyn Notify>>,
@@ -97,7 +101,7 @@ impl Alerts {
     pub(super) fn new(
         board: Arc<AlertBoard>,
         sources: Sources,
-        monitor: Arc<MonitorIdentity>,
+        (monitor, thresholds): (Arc<MonitorIdentity>, Arc<MonitorIdentity>),
         journal: Arc<Journal>,
         clock: Arc<ReceivedClock>,
     ) -> Self {
@@ -108,6 +112,7 @@ impl Alerts {
             figures: Mutex::new(Figures::default()),
             sources,
             monitor,
+            thresholds,
             journal,
             clock,
             notify: OnceLock::new(),
@@ -166,10 +171,14 @@ impl Alerts {
         let raising = lock(&self.raising).clone();
         rolled_back.retain(|subject| !raising.contains(subject));
         let samples = lock(&self.figures).take(&self.sources, &rolled_back);
-        let findings = lock(&self.engine).look(Instant::now(), &rules, &samples);
+        let (findings, crossings) = {
+            let mut engine = lock(&self.engine);
+            (engine.look(Instant::now(), &rules, &samples), engine.take_crossings())
+        };
         if self.ended.load(Ordering::Acquire) {
             return;
         }
+        self.tell_crossings(&crossings);
         let _turn = lock(&self.turn);
         let changes = self.apply(&rules, &findings);
         self.record_again();
@@ -180,6 +189,18 @@ impl Alerts {
             self.tell(change);
         }
         self.measure();
+    }
+
+    /// For whoever streams them; what the journal does not take now stays untold.
+    fn tell_crossings(&self, crossings: &[Crossing]) {
+        if crossings.is_empty() {
+            return;
+        }
+        let events: Vec<OwnEvent> =
+            crossings.iter().map(|crossing| OwnEvent::new(&self.thresholds, THRESHOLDS_TOPIC, crossing)).collect();
+        if self.journal.try_submit_own(events_block(&events, self.clock.stamp())).is_err() {
+            crate::telemetry::own_event_refused();
+        }
     }
 
     fn apply(&self, rules: &[Rule], findings: &[Finding]) -> Vec<Change> {

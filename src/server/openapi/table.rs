@@ -458,7 +458,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/v1/ws/events",
         "The same over WebSocket; a named consumer commits by `{\"type\": \"commit\", \"offset\": N}`",
         STREAM,
-        &[(101, Nothing("It is a WebSocket"))],
+        &[(101, Nothing("It is a WebSocket")), (426, Problem("It was not asked for as a WebSocket"))],
     ),
     change(
         "POST",

@@ -101,7 +101,7 @@ fn quiet(place: &Workplace, server: &str) -> Daemon {
 }
 
 fn quiet_settings(server: &str) -> Settings {
-    let listen = "[server]\nlisten = \"127.0.0.1:0\"\n";
+    let listen = "[smart_streaming]\nenabled = true\n[server]\nlisten = \"127.0.0.1:0\"\n";
     Settings::of(format!("{listen}{server}\n")).upstream("feed", "binance", "ws://127.0.0.1:1/").monitor(
         "trades",
         "spot",

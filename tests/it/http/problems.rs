@@ -24,7 +24,7 @@ fn every_refusal_is_problem_details_with_the_request_s_id() {
         ("PUT", "/api/v1/circuits/upstream/feed", "{", 400, "action"),
         ("PUT", "/api/v1/circuits/none/feed", "{}", 404, "kinds are"),
         ("POST", "/api/v1/replay", "{\"from_ofset\": 1}", 400, "from_ofset"),
-        ("POST", "/api/v1/quarantine/retry", "[]", 422, ""),
+        ("POST", "/api/v1/quarantine/retry", "7", 422, ""),
         ("PUT", "/api/v1/settings/server.listen", "{\"value\": \"127.0.0.1:1\"}", 422, "server.listen"),
         ("PUT", "/api/v1/sinks/none", "{\"enabled\": true}", 404, "none"),
         ("GET", "/api/v1/monitors/%ff", "", 400, "UTF-8"),

@@ -116,7 +116,7 @@ fn with_every_channel_dead_all_that_is_sent_is_taken() {
             thread::spawn(move || {
                 let body = r#"{"type":"SINK_DOWN"}"#;
                 let head = format!(
-                    "POST /api/v1/monitoring/notifications/test HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    "POST /api/v1/monitoring/notifications/test HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
                 // Given up when the daemon stops.

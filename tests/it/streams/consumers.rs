@@ -77,6 +77,9 @@ fn a_consumer_is_moved_and_forgotten_over_http_durably() {
         );
         request(address, &text).unwrap()
     };
+    until("enough is durable", || {
+        (super::super::processes::stat(&place)["durable_offset"].as_u64()? > 60).then_some(())
+    });
     let (status, body) = call(&daemon, "PUT", r#"{"offset": 41}"#);
     assert_eq!(status, 200, "{body}");
     daemon.kill();

@@ -1,6 +1,7 @@
 //! What becomes durable reaches whoever listens: in order, once, from where they were.
 
 mod consumers;
+mod examples;
 mod refusals;
 mod resuming;
 mod slow;
@@ -140,8 +141,15 @@ fn text(socket: &mut Socket) -> Value {
 
 /// A feed of two monitors, one of high and one of low priority.
 fn start(place: &Workplace, rate: &str, more: &str) -> (Daemon, Feed) {
+    start_with(place, rate, more, "")
+}
+
+/// As [`start`], with lines of `[server]`.
+fn start_with(place: &Workplace, rate: &str, more: &str, server: &str) -> (Daemon, Feed) {
     let feed = Feed::start(place, &["--dialect", "binance", "--rate", rate, "--seed", "11", "--repeats", "0.05"]);
-    let settings = Settings::new()
+    let all = "[smart_streaming]\nenabled = true\n[pool]\nmin_connections = 1\nmax_connections = 1\n";
+    let server = format!("[alerts]\nenabled = false\n{all}[server]\nlisten = \"127.0.0.1:0\"\n{server}");
+    let settings = Settings::of(server)
         .upstream("feed", "binance", feed.url())
         .monitor("trades", "spot", "feed", &["btcusdt@trade", "ethusdt@trade"], "priority = \"high\"\n")
         .monitor("solana", "other", "feed", &["solusdt@trade"], "priority = \"low\"\n")

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::processes::{Daemon, request, until};
 use super::super::support::Workplace;
-use super::{Sse, start, websocket};
+use super::{Sse, start, start_with, websocket};
 
 fn refused(daemon: &Daemon, query: &str, headers: &str) -> (u16, String) {
     match Sse::try_open(daemon.address(), query, headers) {
@@ -63,7 +63,7 @@ fn websocket_is_refused(daemon: &Daemon) -> bool {
 #[test]
 fn a_ticket_opens_one_stream_and_a_stranger_none() {
     let place = Workplace::new().with_file("token", "0123456789abcdef0123");
-    let (daemon, feed) = start(&place, "100", "[server]\ntoken_file = \"token\"\n");
+    let (daemon, feed) = start_with(&place, "100", "", "token_file = \"token\"\n");
     assert_eq!(refused(&daemon, "", "").0, 401);
     assert_eq!(refused(&daemon, "?ticket=x", "").0, 401);
     let address = daemon.address();
@@ -85,7 +85,7 @@ fn a_ticket_opens_one_stream_and_a_stranger_none() {
 #[test]
 fn what_retention_has_deleted_is_gone_and_the_earliest_is_named() {
     let place = Workplace::new();
-    let more = "[journal]\nsegment_size = \"64KiB\"\nmax_size = \"256KiB\"\n";
+    let more = "[batch]\nmax_bytes = \"8KiB\"\n[journal]\nsegment_size = \"64KiB\"\nmax_size = \"256KiB\"\n";
     let (daemon, feed) = start(&place, "3000", more);
     let body = until("the first events are gone", || {
         let (status, body) = Sse::try_open(daemon.address(), "?from=0", "").err()?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::processes::Daemon;
+use super::super::processes::{Daemon, request};
 use super::super::support::Workplace;
 use super::{Sse, journaled, start, text, websocket};
 
@@ -106,10 +106,42 @@ fn the_daemon_s_own_kinds_come_to_who_names_them() {
         (text(&mut operations)["type"].clone(), text(&mut alone)["type"].clone()),
         ("initial".into(), "initial".into())
     );
-    assert_eq!(place.run(["checkpoint", "create"]).code, Some(0));
+    let address = daemon.address();
+    let ask = "POST /api/v1/checkpoints HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let (status, body) = request(address, ask).unwrap();
+    assert_eq!(status, 201, "{body}");
     let begun = text(&mut operations);
     let ended = text(&mut operations);
     assert_eq!((&begun["monitor"], &begun["payload"]["state"]), (&"operations".into(), &"running".into()));
     assert_eq!((&ended["payload"]["kind"], &ended["payload"]["state"]), (&"checkpoint".into(), &"done".into()));
+    drop((daemon, feed));
+}
+
+#[test]
+fn a_figure_that_goes_over_its_threshold_is_told_to_who_asks_for_thresholds() {
+    let place = Workplace::new();
+    let (daemon, feed) = start(&place, "200", "[alerts.rules.HIGH_DISK]\nthreshold = 100.0\nfor = \"1h\"\n");
+    let mut thresholds = websocket(daemon.address(), "?events=thresholds");
+    assert_eq!(text(&mut thresholds)["type"], "initial");
+    let address = daemon.address();
+    let set = |key: &str, value: &str| {
+        let body = format!("{{\"value\": {value}}}");
+        let ask = format!(
+            "PUT /api/v1/settings/{key} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, body) = request(address, &ask).unwrap();
+        assert_eq!(status, 200, "{body}");
+    };
+    set("alerts.enabled", "true");
+    set("alerts.rules.HIGH_DISK.threshold", "0.0");
+    let crossing = loop {
+        let event = text(&mut thresholds);
+        if event["payload"]["rule"] == "HIGH_DISK" {
+            break event;
+        }
+    };
+    assert_eq!((&crossing["monitor"], &crossing["payload"]["over"]), (&"thresholds".into(), &true.into()));
+    assert!(crossing["payload"]["value"].as_f64().unwrap() > 0.0, "{crossing}");
     drop((daemon, feed));
 }

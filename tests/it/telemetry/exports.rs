@@ -124,11 +124,11 @@ fn what_is_pushed_by_otlp_is_what_metrics_show_and_own_events_are_its_logs() {
         };
         names.iter().all(same).then_some(())
     });
-    let Some(Data::Histogram(histogram)) = receiver.metric("sluice_event_durable_seconds").unwrap().data else {
-        panic!()
-    };
-    let count = daemon.metrics().value("sluice_event_durable_seconds_count", &[]);
-    assert_eq!(histogram.data_points[0].count, count);
+    until("histograms say the same", || {
+        let Some(Data::Histogram(histogram)) = receiver.metric("sluice_event_durable_seconds")?.data else { panic!() };
+        let shown = daemon.metrics().value("sluice_event_durable_seconds_count", &[]);
+        (shown > 0 && histogram.data_points[0].count == shown).then_some(())
+    });
     assert!(receiver.metric("sluice_host_memory_used_bytes").is_some_and(|metric| metric.unit == "By"));
     let logs = receiver.logs.lock().unwrap();
     let records = logs.iter().flat_map(|request| &request.resource_logs[0].scope_logs[0].log_records);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
 use sluice::telemetry::metrics::{Metric, REFERENCE};
 
 use super::super::changing::call;
@@ -94,11 +95,45 @@ fn the_series_of_a_monitor_that_is_removed_go_and_those_of_others_stay() {
     until("its series are gone", || (of("one") == 0).then_some(()));
     assert_eq!(of("two"), before);
     // It comes back, and begins anew.
-    let monitor = serde_json::json!({"name": "one", "domain": "spot", "upstream": "feed", "topics": ["btcusdt@trade"]});
+    let monitor = json!({"name": "one", "domain": "spot", "upstream": "feed", "topics": ["btcusdt@trade"]});
     let (status, answer) = call(&daemon, "POST", "/api/v1/monitors", Some(&monitor));
     assert_eq!(status, 201, "{answer}");
     until("it is counted again", || {
         (daemon.metrics().value("sluice_events_total", &[("monitor", "one")]) > 10).then_some(())
     });
+    daemon.stop();
+}
+
+#[test]
+fn the_series_of_an_upstream_that_is_removed_go() {
+    let place = Workplace::new();
+    let (feed, daemon) = at_work(&place, "");
+    let other = json!({"name": "other", "url": feed.url(), "dialect": "binance"});
+    assert_eq!(call(&daemon, "POST", "/api/v1/upstreams", Some(&other)).0, 201);
+    let three = json!({"name": "three", "domain": "spot", "upstream": "other", "topics": ["bnbusdt@trade"]});
+    assert_eq!(call(&daemon, "POST", "/api/v1/monitors", Some(&three)).0, 201);
+    let series = || {
+        let text = daemon.metrics().0;
+        samples(&text).filter(|(_, labels, _)| labels.contains(&("upstream", "other"))).count()
+    };
+    until("it brings something", || {
+        (daemon.metrics().value("sluice_events_total", &[("monitor", "three")]) > 10).then_some(())
+    });
+    assert!(series() > 10, "links, frames, gaps");
+    assert_eq!(call(&daemon, "DELETE", "/api/v1/monitors/three", None).0, 204);
+    assert_eq!(call(&daemon, "DELETE", "/api/v1/upstreams/other", None).0, 204);
+    until("its series are gone", || (series() == 0).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn an_operation_is_counted_and_timed() {
+    let place = Workplace::new();
+    let (_feed, daemon) = at_work(&place, "");
+    assert_eq!(call(&daemon, "POST", "/api/v1/checkpoints", None).0, 201);
+    let metrics = daemon.metrics();
+    assert_eq!(metrics.value("sluice_operations_total", &[("kind", "checkpoint"), ("outcome", "done")]), 1);
+    assert_eq!(metrics.value("sluice_operation_seconds_count", &[("kind", "checkpoint")]), 1);
+    assert_eq!(metrics.value("sluice_operations_running", &[("kind", "checkpoint")]), 0);
     daemon.stop();
 }
