@@ -93,6 +93,20 @@ need_schemathesis() {
         "$tools/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==4.32.5"
 }
 
+# need_playwright: what drives a browser, and the distribution's own Chromium. Leaves its folder of modules in PLAYWRIGHT.
+need_playwright() {
+    PLAYWRIGHT=${PLAYWRIGHT:-$tools/playwright/node_modules}
+    export PLAYWRIGHT
+    need_package chromium || return
+    if [ -d "$PLAYWRIGHT/playwright-core" ]; then
+        return
+    fi
+    need_package npm || return
+    echo "installing playwright-core into $tools/playwright (once)"
+    mkdir -p "$tools/playwright"
+    npm install --silent --no-audit --no-fund --prefix "$tools/playwright" "playwright-core@1.65.1"
+}
+
 # need_graphql_ws: the GraphQL library whose server tests speak to. Leaves its folder of modules in GRAPHQL_WS.
 need_graphql_ws() {
     GRAPHQL_WS=${GRAPHQL_WS:-$tools/graphql-ws/node_modules}

@@ -19,6 +19,7 @@ mod notifications;
 mod observe;
 mod openapi;
 mod operations;
+mod page;
 mod polls;
 mod pool;
 mod problem;

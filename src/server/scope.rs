@@ -4,9 +4,16 @@ use axum::http::Method;
 
 use crate::config::Scope;
 
-/// What is open to everybody: how the daemon is, and its figures.
-const OPEN: [&str; 5] =
-    ["/metrics", "/v1/health/live", "/v1/health/ready", "/v1/health/streaming", "/api/v1/monitoring/health"];
+/// What is open to everybody: how the daemon is, its figures, and the web page, which holds no data of its own.
+const OPEN: [&str; 7] = [
+    "/",
+    "/page/{file}",
+    "/metrics",
+    "/v1/health/live",
+    "/v1/health/ready",
+    "/v1/health/streaming",
+    "/api/v1/monitoring/health",
+];
 
 /// Routes that change what is set; whatever else changes something changes what runs.
 const SETTINGS: [&str; 6] = [

@@ -32,6 +32,7 @@ use super::notifications::{self, NotificationsView};
 use super::observe;
 use super::openapi;
 use super::operations::{self, OperationRow, Refusal, ReplayAnswer};
+use super::page;
 use super::polls::{self, PollAction, PollRow};
 use super::pool::{self, PoolRow};
 use super::quarantine::{self, RetryRefusal, RetryReport, RetryRequest};
@@ -316,6 +317,7 @@ fn routes() -> Router<Shown> {
         .merge(monitoring::routes())
         .merge(openapi::routes())
         .merge(operations::routes())
+        .merge(page::routes())
         .merge(polls::routes())
         .merge(pool::routes())
         .merge(quarantine::routes())

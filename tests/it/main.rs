@@ -55,6 +55,7 @@ mod nostr_relay;
 mod notifying;
 mod older_files;
 mod over_http;
+mod page;
 mod parse_analysis;
 mod paths;
 mod placement;

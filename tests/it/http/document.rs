@@ -7,6 +7,9 @@ use std::process::Command;
 use super::{ask, get, quiet};
 use crate::support::{Workplace, project_file};
 
+/// Routes of the web page, which is no part of the API.
+const PAGE: [&str; 2] = ["/", "/page/{file}"];
+
 /// Every path that the sources serve.
 fn served(folder: &Path, paths: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -33,6 +36,9 @@ fn each_route_is_in_the_document_and_the_other_way_round() {
     let documented: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
     let mut paths = BTreeSet::new();
     served(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server"), &mut paths);
+    for route in PAGE {
+        assert!(paths.remove(route), "{route}");
+    }
     assert_eq!(documented, paths);
     for (path, methods) in document["paths"].as_object().unwrap() {
         let concrete = path.split('/').map(|part| if part.starts_with('{') { "none" } else { part });
