@@ -6,6 +6,7 @@ mod alerts;
 mod canary;
 mod checkpoints;
 mod circuits;
+mod exports;
 mod gaps;
 mod host;
 mod http;
@@ -15,7 +16,6 @@ mod look_ups;
 mod monitors;
 mod notifications;
 mod operations;
-mod outward;
 mod process;
 mod reference;
 mod sinks;
@@ -36,6 +36,7 @@ pub use alerts::AlertMetrics;
 pub use canary::CanaryMetrics;
 pub use checkpoints::CheckpointMetrics;
 pub use circuits::CircuitMetrics;
+pub use exports::ExportMetrics;
 pub use gaps::{BackfillMetrics, GapMetrics, PollMetrics};
 pub use host::HostMetrics;
 pub(super) use http::answered;
@@ -45,7 +46,6 @@ pub use look_ups::{CacheMetrics, LookUpMetrics};
 pub use monitors::{MonitorMetrics, RaceMetrics, SequenceMetrics};
 pub use notifications::NotificationMetrics;
 pub use operations::OperationMetrics;
-pub use outward::ExportMetrics;
 use reference::metrics;
 pub use reference::{Kind, Metric};
 pub use sinks::SinkMetrics;
@@ -70,7 +70,7 @@ pub const REFERENCE: &[&[Metric]] = &[
     circuits::METRICS,
     stages::METRICS,
     operations::METRICS,
-    outward::METRICS,
+    exports::METRICS,
     process::METRICS,
     host::METRICS,
     http::METRICS,
