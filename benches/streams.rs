@@ -226,7 +226,7 @@ async fn measure(clients: usize, span: Duration) {
     drop(daemon);
 
     // The same bytes in texts of the same length.
-    let length = (taken as f64 / delivered).round().max(32.0) as usize;
+    let length = usize::try_from(taken / (more - sent).max(1)).unwrap_or(0).max(32);
     let mut bare = Command::new(std::env::current_exe().expect("this program"));
     bare.args(["--broadcast", &length.to_string()]);
     let (bare, address) = start(&mut bare, &file("bare.log"), "listening on ");

@@ -406,7 +406,7 @@ impl Default for NotifySettings {
                  Resolved by: {resolved_by}\nResolution: {resolution}\nDashboard: {link}\nRunbook: {runbook}\nAlert: {id}",
             ),
             queue: 100,
-            attempts: 5,
+            attempts: 8,
             give_up_after: Duration::from_mins(5),
             timeout: Duration::from_secs(10),
             email: EmailSettings::default(),

@@ -20,8 +20,8 @@ use crate::breaker::{Breaker, Permit, Refusal};
 use crate::clock::UnixNanos;
 use crate::config::Routing;
 
-/// Wait before the second attempt, doubled each time. Source: a guess.
-const BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Wait before the second attempt, doubled each time: a receiver that starts anew is there for the third or fourth. Source: a guess.
+const BACKOFF_MIN: Duration = Duration::from_secs(2);
 /// The longest wait between attempts. Source: a guess.
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
