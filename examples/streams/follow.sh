@@ -14,20 +14,19 @@ header=()
 while :; do
     from="from=0"
     [ -s "$remembered" ] && from="from=$(($(cat "$remembered") + 1))"
-    # -N: nothing is gathered before it is printed. Heartbeats come every 15 s, so a minute without anything is a dead line.
-    curl -sS -N --fail --speed-limit 1 --speed-time 60 "${header[@]}" "$address/v1/sse/events?$from${query:+&$query}" |
-        while IFS= read -r line; do
-            case $line in
-            "id: "*) id=${line#id: } ;;
-            "event: "*) event=${line#event: } ;;
-            "data: "*)
-                if [ "$event" = event ]; then
-                    printf '%s\n' "${line#data: }"
-                    # Behind what was done with it: what is cut off in between comes once more and is not lost.
-                    printf '%s\n' "$id" >"$remembered.new" && mv "$remembered.new" "$remembered"
-                fi
-                ;;
-            esac
-        done
+    while IFS= read -r line; do
+        case $line in
+        "id: "*) id=${line#id: } ;;
+        "event: "*) event=${line#event: } ;;
+        "data: "*)
+            if [ "$event" = event ]; then
+                printf '%s\n' "${line#data: }"
+                # Behind what was done with it: what is cut off in between comes once more and is not lost.
+                printf '%s\n' "$id" >"$remembered.new" && mv "$remembered.new" "$remembered"
+            fi
+            ;;
+        esac
+        # -N: nothing is gathered before it is printed. Heartbeats come every 15 s, so a minute without anything is a dead line.
+    done < <(exec curl -sS -N --fail --speed-limit 1 --speed-time 60 "${header[@]}" "$address/v1/sse/events?$from${query:+&$query}")
     sleep 1
 done

@@ -113,7 +113,7 @@ fn each_environment_name_works_as_it_is() {
     for (name, text, setting, value) in names {
         let rows = shown(&Workplace::new().with_variable(name, text), &[]);
         assert_eq!(rows[setting], (value.clone(), format!("environment variable {name}")));
-        let rows = shown(&Workplace::new().with_file(".env", format!("{name}={text}\n")), &[]);
+        let rows = shown(&Workplace::new().with_file(".env", format!("{name}='{text}'\n")), &[]);
         assert_eq!(rows[setting], (value, ".env:1".into()));
     }
 }

@@ -99,7 +99,8 @@ fn an_alert_that_is_open_is_known_when_its_beginning_is_no_longer_read_back() {
             place.run(["query", "--domain", "_sluice", "--monitor", "alerts", "--topic", "alerts", "--output", "json"]);
         (found.code == Some(0) && !found.stdout.contains(KIND)).then_some(())
     });
-    let daemon = killed(&place, daemon);
+    daemon.kill();
+    let daemon = Daemon::again(&place);
     let now = newest(&daemon);
     assert_eq!((&now["id"], &now["status"], &now["told_at"]), (&open["id"], &json!("OPEN"), &open["told_at"]));
     daemon.stop();

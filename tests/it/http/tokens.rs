@@ -67,6 +67,10 @@ fn every_route_wants_its_scope() {
             for (token, _) in &tokens[..wanted] {
                 assert_eq!(status(&daemon, token, &method, &concrete, ""), 403, "{method} {path}");
             }
+            if path == "/v1/sse/events" {
+                // It goes on for ever.
+                continue;
+            }
             // Whoever may is heard; what changes something has no sense without a body, or no such name.
             if method == "GET" {
                 assert!(!matches!(status(&daemon, &tokens[wanted].0, "GET", &concrete, ""), 401 | 403 | 500), "{path}");
