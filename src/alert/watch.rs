@@ -17,6 +17,9 @@ const BASELINE_SHARE: f64 = 0.05;
 /// A feed is never taken to be steadier than this share of its usual rate. Source: a guess: what a feed does anyway.
 const STEADIEST: f64 = 0.1;
 
+/// A window counts in what is the usual deviation with no more than so many of it. Source: a guess.
+const WIDEST: f64 = 2.0;
+
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Reading {
@@ -152,7 +155,7 @@ impl Baseline {
         let is_due = self.taken.is_none_or(|taken| now.saturating_duration_since(taken) >= rule.window);
         if is_due {
             self.taken = Some(now);
-            self.learn(value, known.then_some(deviation * rule.threshold));
+            self.learn(value, known.then_some((deviation * rule.threshold, deviation * WIDEST)));
         }
         if !known {
             return Reading::Unknown;
@@ -162,12 +165,14 @@ impl Baseline {
     }
 
     /// What is unusual moves the baseline only as far as the threshold: a change that stays becomes usual after a while.
-    fn learn(&mut self, value: f64, limit: Option<f64>) {
+    /// And it widens what is usual hardly, or else a silence behind a burst would be none.
+    fn learn(&mut self, value: f64, limits: Option<(f64, f64)>) {
         self.windows = self.windows.saturating_add(1);
         let share = BASELINE_SHARE.max(1.0 / f64::from(self.windows));
         let away = value - self.mean;
-        let away = limit.map_or(away, |limit| away.clamp(-limit, limit));
-        self.mean += share * away;
+        let moves = limits.map_or(away, |(limit, _)| away.clamp(-limit, limit));
+        let away = limits.map_or(away, |(_, limit)| away.clamp(-limit, limit));
+        self.mean += share * moves;
         self.variance = if self.windows == 1 { 0.0 } else { (1.0 - share) * (self.variance + share * away * away) };
     }
 }

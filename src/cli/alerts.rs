@@ -66,7 +66,7 @@ struct List {
     /// All, those that are over too
     #[arg(long, conflicts_with = "status")]
     all: bool,
-    /// Of which type, such as SINK_DOWN, or found by which own rule; may be repeated
+    /// Of which type, such as `SINK_DOWN`, or found by which own rule; may be repeated
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// How bad; may be repeated
@@ -151,7 +151,7 @@ struct Rules {
 
 #[derive(Debug, clap::Args)]
 struct NewSilence {
-    /// Of which rule: a type such as SINK_DOWN, or an own rule's name, with * for any run of characters
+    /// Of which rule: a type such as `SINK_DOWN`, or an own rule's name, with * for any run of characters
     #[arg(long, required_unless_present_any = ["subject", "severity"])]
     rule: Option<String>,
     /// About what: a name, with * for any run of characters
@@ -542,7 +542,7 @@ fn silences(context: &Context, format: Format) -> Result<Exit, CliError> {
         print_line("no silences")?;
         return Ok(Exit::Done);
     }
-    let any = |pattern: &Option<Pattern>| pattern.as_ref().map_or_else(|| "*".into(), |pattern| pattern.to_string());
+    let any = |pattern: &Option<Pattern>| pattern.as_ref().map_or_else(|| "*".into(), ToString::to_string);
     let shown = silences.iter().map(|silence| {
         [
             short(&silence.id).to_owned(),

@@ -73,15 +73,12 @@ fn test_of(what: Option<&str>) -> Result<NotificationTest, CliError> {
     if CHANNELS.contains(&what) {
         return Ok(NotificationTest { channel: Some(what.to_owned()), kind: None });
     }
-    match AlertKind::ALL.iter().find(|kind| kind.as_str().eq_ignore_ascii_case(what)) {
-        Some(kind) => Ok(NotificationTest { channel: None, kind: Some(*kind) }),
-        None => {
-            let known = CHANNELS.into_iter().chain(AlertKind::ALL.iter().map(|kind| kind.as_str()));
-            let near = crate::config::suggestion(what, known.collect::<Vec<_>>().iter().copied());
-            let message = format!("`{what}` is neither a channel nor a type of alerts{near}");
-            Err(CliError::plain(Exit::Usage, message))
-        }
+    if let Some(kind) = AlertKind::ALL.iter().find(|kind| kind.as_str().eq_ignore_ascii_case(what)) {
+        return Ok(NotificationTest { channel: None, kind: Some(*kind) });
     }
+    let known = CHANNELS.into_iter().chain(AlertKind::ALL.iter().map(|kind| kind.as_str()));
+    let near = crate::config::suggestion(what, known.collect::<Vec<_>>().iter().copied());
+    Err(CliError::plain(Exit::Usage, format!("`{what}` is neither a channel nor a type of alerts{near}")))
 }
 
 fn read<T: serde::de::DeserializeOwned>(answer: &api::Answer) -> Result<T, CliError> {

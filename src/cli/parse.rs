@@ -104,13 +104,11 @@ impl Analyze {
     }
 
     fn seek(&self, reader: &mut JournalReader) -> Result<(), JournalError> {
-        match self.since {
-            Some(since) => reader.seek_received(since),
-            None => {
-                reader.seek(reader.earliest()?);
-                Ok(())
-            }
+        if let Some(since) = self.since {
+            return reader.seek_received(since);
         }
+        reader.seek(reader.earliest()?);
+        Ok(())
     }
 }
 

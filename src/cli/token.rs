@@ -34,8 +34,8 @@ impl Args {
         let Action::Create { scope, name } = self.action;
         let NewToken { token, line } =
             NewToken::create(&name, scope).map_err(|reason| CliError::plain(Exit::Usage, reason))?;
-        print_line(&format!("token: {token}"))?;
-        print_line(&format!("hash:  {line}"))?;
+        print_line(format!("token: {token}"))?;
+        print_line(format!("hash:  {line}"))?;
         Ok(Exit::Done)
     }
 }

@@ -122,7 +122,7 @@ impl Origins {
     }
 }
 
-/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the file that SLUICE_ENVIRONMENT_FILE names, the command line, and what an
+/// Loads settings: built-in defaults, then the file, `.env` beside it, the environment, the file that `SLUICE_ENVIRONMENT_FILE` names, the command line, and what an
 /// operator set at run time; later wins.
 ///
 /// # Errors
@@ -216,7 +216,7 @@ impl Base {
         Ok(Self { tree: merged.cache, problems, events_declared, file: chosen, folder, environment_file, current_dir })
     }
 
-    /// The settings file, the `.env` beside it and the file that SLUICE_ENVIRONMENT_FILE names, whether they are there or not.
+    /// The settings file, the `.env` beside it and the file that `SLUICE_ENVIRONMENT_FILE` names, whether they are there or not.
     pub fn watched_files(&self) -> Vec<PathBuf> {
         let dot_env = self.current_dir.join(&self.folder).join(".env");
         self.file

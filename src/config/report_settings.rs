@@ -24,6 +24,9 @@ pub struct ReportSettings {
     pub format: OperatingFormat,
     /// Where to: a file, with `{name}`, `{date}` and `{time}` of its period; relative to the settings file.
     pub to: PathBuf,
+    /// Channels of `[notify]` that it is sent by: `email`, `webhook`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub send_to: Vec<String>,
 }
 
 impl Default for ReportSettings {
@@ -34,6 +37,7 @@ impl Default for ReportSettings {
             since: None,
             format: OperatingFormat::default(),
             to: PathBuf::new(),
+            send_to: Vec::new(),
         }
     }
 }
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn a_time_of_day_is_hours_and_minutes() {
         let at = |at: &str| ReportSettings { at: at.into(), ..ReportSettings::default() }.time_of_day();
-        assert_eq!(at("06:30"), Some(Duration::from_secs(6 * 3600 + 1800)));
+        assert_eq!(at("06:30"), Some(Duration::from_mins(6 * 60 + 30)));
         for odd in ["24:00", "6:00", "06:60", "noon", "", "+6:00"] {
             assert_eq!(at(odd), None, "{odd}");
         }

@@ -158,6 +158,16 @@ struct State {
     run_time: RunTimeLayer,
 }
 
+/// Who is told of settings when they change, and does as they say from then on.
+pub(super) struct Followers {
+    pub(super) pools: Arc<dyn Pools>,
+    pub(super) counters: Arc<CounterBoard>,
+    pub(super) enrichment: Arc<Enrichment>,
+    pub(super) notifier: Arc<Notifier>,
+    pub(super) works: Arc<Works>,
+    pub(super) circuits: Arc<Circuits>,
+}
+
 /// The settings in force.
 pub(super) struct LiveSettings {
     options: LoadOptions,
@@ -166,12 +176,7 @@ pub(super) struct LiveSettings {
     /// A copy for those who do not wait for that.
     in_force: Mutex<Arc<Settings>>,
     log: Arc<SwitchLog>,
-    pools: Arc<dyn Pools>,
-    counters: Arc<CounterBoard>,
-    enrichment: Arc<Enrichment>,
-    notifier: Arc<Notifier>,
-    works: Arc<Works>,
-    circuits: Arc<Circuits>,
+    followers: Followers,
     pub(super) gate: FetchGate,
 }
 
@@ -184,35 +189,14 @@ struct Candidate {
 }
 
 impl LiveSettings {
-    pub(super) fn new(
-        origin: Origin,
-        log: Arc<SwitchLog>,
-        pools: Arc<dyn Pools>,
-        counters: Arc<CounterBoard>,
-        enrichment: Arc<Enrichment>,
-        notifier: Arc<Notifier>,
-        works: Arc<Works>,
-        circuits: Arc<Circuits>,
-    ) -> Self {
+    pub(super) fn new(origin: Origin, log: Arc<SwitchLog>, followers: Followers) -> Self {
         let Origin { options, base, loaded, run_time } = origin;
         let in_force = Mutex::new(Arc::new(loaded.settings.clone()));
-        let gate = FetchGate::new(works.operations.stop.clone());
+        let gate = FetchGate::new(followers.works.operations.stop.clone());
         if log.switches.emergency().is_some() {
             gate.close();
         }
-        Self {
-            options,
-            state: Mutex::new(State { base, loaded, run_time }),
-            in_force,
-            log,
-            pools,
-            counters,
-            enrichment,
-            notifier,
-            gate,
-            works,
-            circuits,
-        }
+        Self { options, state: Mutex::new(State { base, loaded, run_time }), in_force, log, followers, gate }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -277,7 +261,7 @@ impl LiveSettings {
         let moved = then.monitors.keys().filter(goes_over);
         let pauses = |settings: &Settings| switches.pauses(settings);
         let links = Links {
-            now: self.pools.links(),
+            now: self.followers.pools.links(),
             then: links_of(then, &pauses(then), &paths),
             dedicated_now: dedicated_of(&state.loaded.settings, &pauses(&state.loaded.settings), &paths_now),
             dedicated_then: dedicated_of(then, &pauses(then), &paths),
@@ -292,14 +276,14 @@ impl LiveSettings {
         let in_force = state.loaded.settings.with_live_parts_of(&loaded.settings);
         let applied = self.set_in_motion(&in_force);
         applied.map_err(|error| ChangeRefusal::new(422, error.to_string()))?;
-        self.counters.want(&in_force);
-        self.circuits.set_enabled(in_force.fault_tolerance.enabled);
-        self.works.set_periodic(in_force.fault_tolerance.enabled);
+        self.followers.counters.want(&in_force);
+        self.followers.circuits.set_enabled(in_force.fault_tolerance.enabled);
+        self.followers.works.set_periodic(in_force.fault_tolerance.enabled);
         // Checked before; what can still be refused is a thread.
-        if let Err(error) = self.enrichment.apply(&in_force) {
+        if let Err(error) = self.followers.enrichment.apply(&in_force) {
             tracing::error!("look-ups stay as they were: {error}");
         }
-        if let Err(error) = self.notifier.apply(&in_force.notify) {
+        if let Err(error) = self.followers.notifier.apply(&in_force.notify) {
             tracing::error!("notifications stay as they were: {error}");
         }
         if in_force.log.level != state.loaded.settings.log.level {
@@ -313,7 +297,7 @@ impl LiveSettings {
     /// Has what runs follow settings, and what was decided beside them.
     fn set_in_motion(&self, settings: &Settings) -> Result<Applied, ApplyError> {
         let switches = &self.log.switches;
-        self.pools.apply(settings, &switches.pauses(settings), &switches.paths(settings))
+        self.followers.pools.apply(settings, &switches.pauses(settings), &switches.paths(settings))
     }
 
     /// What all layers say now, the run-time layer as far as it fits.
@@ -359,7 +343,7 @@ impl LiveSettings {
         if dry_run {
             return Ok(Changed { plan, dry_run, notes: candidate.notes });
         }
-        self.works.operations.record(SETTINGS, &key.to_string(), || {
+        self.followers.works.operations.record(SETTINGS, &key.to_string(), || {
             let before = self.log.switches.config();
             if !self.log.remember(&SettingRecord::config(key, value)) {
                 return Err(self.not_recorded());
@@ -465,7 +449,7 @@ impl Control for LiveSettings {
         if self.is_taken_over() {
             return Err(self.not_recorded());
         }
-        self.works.operations.record(RELOAD, "", || {
+        self.followers.works.operations.record(RELOAD, "", || {
             let candidate = self.read_again(read()?)?;
             let plan = self.plan_of(&state, &candidate);
             let notes = candidate.notes.clone();

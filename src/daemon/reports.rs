@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::works::Works;
+use crate::alert::notify::{Document, send_document};
 use crate::clock::UnixNanos;
 use crate::config::ReportSettings;
 use crate::operating::{Asked, FormError, OperatingReport, measure};
@@ -38,6 +39,8 @@ enum MakeError {
     Form(#[from] FormError),
     #[error("cannot write {file}: {source}")]
     Write { file: PathBuf, source: std::io::Error },
+    #[error("it was not sent by {0}")]
+    Send(String),
 }
 
 /// The end of the newest period that is over, by periods that are counted from a time of day on 1970-01-01.
@@ -112,12 +115,14 @@ struct Maker {
     done: Done,
     /// How often the period under way was tried, and when to try again.
     tried: BTreeMap<String, (UnixNanos, u32, UnixNanos)>,
+    /// By report and channel: the end of the period that was sent last.
+    sent: BTreeMap<(String, String), UnixNanos>,
 }
 
 impl Maker {
     fn new(works: Arc<Works>) -> Self {
         let done = Done::read(works.settings.daemon.data_dir.join(FILE));
-        Self { works, done, tried: BTreeMap::new() }
+        Self { works, done, tried: BTreeMap::new(), sent: BTreeMap::new() }
     }
 
     /// Makes those that are due. Of periods that ended while nobody was there the last one has a report. Blocking.
@@ -141,9 +146,10 @@ impl Maker {
             return;
         }
         let attempts = tried.map_or(0, |(_, attempts, _)| attempts) + 1;
-        let made = self.works.operations.record(REPORT, name, || self.make(name, report, end));
+        let works = Arc::clone(&self.works);
+        let made = works.operations.record(REPORT, name, || Ok::<_, MakeError>(((), self.make(name, report, end)?)));
         match made {
-            Ok(file) => tracing::info!(report = name, file = %file.display(), "report written"),
+            Ok(()) => tracing::info!(report = name, "report made"),
             Err(error) => {
                 tracing::warn!(report = name, attempts, "no report could be made: {error}");
                 if attempts < ATTEMPTS_MAX {
@@ -156,31 +162,57 @@ impl Maker {
         self.done.note(name, end);
     }
 
-    fn make(
-        &self,
-        name: &str,
-        report: &ReportSettings,
-        end: UnixNanos,
-    ) -> Result<(PathBuf, serde_json::Value), MakeError> {
+    fn make(&mut self, name: &str, report: &ReportSettings, end: UnixNanos) -> Result<serde_json::Value, MakeError> {
+        let file = (!report.to.as_os_str().is_empty()).then(|| report.file(name, &end.to_string()));
         // Written whole, and then the process died before that was on record.
-        let file = report.file(name, &end.to_string());
-        if file.exists() {
-            let outcome = json!({ "file": file, "until": end.to_string(), "was_there": true });
-            return Ok((file, outcome));
+        let was_there = file.as_ref().is_some_and(|file| file.exists());
+        if was_there && report.send_to.is_empty() {
+            return Ok(json!({ "file": file, "until": end.to_string(), "was_there": true }));
         }
         let asked = Asked { since: end.saturating_sub(report.span()), until: end, running: true, data_match: None };
         let measured = measure(&mut self.works.journal.reader(), asked)?;
         let made = OperatingReport::new(&measured, &Targets::default());
         let text = made.render(report.format)?;
-        let write = || {
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            replace(&file, text.as_bytes())
+        if let Some(file) = file.as_ref().filter(|_| !was_there) {
+            let write = || {
+                if let Some(folder) = file.parent() {
+                    std::fs::create_dir_all(folder)?;
+                }
+                replace(file, text.as_bytes())
+            };
+            write().map_err(|source| MakeError::Write { file: file.clone(), source })?;
+        }
+        let outcome = json!({
+            "file": file, "sent_to": report.send_to, "since": made.since, "until": made.until, "verdict": made.verdict,
+        });
+        self.send(name, report, end, text)?;
+        Ok(outcome)
+    }
+
+    /// By each channel that has not had it.
+    fn send(&mut self, name: &str, report: &ReportSettings, end: UnixNanos, text: String) -> Result<(), MakeError> {
+        let (media_type, extension) = report.format.media_type();
+        let until = end.to_string();
+        let document = Document {
+            id: format!("report-{name}-{}", end.0 / 1_000_000_000),
+            title: format!("Sluice: report {name} up to {until}"),
+            file_name: format!("{name}-{}.{extension}", until.replace(':', "")),
+            media_type,
+            text,
         };
-        write().map_err(|source| MakeError::Write { file: file.clone(), source })?;
-        let outcome = json!({ "file": file, "since": made.since, "until": made.until, "verdict": made.verdict });
-        Ok((file, outcome))
+        let mut refused = Vec::new();
+        for channel in &report.send_to {
+            let had = (name.to_owned(), channel.clone());
+            if self.sent.get(&had) == Some(&end) {
+                continue;
+            }
+            let sending = send_document(&self.works.settings.notify, channel, &document);
+            match tokio::runtime::Handle::current().block_on(sending) {
+                Ok(()) => drop(self.sent.insert(had, end)),
+                Err(reason) => refused.push(format!("{channel}: {reason}")),
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(MakeError::Send(refused.join("; "))) }
     }
 }
 

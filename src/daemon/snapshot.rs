@@ -74,33 +74,20 @@ struct TopicRecord {
 /// Takes snapshots. Belongs to the journal's writer, so it holds nothing that holds the journal, and waits for nothing but
 /// the short locks of status.
 pub(super) struct LiveState {
-    monitor: Arc<MonitorIdentity>,
-    watched: Arc<WatchedList>,
-    ledger: Arc<GapLedger>,
-    switches: Arc<Switches>,
-    counters: Arc<CounterBoard>,
-    alerts: Arc<AlertBoard>,
-    consumers: Arc<ConsumerBook>,
-    clock: Arc<ReceivedClock>,
-    started: UnixNanos,
+    /// What it is journaled under.
+    pub(super) monitor: Arc<MonitorIdentity>,
+    pub(super) watched: Arc<WatchedList>,
+    pub(super) ledger: Arc<GapLedger>,
+    pub(super) switches: Arc<Switches>,
+    pub(super) counters: Arc<CounterBoard>,
+    pub(super) alerts: Arc<AlertBoard>,
+    pub(super) consumers: Arc<ConsumerBook>,
+    pub(super) clock: Arc<ReceivedClock>,
+    /// When the daemon did.
+    pub(super) started: UnixNanos,
 }
 
 impl LiveState {
-    /// Of what is `watched`, journaled under `monitor`.
-    pub(super) fn new(
-        monitor: Arc<MonitorIdentity>,
-        watched: Arc<WatchedList>,
-        ledger: Arc<GapLedger>,
-        switches: Arc<Switches>,
-        counters: Arc<CounterBoard>,
-        alerts: Arc<AlertBoard>,
-        consumers: Arc<ConsumerBook>,
-        clock: Arc<ReceivedClock>,
-        started: UnixNanos,
-    ) -> Self {
-        Self { monitor, watched, ledger, switches, counters, alerts, consumers, clock, started }
-    }
-
     /// The state now, as a block.
     pub(super) fn block(&self) -> EncodedBlock {
         event_block(&self.monitor, STATE_TOPIC, &self.record(), self.clock.stamp())
@@ -186,17 +173,17 @@ mod tests {
         assert_eq!(ledger.covered(roster, [TopicId(0), TopicId(1)], UnixNanos(0), None).len(), 2);
         assert_eq!(ledger.lost(roster, [TopicId(0)], start, GapCause::Disconnect).len(), 2);
         status.set_topics([TopicId(1)], &TopicState::Refused("no such topic".into()));
-        let live = LiveState::new(
-            own,
+        let live = LiveState {
+            monitor: own,
             watched,
             ledger,
-            Arc::default(),
-            Arc::default(),
-            Arc::default(),
-            Arc::new(ConsumerBook::new([])),
-            Arc::default(),
-            UnixNanos(0),
-        );
+            switches: Arc::default(),
+            counters: Arc::default(),
+            alerts: Arc::default(),
+            consumers: Arc::new(ConsumerBook::new([])),
+            clock: Arc::default(),
+            started: UnixNanos(0),
+        };
         let record: Value = serde_json::to_value(live.record()).unwrap();
         let gap = |monitor: &str, id: u64| json!({"monitor": monitor, "upstream": "u", "topic": "both", "cause": "disconnect", "start": "2024-08-08T23:54:15Z", "id": id});
         assert_eq!(record["gaps"], json!([gap("a", 0), gap("b", 1)]));

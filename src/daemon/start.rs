@@ -30,7 +30,7 @@ use super::figures::Commits;
 use super::gap_log::{GapLog, LedgerIdentities};
 use super::history::{History, Sources};
 use super::journal_events::DropTeller;
-use super::live_settings::{LiveSettings, Pools, SettingsSource};
+use super::live_settings::{Followers, LiveSettings, Pools, SettingsSource};
 use super::notifying::record_deliveries;
 use super::operation_log::OperationLog;
 use super::own_events::event_block;
@@ -417,17 +417,17 @@ impl Daemon {
             let (switches, counters) = (Arc::clone(&switches), Arc::clone(&counters));
             let alerts = Arc::clone(&alert_board);
             let consumers = Arc::clone(&consumers);
-            LiveState::new(
-                state_identity,
+            LiveState {
+                monitor: state_identity,
                 watched,
                 ledger,
                 switches,
                 counters,
                 alerts,
                 consumers,
-                Arc::clone(&clock),
+                clock: Arc::clone(&clock),
                 started,
-            )
+            }
         });
         // Before a link can bring anything; what is refused now is tried again.
         gap_log.flush();
@@ -489,17 +489,15 @@ impl Daemon {
             &settings.cache,
         );
         let views = Arc::new(views.map_err(StartError::Runtime)?);
-        let pools = Arc::clone(&upstreams) as Arc<dyn Pools>;
-        let live = Arc::new(LiveSettings::new(
-            origin,
-            Arc::clone(&switch_log),
-            pools,
-            Arc::clone(&counters),
-            Arc::clone(&enrichment),
-            Arc::clone(&notifier),
-            Arc::clone(&works),
-            Arc::clone(&circuits),
-        ));
+        let followers = Followers {
+            pools: Arc::clone(&upstreams) as Arc<dyn Pools>,
+            counters: Arc::clone(&counters),
+            enrichment: Arc::clone(&enrichment),
+            notifier: Arc::clone(&notifier),
+            works: Arc::clone(&works),
+            circuits: Arc::clone(&circuits),
+        };
+        let live = Arc::new(LiveSettings::new(origin, Arc::clone(&switch_log), followers));
         let fetching = Fetching::new(
             Arc::clone(&live),
             Arc::clone(&upstreams),

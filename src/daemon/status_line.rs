@@ -54,21 +54,21 @@ impl LineFigures {
         #[expect(clippy::cast_precision_loss, reason = "a rate has three digits")]
         let rate = before.map(|(time, events)| events as f64 / time.as_secs_f64().max(0.001));
         // A string takes whatever is written to it.
-        let _ = match rate {
-            Some(rate) => write!(line, "{rate:.0} events/s"),
-            None => write!(line, "started"),
+        match rate {
+            Some(rate) => write!(line, "{rate:.0} events/s").ok(),
+            None => write!(line, "started").ok(),
         };
-        let _ = write!(line, ", {} durable; links {} of {}", self.durable, self.open, self.links);
+        write!(line, ", {} durable; links {} of {}", self.durable, self.open, self.links).ok();
         for (number, SinkRow { name, state, lag_seconds, .. }) in self.sinks.iter().enumerate() {
-            let _ = write!(line, "{} {name} ", if number == 0 { "; sinks:" } else { "," });
-            let _ = match (state, lag_seconds) {
-                (SinkState::Connected | SinkState::Lagging, Some(lag)) => write!(line, "{lag:.1} s behind"),
-                _ => write!(line, "{}", state.as_str()),
+            write!(line, "{} {name} ", if number == 0 { "; sinks:" } else { "," }).ok();
+            match (state, lag_seconds) {
+                (SinkState::Connected | SinkState::Lagging, Some(lag)) => write!(line, "{lag:.1} s behind").ok(),
+                _ => write!(line, "{}", state.as_str()).ok(),
             };
         }
-        let _ = match self.canary {
-            Some(fraction) => write!(line, "; canary {:.0}%", fraction * 100.0),
-            None => write!(line, "; smart streaming off"),
+        match self.canary {
+            Some(fraction) => write!(line, "; canary {:.0}%", fraction * 100.0).ok(),
+            None => write!(line, "; smart streaming off").ok(),
         };
         line
     }

@@ -167,7 +167,9 @@ impl Rounds {
             self.0.insert(name, known);
         }
         // Stages that are no more.
-        seen.into_values().for_each(|known| known.metrics.set(Duration::ZERO, false));
+        for known in seen.into_values() {
+            known.metrics.set(Duration::ZERO, false);
+        }
         all_well
     }
 }

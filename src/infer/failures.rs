@@ -236,7 +236,7 @@ fn alike(reason: &str) -> String {
     for (number, part) in reason.split('`').enumerate() {
         let is_quoted = number % 2 == 1;
         if is_quoted && (part.is_empty() || part.starts_with('/') || part.starts_with("frame:")) {
-            alike.push_str(&format!("`{part}`"));
+            alike.extend(["`", part, "`"]);
         } else if is_quoted {
             alike.push_str("`…`");
         } else {
@@ -358,8 +358,8 @@ fn instead(what: &str, missing: &str, prefix: &str, frames: &[(Value, f64)]) -> 
     if frames.is_empty() {
         return None;
     }
-    let role = what.split([' ', '.']).next().unwrap_or(what);
-    let found = match role {
+    let key = what.split([' ', '.']).next().unwrap_or(what);
+    let found = match key {
         "time" => time_in(frames),
         "id" => id_in(frames, missing),
         "each" => array_in(frames, missing),
@@ -367,25 +367,25 @@ fn instead(what: &str, missing: &str, prefix: &str, frames: &[(Value, f64)]) -> 
     };
     let percent = |share: f64| format!("{:.0} %", (share * 100.0).floor());
     let Some(found) = found.filter(|found| found.share >= SHARE_MIN) else {
-        let text = match role {
+        let text = match key {
             "time" => "no place of these frames holds a time: `time_optional = true` takes them without".to_owned(),
             _ => format!(
-                "no place of these frames holds what could be the {role}: they may be of a kind that needs a rule of its own"
+                "no place of these frames holds what could be the {key}: they may be of a kind that needs a rule of its own"
             ),
         };
         return Some(Suggestion { text, pointer: None, rule: None, share: None });
     };
     let Found { pointer, share, unit } = found;
     let pointer = format!("{prefix}{pointer}");
-    let held = match role {
+    let held = match key {
         "time" => "a plausible time",
         "id" => "a value that tells them apart",
         "each" => "a list",
         _ => "a value",
     };
     let rule = match unit {
-        Some(unit) => format!("{role} = \"{pointer}\", time_unit = \"{unit}\""),
-        None => format!("{role} = \"{pointer}\""),
+        Some(unit) => format!("{key} = \"{pointer}\", time_unit = \"{unit}\""),
+        None => format!("{key} = \"{pointer}\""),
     };
     Some(Suggestion {
         text: format!(
@@ -500,11 +500,17 @@ fn same_name_in(frames: &[(Value, f64)], missing: &str) -> Option<Found> {
 /// By what a rule of their own could know these frames: a word that most of them have at the same place.
 fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
     const WORDS_MAX: usize = 4;
+    struct Place {
+        score: (usize, usize, usize),
+        pointer: String,
+        words: BTreeSet<String>,
+        share: f64,
+    }
     let kinds = [
         "e", "type", "event", "op", "action", "channel", "table", "method", "kind", "ev", "arg", "topic", "stream",
         "msg_type",
     ];
-    let mut best: Option<((usize, usize, usize), String, BTreeSet<String>, f64)> = None;
+    let mut best: Option<Place> = None;
     for (pointer, present) in scalar_pointers(frames) {
         let share = share_of(present, frames);
         if depth(&pointer) > 3 || share < SHARE_MIN {
@@ -523,11 +529,11 @@ fn told_apart(frames: &[(Value, f64)], by_rule: bool) -> Option<Suggestion> {
         // What says a kind before what says a topic, of which there may be more than these frames show.
         let named = kinds.iter().position(|kind| *kind == name).map_or(0, |place| kinds.len() - place);
         let score = (named, present, usize::MAX - depth(&pointer) - words.len() * 8);
-        if best.as_ref().is_none_or(|(most, ..)| score > *most) {
-            best = Some((score, pointer, words, share));
+        if best.as_ref().is_none_or(|best| score > best.score) {
+            best = Some(Place { score, pointer, words, share });
         }
     }
-    let (_, pointer, words, share) = best?;
+    let Place { pointer, words, share, .. } = best?;
     let listed = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
     let condition = if words.len() == 1 { listed.clone() } else { format!("[{listed}]") };
     let percent = format!("{:.0} %", (share * 100.0).floor());

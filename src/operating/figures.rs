@@ -14,8 +14,8 @@ pub(super) struct Figures<'a> {
 
 /// A value that is an exact count.
 #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 in a report's span")]
-fn count(number: u64) -> Option<f64> {
-    Some(number as f64)
+fn count(number: u64) -> f64 {
+    number as f64
 }
 
 /// How a figure does that is known, where more is asked of it than its number.
@@ -28,6 +28,10 @@ impl<'a> Figures<'a> {
 
     fn put(&mut self, section: Section, name: impl Into<String>, unit: &str, value: Option<f64>, unknown: &str) {
         self.held(section, name, unit, value, unknown, None);
+    }
+
+    fn counted(&mut self, section: Section, name: impl Into<String>, number: u64) {
+        self.put(section, name, "count", Some(count(number)), "");
     }
 
     fn held(
@@ -86,16 +90,10 @@ impl<'a> Figures<'a> {
         let target: Held<'_> =
             (format!("at least {least} a second"), Box::new(move |rate| TargetVerdict::of(rate >= least)));
         self.held(Section::Throughput, "events_per_second", "per_second", rate, "no process was up", Some(target));
-        self.put(Section::Throughput, "events", "count", count(total.events), "");
-        self.put(Section::Throughput, "repeats", "count", count(total.repeats), "");
+        self.counted(Section::Throughput, "events", total.events);
+        self.counted(Section::Throughput, "repeats", total.repeats);
         let busiest = self.measured.counts.hours.values().map(|hour| hour.events).max();
-        self.put(
-            Section::Throughput,
-            "events_in_the_busiest_hour",
-            "count",
-            busiest.and_then(count),
-            "there was no event",
-        );
+        self.put(Section::Throughput, "events_in_the_busiest_hour", "count", busiest.map(count), "there was no event");
         let silent = self.measured.counts.seen.is_none().then_some("no event was received");
         let first = self.measured.counts.seen.map(|(first, last)| last.since(first).as_secs_f64());
         self.put(Section::Throughput, "from_first_to_last_event", "seconds", first, silent.unwrap_or_default());
@@ -110,7 +108,7 @@ impl<'a> Figures<'a> {
         let none = "there was no message";
         self.held(Section::Parsing, "parse_rate", "share", total.parse_rate(), none, Some(above(least)));
         self.held(Section::Parsing, "parse_rate_aim", "share", total.parse_rate(), none, Some(above(aim)));
-        self.put(Section::Parsing, "messages", "count", count(total.data), "");
+        self.counted(Section::Parsing, "messages", total.data);
         let mut monitors: Vec<(String, super::Hour)> =
             self.measured.counts.monitors.iter().map(|(name, hour)| (name.clone(), *hour)).collect();
         monitors.retain(|(_, hour)| hour.quarantined > 0);
@@ -134,7 +132,7 @@ impl<'a> Figures<'a> {
             });
             self.held(Section::Latency, name, "seconds", history.latency(fraction), none, target);
         }
-        self.put(Section::Latency, "events_timed", "count", count(history.timed()), "");
+        self.counted(Section::Latency, "events_timed", history.timed());
     }
 
     fn recovery(&mut self) {
@@ -152,8 +150,8 @@ impl<'a> Figures<'a> {
             let target = format!("< {most} s");
             Some((target, Box::new(move |span| TargetVerdict::of(span < most))))
         };
-        self.put(Section::Recovery, "restarts", "count", count(restarts), "");
-        self.put(Section::Recovery, "of_these_after_a_kill", "count", count(killed), "");
+        self.counted(Section::Recovery, "restarts", restarts);
+        self.counted(Section::Recovery, "of_these_after_a_kill", killed);
         let none = "nothing was started again, so there was nothing to recover";
         // Where nothing had to recover, nothing took too long.
         let target = if restarts == 0 { None } else { within() };
@@ -171,7 +169,7 @@ impl<'a> Figures<'a> {
             (false, false) => TargetVerdict::Unknown,
             (false, true) => TargetVerdict::Met,
         };
-        self.held(Section::Recovery, "connections_lost", "count", count(lost), "", Some((target, Box::new(met))));
+        self.held(Section::Recovery, "connections_lost", "count", Some(count(lost)), "", Some((target, Box::new(met))));
         if let (false, Some(figure)) = (watched || lost > allowed, self.list.last_mut()) {
             figure.reason = Some("less than 24 hours are known".to_owned());
         }
@@ -184,7 +182,7 @@ impl<'a> Figures<'a> {
     fn breakers(&mut self) {
         let history = &self.measured.history;
         let told = history.records > 0;
-        let sum = told.then(|| history.openings.values().sum()).and_then(count);
+        let sum = told.then(|| history.openings.values().sum()).map(count);
         self.put(Section::Breakers, "trips", "count", sum, NO_RECORD);
         let rows: Vec<_> = history
             .openings
@@ -193,30 +191,30 @@ impl<'a> Figures<'a> {
             .map(|((kind, name), trips)| (format!("trips of {kind} {name}"), *trips))
             .collect();
         for (name, trips) in rows.into_iter().take(WORST_MAX) {
-            self.put(Section::Breakers, name, "count", count(trips), "");
+            self.counted(Section::Breakers, name, trips);
         }
     }
 
     fn checkpoints(&mut self) {
         let of = self.measured.history.checkpoints;
-        self.put(Section::Checkpoints, "written", "count", of.and_then(|of| count(of.written)), NO_RECORD);
-        self.put(Section::Checkpoints, "failed", "count", of.and_then(|of| count(of.failed)), NO_RECORD);
+        self.put(Section::Checkpoints, "written", "count", of.map(|of| count(of.written)), NO_RECORD);
+        self.put(Section::Checkpoints, "failed", "count", of.map(|of| count(of.failed)), NO_RECORD);
     }
 
     fn gaps(&mut self) {
         let causes = &self.measured.losses.causes;
-        self.put(Section::Gaps, "gaps", "count", count(causes.values().map(|of| of.gaps).sum()), "");
-        self.put(Section::Gaps, "open", "count", count(causes.values().map(|of| of.open).sum()), "");
+        self.counted(Section::Gaps, "gaps", causes.values().map(|of| of.gaps).sum());
+        self.counted(Section::Gaps, "open", causes.values().map(|of| of.open).sum());
         self.put(Section::Gaps, "topic_seconds", "seconds", Some(causes.values().map(|of| of.seconds).sum()), "");
-        self.put(Section::Gaps, "filled", "count", count(causes.values().map(|of| of.filled).sum()), "");
+        self.counted(Section::Gaps, "filled", causes.values().map(|of| of.filled).sum());
         let missing = causes.values().filter_map(|of| of.missing).reduce(|one, other| one + other);
         let none = "no feed that numbers its messages had a gap";
-        self.put(Section::Gaps, "missing_messages", "count", missing.and_then(count), none);
+        self.put(Section::Gaps, "missing_messages", "count", missing.map(count), none);
         let rows: Vec<_> = causes.iter().map(|(cause, of)| (cause.clone(), *of)).collect();
         for (cause, of) in rows {
-            self.put(Section::Gaps, format!("gaps by {cause}"), "count", count(of.gaps), "");
+            self.counted(Section::Gaps, format!("gaps by {cause}"), of.gaps);
             self.put(Section::Gaps, format!("topic_seconds by {cause}"), "seconds", Some(of.seconds), "");
-            self.put(Section::Gaps, format!("filled of {cause}"), "count", count(of.filled), "");
+            self.counted(Section::Gaps, format!("filled of {cause}"), of.filled);
         }
     }
 
@@ -268,27 +266,27 @@ impl<'a> Figures<'a> {
         for sink in sinks {
             let name = |what: &str| format!("{what} of {}", sink.last.name);
             let unlike = if sink.last.state == "connected" { None } else { Some(sink.last.state.clone()) };
-            self.put(Section::Sinks, name("rows"), "count", count(sink.rows), "");
+            self.counted(Section::Sinks, name("rows"), sink.rows);
             self.put(
                 Section::Sinks,
                 name("lag"),
                 "count",
-                sink.last.lag_events.and_then(count),
+                sink.last.lag_events.map(count),
                 unlike.as_deref().unwrap_or(none),
             );
-            self.put(Section::Sinks, name("greatest_lag"), "count", sink.lag_events.and_then(count), none);
+            self.put(Section::Sinks, name("greatest_lag"), "count", sink.lag_events.map(count), none);
             self.put(Section::Sinks, name("greatest_lag_time"), "seconds", sink.lag_seconds, none);
             let latency = sink.latency_p95_ms.map(|latency| latency / 1e3);
             self.put(Section::Sinks, name("latency_p95"), "seconds", latency, "it wrote nothing");
-            self.put(Section::Sinks, name("parked"), "count", count(sink.parked), "");
+            self.counted(Section::Sinks, name("parked"), sink.parked);
         }
     }
 
     fn quarantine(&mut self) {
         let counts = &self.measured.counts;
         let (quarantined, kept) = (counts.total.quarantined, counts.kept);
-        self.put(Section::Quarantine, "messages", "count", count(quarantined), "");
-        self.put(Section::Quarantine, "kept_frames", "count", count(kept), "");
+        self.counted(Section::Quarantine, "messages", quarantined);
+        self.counted(Section::Quarantine, "kept_frames", kept);
     }
 
     fn data(&mut self) {
@@ -312,7 +310,7 @@ impl<'a> Figures<'a> {
         let quarantined = now.quarantined as f64 - before.quarantined as f64;
         let hours = counts.hours.values().map(|hour| hour.events as f64);
         let slope = slope(&hours.collect::<Vec<_>>());
-        self.put(Section::Trends, "events_before", "count", was(count(before.events)), none);
+        self.put(Section::Trends, "events_before", "count", was(Some(count(before.events))), none);
         self.put(Section::Trends, "events_against_before", "change", was(events), none);
         self.put(Section::Trends, "parse_rate_against_before", "points", was(parsed), none);
         self.put(Section::Trends, "quarantined_against_before", "difference", was(Some(quarantined)), none);

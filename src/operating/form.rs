@@ -24,6 +24,19 @@ pub enum OperatingFormat {
     Csv,
 }
 
+impl OperatingFormat {
+    /// Its media type, and how names of its files end.
+    pub fn media_type(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Table => ("text/plain; charset=utf-8", "txt"),
+            Self::Html => ("text/html; charset=utf-8", "html"),
+            Self::Md => ("text/markdown; charset=utf-8", "md"),
+            Self::Json => ("application/json", "json"),
+            Self::Csv => ("text/csv; charset=utf-8", "csv"),
+        }
+    }
+}
+
 /// Why a report cannot be written in a form.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {

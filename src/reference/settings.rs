@@ -320,11 +320,16 @@ fn settings_page() -> String {
 
     let mut every = Vec::new();
     leaves(&serde_json::to_value(Settings::default()).expect("settings are JSON"), &[], &mut every);
+    let mut untold = Vec::new();
     for path in every.iter().filter(|path| path.len() > 1) {
         let entry = sections.iter().flat_map(|section| &section.entries).find(|entry| path.starts_with(&entry.path));
-        let entry = entry.unwrap_or_else(|| panic!("{} has no line in config/sluice.toml", path.join(".")));
-        assert!(!entry.meaning.is_empty(), "{} has no comment in config/sluice.toml", path.join("."));
+        match entry {
+            None => untold.push(format!("{} has no line", path.join("."))),
+            Some(entry) if entry.meaning.is_empty() => untold.push(format!("{} has no comment", path.join("."))),
+            Some(_) => {}
+        }
     }
+    assert!(untold.is_empty(), "in config/sluice.toml:\n{}", untold.join("\n"));
     page
 }
 

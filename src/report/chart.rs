@@ -22,9 +22,9 @@ pub(super) fn draw(chart: &Chart, escaped: &dyn Fn(&str) -> String) -> String {
     let Some(last) = values.last() else { return String::new() };
     // Of a share that hardly leaves 100 % the part that is left is looked at.
     let all = || values.iter().copied().chain(chart.target);
-    let (least, greatest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-    let floor = if least > greatest * 0.5 && least > 0.0 && greatest <= 1.0 { least * 0.995 } else { least.min(0.0) };
-    let range = if greatest > floor { greatest - floor } else { 1.0 };
+    let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let floor = if lowest > highest * 0.5 && lowest > 0.0 && highest <= 1.0 { lowest * 0.995 } else { lowest.min(0.0) };
+    let range = if highest > floor { highest - floor } else { 1.0 };
     let bottom = HEIGHT - BELOW;
     let y = |value: f64| bottom - (value - floor) / range * (bottom - 10.0);
     let steps = chart.points.len().saturating_sub(1).max(1) as f64;

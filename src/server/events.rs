@@ -62,16 +62,16 @@ async fn answer(shown: Shown, raw: String, headers: HeaderMap) -> Result<Respons
     });
     let (reader, query, span) = opened.await.map_err(Problem::bug)??;
     let format = query.format;
-    let (pieces, taken) = mpsc::channel(PIECES_MAX);
+    let (queue, taken) = mpsc::channel(PIECES_MAX);
     let handle = Handle::current();
     // It ends by itself when the client leaves: then nobody takes its pieces.
     drop(tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut out = Pieces { pieces, handle, waiting: Vec::with_capacity(PIECE_BYTES) };
+        let mut out = Pieces { queue, handle, waiting: Vec::with_capacity(PIECE_BYTES) };
         if let Err(error) = write(reader, &query, &span, &mut out) {
             tracing::debug!("events are not sent to their end: {error}");
             // So that it does not look as if that were all.
-            out.pieces.try_send(Err(error)).ok();
+            out.queue.try_send(Err(error)).ok();
         }
     }));
     let body = Body::from_stream(stream::unfold(taken, |mut taken| async { Some((taken.recv().await?, taken)) }));
@@ -105,7 +105,7 @@ fn open(reader: &mut JournalReader, query: &EventQuery) -> Result<Span, Problem>
 
 /// The answer's text, handed on in pieces.
 struct Pieces {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
+    queue: mpsc::Sender<io::Result<Bytes>>,
     handle: Handle,
     waiting: Vec<u8>,
 }
@@ -117,7 +117,7 @@ impl Pieces {
         }
         let piece = Bytes::from(std::mem::replace(&mut self.waiting, Vec::with_capacity(PIECE_BYTES)));
         let sent = self.handle.block_on(async {
-            tokio::time::timeout(PIECE_PATIENCE, self.pieces.send(Ok(piece))).await.is_ok_and(|sent| sent.is_ok())
+            tokio::time::timeout(PIECE_PATIENCE, self.queue.send(Ok(piece))).await.is_ok_and(|sent| sent.is_ok())
         });
         if sent { Ok(()) } else { Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client has left")) }
     }

@@ -111,17 +111,13 @@ impl Access {
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(wait));
         }
         let (scheme, token) = shown.as_bytes().split_at(shown.len().min(7));
-        match tokens.caller(token).filter(|_| scheme.eq_ignore_ascii_case(b"bearer ")) {
-            Some(caller) => {
-                self.attempts.succeeded(peer);
-                Ok(caller)
-            }
-            None => {
-                self.attempts.failed(peer, now);
-                tracing::warn!(%peer, "a token was shown that is none of ours");
-                Err(unauthorized("this token is not known; show one of ours as `Authorization: Bearer …`"))
-            }
-        }
+        let Some(caller) = tokens.caller(token).filter(|_| scheme.eq_ignore_ascii_case(b"bearer ")) else {
+            self.attempts.failed(peer, now);
+            tracing::warn!(%peer, "a token was shown that is none of ours");
+            return Err(unauthorized("this token is not known; show one of ours as `Authorization: Bearer …`"));
+        };
+        self.attempts.succeeded(peer);
+        Ok(caller)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use serde_json::{Map, Value};
 
 use super::operations::Refusal;
@@ -97,18 +97,17 @@ pub(super) async fn finished(response: Response, request_id: &str) -> Response {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let problem = match parts.extensions.remove::<Problem>() {
-        Some(problem) => problem,
-        None => {
-            let Ok(text) = Limited::new(body, FOREIGN_BYTES_MAX).collect().await.map(|text| text.to_bytes()) else {
-                return Problem::bug("a refusal cannot be read").render(Some(request_id));
-            };
-            let media = parts.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-            let json = media.is_some_and(|media| media.starts_with("application/"));
-            match foreign(status, &text, json) {
-                Some(problem) => problem,
-                None => return Response::from_parts(parts, Body::from(text)),
-            }
+    let problem = if let Some(problem) = parts.extensions.remove::<Problem>() {
+        problem
+    } else {
+        let Ok(text) = Limited::new(body, FOREIGN_BYTES_MAX).collect().await.map(Collected::to_bytes) else {
+            return Problem::bug("a refusal cannot be read").render(Some(request_id));
+        };
+        let media = parts.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        let json = media.is_some_and(|media| media.starts_with("application/"));
+        match foreign(status, &text, json) {
+            Some(problem) => problem,
+            None => return Response::from_parts(parts, Body::from(text)),
         }
     };
     let mut rendered = problem.render(Some(request_id));

@@ -197,12 +197,11 @@ impl metrics::Recorder for Recorder {
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         let mut known = self.lock();
-        let cell = match known.histograms.get(key) {
-            Some(cell) => Arc::clone(cell),
-            None => {
-                let new = || Arc::new(Buckets::new(key.name()));
-                Arc::clone(known.histograms.entry(Arc::new(key.clone())).or_insert_with(new))
-            }
+        let cell = if let Some(cell) = known.histograms.get(key) {
+            Arc::clone(cell)
+        } else {
+            let new = || Arc::new(Buckets::new(key.name()));
+            Arc::clone(known.histograms.entry(Arc::new(key.clone())).or_insert_with(new))
         };
         Histogram::from_arc(cell)
     }
@@ -236,7 +235,7 @@ mod tests {
         assert_eq!(counts, [("one", &Value::Counter(7)), ("two", &Value::Counter(3))], "an absolute count never falls");
         assert_eq!(families[1].series[0].value, Value::Gauge(-1.5));
         let Value::Histogram { bounds, counts, sum } = &families[2].series[0].value else { panic!("{families:?}") };
-        let at = bounds.iter().position(|bound| *bound == 0.025).unwrap();
+        let at = bounds.iter().position(|bound| (bound - 0.025).abs() < 1e-9).unwrap();
         assert_eq!((counts[at], counts[bounds.len()], counts.iter().sum()), (1, 1, 2u64));
         assert!((sum - 100.025).abs() < 1e-9);
     }

@@ -113,14 +113,13 @@ fn few_v6(ip: Ipv6Addr) -> bool {
         few_v4(Ipv4Addr::new(a, b, c, d))
     };
     match parts {
-        // Unspecified, loopback, and those written as if they were IPv4.
-        [0, 0, 0, 0, 0, 0, _, _] => true,
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // NAT64 of a network's own, and Teredo, which hides its address.
-        [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => true,
-        // 6to4.
-        [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0x0db8, ..] => true,
+        // Unspecified, loopback and those written as if they were IPv4; NAT64 of a network's own; Teredo, which hides its address;
+        // documentation.
+        [0, 0, 0, 0, 0, 0, _, _] | [0x64, 0xff9b, 1, ..] | [0x2001, 0 | 0x0db8, ..] => true,
+        // Mapped, NAT64, 6to4.
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+            embedded(high, low)
+        }
         // Unique local, link-local, the site-local of old, multicast.
         [first, ..] => matches!(first & 0xffc0, 0xfe80 | 0xfec0) || first & 0xfe00 == 0xfc00 || first >= 0xff00,
     }

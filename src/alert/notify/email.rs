@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message as Mail, Tokio1Executor};
@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use super::NotifierError;
 use super::channel::Failure;
+use super::document::Document;
 use super::message::{Message, Wording, cut, one_line};
 use super::poster::{scrub, secret_of};
 use super::queue::Waiting;
@@ -61,8 +62,25 @@ impl Email {
     }
 
     pub(super) async fn send(&self, waiting: &Waiting) -> Result<(), Failure> {
-        let mail =
-            self.mail(waiting).map_err(|error| Failure::never(format!("the mail cannot be written: {error}")))?;
+        self.deliver(self.mail(waiting)).await
+    }
+
+    /// Sends a document as an attachment.
+    pub(super) async fn send_document(&self, document: &Document) -> Result<(), Failure> {
+        let media = ContentType::parse(document.media_type);
+        let media = media.map_err(|error| Failure::never(format!("the document has no media type: {error}")))?;
+        let file = Attachment::new(document.file_name.clone()).body(document.text.clone(), media);
+        let said = SinglePart::plain(format!("{} is attached.", document.title));
+        let to = self.to.iter().fold(Mail::builder().from(self.from.clone()), |mail, to| mail.to(to.clone()));
+        let mail = to
+            .subject(one_line(&document.title))
+            .message_id(Some(format!("<{}@sluice>", document.id)))
+            .multipart(MultiPart::mixed().singlepart(said).singlepart(file));
+        self.deliver(mail).await
+    }
+
+    async fn deliver(&self, mail: Result<Mail, lettre::error::Error>) -> Result<(), Failure> {
+        let mail = mail.map_err(|error| Failure::never(format!("the mail cannot be written: {error}")))?;
         let url = self.url.reveal();
         let in_url = url.password().map(|password| percent_decode_str(password).decode_utf8_lossy().into_owned());
         let password = secret_of(self.settings.password_file.as_deref(), None)?.or(in_url);
@@ -149,18 +167,18 @@ fn tls(settings: &EmailSettings, url: &Endpoint) -> Result<Tls, NotifierError> {
 
 /// The same text for those who read HTML.
 fn html(subject: &str, body: &str, links: &[Option<String>]) -> String {
-    let linked = |line: &str| {
-        let line = escaped(line);
-        let known = links.iter().flatten().map(|link| escaped(link)).find(|link| line.ends_with(link.as_str()));
+    let linked = |text: &str| {
+        let text = escaped(text);
+        let known = links.iter().flatten().map(|link| escaped(link)).find(|link| text.ends_with(link.as_str()));
         match known {
-            Some(link) => line.replace(&link, &format!("<a href=\"{link}\">{link}</a>")),
-            None => line,
+            Some(link) => text.replace(&link, &format!("<a href=\"{link}\">{link}</a>")),
+            None => text,
         }
     };
-    let lines: Vec<String> = body.lines().map(linked).collect();
+    let shown: Vec<String> = body.lines().map(linked).collect();
     format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title></head>\n<body><h3>{title}</h3>\n<p>{}</p>\n</body></html>\n",
-        lines.join("<br>\n"),
+        shown.join("<br>\n"),
         title = escaped(subject)
     )
 }

@@ -23,7 +23,7 @@ use crate::config::Routing;
 /// Wait before the second attempt, doubled each time. Source: a guess.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// The longest wait between attempts. Source: a guess.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
 /// How hard it is tried.
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +220,7 @@ impl Lane {
             outcome,
             error,
         };
-        self.log.note(delivery.clone(), waiting.offered.elapsed());
+        self.log.note(&delivery, waiting.offered.elapsed());
         if let Some(answer) = waiting.answer {
             // Who asked may have gone.
             answer.try_send(delivery).ok();

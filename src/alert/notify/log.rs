@@ -59,7 +59,7 @@ impl Log {
     }
 
     /// Notes a delivery that was over after so long.
-    pub(super) fn note(&self, delivery: Delivery, took: Duration) {
+    pub(super) fn note(&self, delivery: &Delivery, took: Duration) {
         let listeners = {
             let mut known = self.lock();
             let (figures, metrics) = known.channel(&delivery.channel);
@@ -77,9 +77,9 @@ impl Log {
         };
         // Not under the lock: they may ask us something.
         for listener in listeners {
-            listener(&delivery);
+            listener(delivery);
         }
-        let Delivery { alert, channel, occasion, attempts, outcome, error, .. } = &delivery;
+        let Delivery { alert, channel, occasion, attempts, outcome, error, .. } = delivery;
         let occasion = occasion.as_str();
         match outcome {
             Outcome::Sent => tracing::debug!(channel, alert, occasion, attempts, "told"),

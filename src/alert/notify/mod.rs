@@ -6,6 +6,7 @@
 
 mod address_guard;
 mod channel;
+mod document;
 mod email;
 mod lane;
 mod log;
@@ -21,6 +22,7 @@ mod sms;
 mod webhook;
 
 pub use address_guard::reachable_by_few;
+pub use document::{DOCUMENT_CHANNELS, Document, send_document};
 pub use email::mailbox_fault;
 pub use log::ChannelFigures;
 pub use notifier::{Notifier, NotifierError, TestRefusal};

@@ -4,6 +4,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::json;
 
 use super::channel::Failure;
+use super::document::Document;
 use super::message::Wording;
 use super::poster::{Poster, secret_of};
 use super::queue::Waiting;
@@ -32,21 +33,39 @@ impl Webhook {
     }
 
     pub(super) async fn send(&self, waiting: &Waiting) -> Result<(), Failure> {
+        self.post(&waiting.id, self.body(waiting)).await
+    }
+
+    /// Sends a document within an object.
+    pub(super) async fn send_document(&self, document: &Document) -> Result<(), Failure> {
+        let body = json!({
+            "type": "report",
+            "timestamp": UnixNanos::now().to_string(),
+            "data": {
+                "title": document.title,
+                "file_name": document.file_name,
+                "media_type": document.media_type,
+                "text": document.text,
+            },
+        });
+        self.post(&document.id, body.to_string().into_bytes()).await
+    }
+
+    async fn post(&self, id: &str, body: Vec<u8>) -> Result<(), Failure> {
         let secret = secret_of(self.settings.secret_file.as_deref(), self.settings.secret.as_ref())?;
-        let body = self.body(waiting);
         let seconds = UnixNanos::now().0 / 1_000_000_000;
         let request = self
             .poster
             .client()
             .post(self.url.reveal().clone())
             .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", &waiting.id)
+            .header("webhook-id", id)
             .header("webhook-timestamp", seconds);
         let request = match &secret {
             Some(secret) => {
                 let keys = Keys::parse(secret)
                     .map_err(|fault| Failure::never(format!("the secret of `notify.webhook` {fault}")))?;
-                request.header("webhook-signature", keys.sign(&waiting.id, seconds, &body))
+                request.header("webhook-signature", keys.sign(id, seconds, &body))
             }
             None => request,
         };

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{CliError, Context, Exit, api, print_line};
 
@@ -48,17 +49,17 @@ impl Args {
         // What is wrong with the settings is said before the screen is taken.
         context.load()?;
         let over = Arc::new(AtomicBool::new(false));
-        let signals = ended_by_signals(Arc::clone(&over)).map_err(|error| no_terminal(error))?;
-        let answers = asked_each_round(context.clone(), Arc::clone(&over)).map_err(|error| no_terminal(error))?;
+        let signals = ended_by_signals(&over).map_err(no_terminal)?;
+        let answers = asked_each_round(context.clone(), Arc::clone(&over)).map_err(no_terminal)?;
         let shown = {
-            let screen = Screen::take().map_err(|error| no_terminal(error))?;
+            let screen = Screen::take().map_err(no_terminal)?;
             show(screen, &answers, &over)
         };
         over.store(true, Ordering::Relaxed);
         drop(answers);
         // The one that asks may wait for an answer; it holds nothing that must be given back.
         drop(signals);
-        shown.map_err(|error| no_terminal(error))?;
+        shown.map_err(no_terminal)?;
         Ok(Exit::Done)
     }
 }
@@ -161,17 +162,17 @@ fn ask(context: &Context) -> Result<Snapshot, Away> {
 }
 
 /// Sets `over` at the signals that end a process, so that the terminal is given back.
-fn ended_by_signals(over: Arc<AtomicBool>) -> io::Result<tokio::runtime::Runtime> {
+fn ended_by_signals(over: &Arc<AtomicBool>) -> io::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     for kind in [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
-        let (mut signals, over) = (signal(kind)?, Arc::clone(&over));
+        let (mut signals, over) = (signal(kind)?, Arc::clone(over));
         drop(runtime.spawn(async move {
             signals.recv().await;
             over.store(true, Ordering::Relaxed);
         }));
     }
-    drop(_inside);
+    drop(inside);
     Ok(runtime)
 }
 

@@ -77,6 +77,10 @@ impl Sort {
 }
 
 /// All of it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is switched by a key of its own, and every combination means something"
+)]
 #[derive(Debug, Default)]
 pub struct State {
     /// Which panel keys move in.
@@ -125,7 +129,7 @@ impl State {
                         clippy::cast_sign_loss,
                         reason = "a rate that is drawn"
                     )]
-                    let rate = ((events - counted) as f64 / (at - before).as_secs_f64()).round() as u64;
+                    let rate = ((events - counted) as f64 / at.saturating_sub(before).as_secs_f64()).round() as u64;
                     self.history.push_back(rate);
                     while self.history.len() > HISTORY_MAX {
                         self.history.pop_front();

@@ -89,7 +89,15 @@ impl Figures {
             let subject = format!("{}/{}", counter.monitor, counter.counter);
             samples.push(Sample::new(Figure::CounterLastHour, subject, count(counter.last_hour)));
         }
-        for (channel, ended, failed) in sources.deliveries.now() {
+        let delivered = sources.deliveries.now();
+        // A count that were first seen when it is one would never have grown.
+        for channel in settings.notify.configured() {
+            if delivered.iter().all(|(known, ..)| **known != *channel) {
+                samples.push(Sample::new(Figure::NotificationsEnded, channel, 0.0));
+                samples.push(Sample::new(Figure::NotificationsFailed, channel, 0.0));
+            }
+        }
+        for (channel, ended, failed) in delivered {
             samples.push(Sample::new(Figure::NotificationsEnded, &*channel, count(ended)));
             samples.push(Sample::new(Figure::NotificationsFailed, &*channel, count(failed)));
         }

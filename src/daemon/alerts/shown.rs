@@ -99,7 +99,7 @@ impl server::Alerts for Alerts {
     fn acknowledge(&self, id: &str, request: &AcknowledgeRequest) -> Result<AlertRow, Refusal> {
         let AcknowledgeRequest { acknowledged_by, notes } = request;
         let change = self.change(
-            |book, now| book.acknowledge(id, acknowledged_by.as_deref(), notes.as_deref(), now).map_err(refusal),
+            |book, now| book.acknowledge(id, acknowledged_by.as_deref(), notes.as_deref(), now).map_err(Refusal::from),
             |change| self.held_event(change),
         )?;
         Ok(self.done(change))
@@ -112,7 +112,8 @@ impl server::Alerts for Alerts {
         let change = self.change(
             |book, now| {
                 let rule = book.get(id).map(|held| held.rule.clone()).unwrap_or_default();
-                book.resolve(id, by, request.resolution.as_deref(), cooldown_of(&rules)(&rule), now).map_err(refusal)
+                book.resolve(id, by, request.resolution.as_deref(), cooldown_of(&rules)(&rule), now)
+                    .map_err(Refusal::from)
             },
             |change| self.held_event(change),
         )?;
@@ -184,10 +185,12 @@ fn count(counts: &mut AlertCounts, status: AlertStatus) {
     }
 }
 
-fn refusal(refused: Refused) -> Refusal {
-    let status = match refused {
-        Refused::Unknown(_) => 404,
-        Refused::State { .. } => 409,
-    };
-    Refusal { status, error: refused.to_string() }
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Unknown(_) => 404,
+            Refused::State { .. } => 409,
+        };
+        Self { status, error: refused.to_string() }
+    }
 }

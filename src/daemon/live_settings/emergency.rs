@@ -60,7 +60,7 @@ impl LiveSettings {
     /// Waits until no link is open any more, and all that was taken is durable. Whether that came about.
     fn drain(&self) -> bool {
         let deadline = Instant::now() + DRAIN_MAX;
-        while self.pools.is_taking() {
+        while self.followers.pools.is_taking() {
             if Instant::now() >= deadline {
                 return false;
             }

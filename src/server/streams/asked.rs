@@ -92,7 +92,7 @@ pub(super) fn session(
     let begin = match (query.consumer, from) {
         (Some(name), from) => {
             let max = settings.consumers_max as usize;
-            let lease = desk.consumers().claim(&name, from.unwrap_or(durable), max).map_err(consumer_problem)?;
+            let lease = desk.consumers().claim(&name, from.unwrap_or(durable), max)?;
             Begin::Consumer(lease)
         }
         (None, Some(from)) => Begin::At(from),
@@ -118,11 +118,13 @@ fn gone(desk: &StreamDesk, first: Offset) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::GONE, error.to_string()).with("earliest_offset", earliest.0))
 }
 
-pub(super) fn consumer_problem(error: ConsumerError) -> Problem {
-    let status = match &error {
-        ConsumerError::Name(_) | ConsumerError::Ahead { .. } => StatusCode::BAD_REQUEST,
-        ConsumerError::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
-        ConsumerError::Unknown(_) => StatusCode::NOT_FOUND,
-    };
-    Problem::new(status, error.to_string())
+impl From<ConsumerError> for Problem {
+    fn from(error: ConsumerError) -> Self {
+        let status = match &error {
+            ConsumerError::Name(_) | ConsumerError::Ahead { .. } => StatusCode::BAD_REQUEST,
+            ConsumerError::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ConsumerError::Unknown(_) => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.to_string())
+    }
 }

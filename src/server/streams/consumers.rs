@@ -7,9 +7,8 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::asked::consumer_problem;
 use crate::journal::Offset;
-use crate::live::ConsumerRow;
+use crate::live::{ConsumerError, ConsumerRow};
 use crate::server::problem::Problem;
 use crate::server::serve::Shown;
 
@@ -39,7 +38,7 @@ async fn consumers(State(shown): State<Shown>) -> Json<Vec<ConsumerRow>> {
 
 async fn consumer(State(shown): State<Shown>, Path(name): Path<String>) -> Result<Json<ConsumerRow>, Problem> {
     let row = rows(&shown).into_iter().find(|row| row.name == name);
-    row.map(Json).ok_or_else(|| consumer_problem(crate::live::ConsumerError::Unknown(name)))
+    row.map(Json).ok_or_else(|| ConsumerError::Unknown(name).into())
 }
 
 /// Answers when it is durable.
@@ -57,14 +56,14 @@ async fn place(
         _ => return Err(Problem::new(StatusCode::BAD_REQUEST, expected)),
     };
     let desk = shown.view.streams();
-    let commit = desk.consumers().put(&name, next, desk.durable()).map_err(consumer_problem)?;
+    let commit = desk.consumers().put(&name, next, desk.durable())?;
     commit.durable().await;
     consumer(State(shown), Path(name)).await
 }
 
 async fn remove(State(shown): State<Shown>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     let desk = shown.view.streams();
-    let commit = desk.consumers().remove(&name).map_err(consumer_problem)?;
+    let commit = desk.consumers().remove(&name)?;
     commit.durable().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -136,13 +136,12 @@ impl Session {
             match &mut self.state {
                 State::Opening { from } => {
                     let from = *from;
-                    let (state, next) = match from {
-                        Some(next) => (State::Reading { next, joined: None }, next),
-                        None => {
-                            let joined = self.desk.hub().join(Wanted::clone(&self.wanted), Terms::Newest);
-                            let next = joined.from;
-                            (State::Listening { joined }, next)
-                        }
+                    let (state, next) = if let Some(next) = from {
+                        (State::Reading { next, joined: None }, next)
+                    } else {
+                        let joined = self.desk.hub().join(Wanted::clone(&self.wanted), Terms::Newest);
+                        let next = joined.from;
+                        (State::Listening { joined }, next)
                     };
                     let text = super::snapshot::text(&self.desk, &self.wanted, next);
                     self.state = state;

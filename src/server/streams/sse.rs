@@ -51,15 +51,17 @@ async fn events(
 /// What is written next, and whether there is more.
 async fn next(session: &mut Session) -> (Bytes, bool) {
     match session.next().await {
-        Out::Messages(messages) => match messages.as_slice() {
-            [message] => (message.server_sent(session.form).clone(), true),
-            _ => {
-                let length = messages.iter().map(|message| message.server_sent(session.form).len()).sum();
-                let mut bytes = BytesMut::with_capacity(length);
-                messages.iter().for_each(|message| bytes.put_slice(message.server_sent(session.form)));
-                (bytes.freeze(), true)
+        Out::Messages(messages) => {
+            if let [message] = messages.as_slice() {
+                return (message.server_sent(session.form).clone(), true);
             }
-        },
+            let length = messages.iter().map(|message| message.server_sent(session.form).len()).sum();
+            let mut bytes = BytesMut::with_capacity(length);
+            for message in &messages {
+                bytes.put_slice(message.server_sent(session.form));
+            }
+            (bytes.freeze(), true)
+        }
         Out::Note(kind, text) => (server_sent(None, kind, text.as_bytes()), true),
         Out::End(ended) => {
             if let Ended::Cut(reason) = &ended {

@@ -123,7 +123,7 @@ fn a_clock_that_differs_from_the_server_s_is_told() {
         [(3600, "failed", "behind"), (-3600, "failed", "ahead of"), (0, "ok", "as the server's")]
     {
         let port = dated(
-            jiff::Timestamp::now() + Duration::from_secs(3600)
+            jiff::Timestamp::now() + Duration::from_hours(1)
                 - Duration::from_secs(u64::try_from(3600 - seconds).unwrap()),
         );
         let place = Workplace::new();

@@ -72,17 +72,15 @@ fn answer(mut stream: TcpStream) -> Answer {
 fn ask_from(last: u8, address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut stream = connect_from(last, address);
     // By HTTP/1.0 an answer ends with its connection, and comes in no pieces.
-    let mut head = format!("{method} {path} HTTP/1.0\r\n");
+    let mut head = vec![format!("{method} {path} HTTP/1.0")];
     if !headers.iter().any(|(name, _)| *name == "Host") {
-        head += &format!("Host: {address}\r\n");
+        head.push(format!("Host: {address}"));
     }
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !body.is_empty() || method != "GET" {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        head.push(format!("Content-Length: {}", body.len()));
     }
-    stream.write_all((head + "\r\n").as_bytes()).unwrap();
+    stream.write_all((head.join("\r\n") + "\r\n\r\n").as_bytes()).unwrap();
     stream.write_all(body).ok();
     answer(stream)
 }

@@ -49,10 +49,14 @@ fn every_route_wants_its_scope() {
             let wanted = ["read", "operate", "admin"].iter().position(|scope| *scope == wanted).unwrap();
             let expected = match (method.as_str(), path.as_str()) {
                 ("GET", _) | (_, "/api/v1/plan" | "/v1/stream-tickets") | ("PUT", "/v1/consumers/{name}") => 0,
-                ("PUT" | "DELETE", "/api/v1/settings/{key}") | (_, "/api/v1/reload") => 2,
-                (
+                ("PUT" | "DELETE", "/api/v1/settings/{key}")
+                | (
                     _,
-                    "/api/v1/monitors" | "/api/v1/monitors/{name}" | "/api/v1/upstreams" | "/api/v1/upstreams/{name}",
+                    "/api/v1/reload"
+                    | "/api/v1/monitors"
+                    | "/api/v1/monitors/{name}"
+                    | "/api/v1/upstreams"
+                    | "/api/v1/upstreams/{name}",
                 ) => 2,
                 _ => 1,
             };

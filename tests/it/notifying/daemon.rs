@@ -140,7 +140,9 @@ fn with_every_channel_dead_all_that_is_sent_is_taken() {
     until("the feed is taken meanwhile", || (daemon.frames("feed") > before + 1000).then_some(()));
     daemon.stop();
     feed.stop();
-    askers.into_iter().for_each(|asker| asker.join().unwrap());
+    for asker in askers {
+        asker.join().unwrap();
+    }
     let account = &accounts(&place)["trades"];
     assert!(account.adds_up(), "{account:?}");
     // One link, never lost: it read a whole number of the frames sent, in order.

@@ -3,6 +3,7 @@
 mod channels;
 mod daemon;
 mod faults;
+mod reports;
 mod servers;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::Workplace;
@@ -46,8 +46,8 @@ fn files(root: &Path) -> BTreeSet<String> {
     found
 }
 
-fn read(path: PathBuf) -> String {
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn installing_twice_keeps_edited_settings_and_uninstalling_keeps_data_until_it_i
     let mode = |path: &str| std::fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("usr/bin/sluice"), mode("etc/sluice/environment")), (0o755, 0o640));
     // Where the data is nobody says but the service manager.
-    let settings = read(root.join("etc/sluice/sluice.toml"));
+    let settings = read(&root.join("etc/sluice/sluice.toml"));
     assert!(settings.contains("#data_dir = ") && settings.contains("#dir = \"../checkpoints\""));
 
     std::fs::write(root.join("etc/sluice/sluice.toml"), "edited").unwrap();
@@ -85,8 +85,8 @@ fn installing_twice_keeps_edited_settings_and_uninstalling_keeps_data_until_it_i
     let said = install(&root, "257");
     assert!(said.contains("kept as they are: /etc/sluice/sluice.toml /etc/sluice/environment"), "{said}");
     assert_eq!(files(&root), first, "and what is no more is gone");
-    assert_eq!(read(root.join("etc/sluice/sluice.toml")), "edited");
-    assert_eq!(read(root.join("etc/sluice/environment")), "EDITED=1");
+    assert_eq!(read(&root.join("etc/sluice/sluice.toml")), "edited");
+    assert_eq!(read(&root.join("etc/sluice/environment")), "EDITED=1");
     let program = Command::new(root.join("usr/bin/sluice")).arg("--version").output().unwrap();
     assert!(program.status.success());
 
@@ -110,7 +110,7 @@ fn a_systemd_that_does_not_know_the_units_type_gets_what_it_needs_and_an_upgrade
     let root = place.path("root");
     let addition = root.join("etc/systemd/system/sluice.service.d/10-sluice-before-253.conf");
     install(&root, "252");
-    let text = read(addition.clone());
+    let text = read(&addition);
     assert!(text.contains("\nType=notify\n") && text.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"), "{text}");
     install(&root, "253");
     assert!(!addition.exists());

@@ -67,7 +67,7 @@ impl Receiver {
             assert!(proto, "{first}");
             match first.split(' ').nth(1)? {
                 "/v1/metrics" => {
-                    self.metrics.lock().unwrap().push(ExportMetricsServiceRequest::decode(&body[..]).unwrap())
+                    self.metrics.lock().unwrap().push(ExportMetricsServiceRequest::decode(&body[..]).unwrap());
                 }
                 "/v1/logs" => self.logs.lock().unwrap().push(ExportLogsServiceRequest::decode(&body[..]).unwrap()),
                 other => panic!("{other}"),
@@ -141,15 +141,21 @@ fn what_is_pushed_by_otlp_is_what_metrics_show_and_own_events_are_its_logs() {
 
 /// What came, added up as a StatsD server does: counters by the line's name, with its tags.
 #[derive(Clone, Default)]
-struct Sums(Arc<Mutex<(BTreeMap<String, f64>, Vec<String>)>>);
+struct Sums(Arc<Mutex<Taken>>);
+
+#[derive(Default)]
+struct Taken {
+    sums: BTreeMap<String, f64>,
+    events: Vec<String>,
+}
 
 impl Sums {
     fn take(&self, datagram: &[u8]) {
         let text = std::str::from_utf8(datagram).expect("text");
-        let mut sums = self.0.lock().unwrap();
+        let mut taken = self.0.lock().unwrap();
         for line in text.lines() {
             if line.starts_with("_e{") {
-                sums.1.push(line.to_owned());
+                taken.events.push(line.to_owned());
                 continue;
             }
             let (name, rest) = line.split_once(':').expect("a value");
@@ -157,7 +163,7 @@ impl Sums {
             let (value, kind, tags) =
                 (parts.next().unwrap(), parts.next().expect("a kind"), parts.next().unwrap_or(""));
             let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
-            let sum = sums.0.entry(format!("{name}{tags}")).or_default();
+            let sum = taken.sums.entry(format!("{name}{tags}")).or_default();
             match kind {
                 "c" => *sum += value,
                 "g" => *sum = value,
@@ -168,7 +174,7 @@ impl Sums {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of a test")]
     fn of(&self, name: &str) -> u64 {
-        self.0.lock().unwrap().0.get(name).copied().unwrap_or(0.0) as u64
+        self.0.lock().unwrap().sums.get(name).copied().unwrap_or(0.0) as u64
     }
 }
 
@@ -180,7 +186,7 @@ fn what_dogstatsd_adds_up_is_what_metrics_show_and_own_events_are_its_events() {
     let sums = Sums::default();
     let into = sums.clone();
     thread::spawn(move || {
-        let mut datagram = [0; 65_536];
+        let mut datagram = vec![0; 65_536];
         while let Ok(read) = socket.recv(&mut datagram) {
             assert!(read <= 8_192, "agents read no more at once");
             into.take(&datagram[..read]);
@@ -194,7 +200,7 @@ fn what_dogstatsd_adds_up_is_what_metrics_show_and_own_events_are_its_events() {
         sums.0
             .lock()
             .unwrap()
-            .1
+            .events
             .iter()
             .any(|event| event.contains("sluice gaps") && event.contains("|t:warning|#"))
             .then_some(())
@@ -221,7 +227,7 @@ fn plain_statsd_has_values_of_labels_in_names_and_fits_its_datagrams() {
     let sums = Sums::default();
     let into = sums.clone();
     thread::spawn(move || {
-        let mut datagram = [0; 65_536];
+        let mut datagram = vec![0; 65_536];
         while let Ok(read) = socket.recv(&mut datagram) {
             assert!(read <= 1_432, "no frame of Ethernet holds more");
             into.take(&datagram[..read]);
@@ -233,7 +239,7 @@ fn plain_statsd_has_values_of_labels_in_names_and_fits_its_datagrams() {
     until("gauges and counts come", || {
         (sums.of("sluice_journal_writable") == 1 && sums.of("sluice_events_total.one.spot") > 0).then_some(())
     });
-    assert!(sums.0.lock().unwrap().1.is_empty(), "it has no events");
+    assert!(sums.0.lock().unwrap().events.is_empty(), "it has no events");
     daemon.stop();
 }
 

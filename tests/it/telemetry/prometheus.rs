@@ -15,7 +15,7 @@ use super::series::{family, reference, samples};
 use super::{at_work, program};
 
 /// It asks, stores and answers on a machine that other tests keep busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn promtool(arguments: &[&str]) -> (bool, String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus");
