@@ -132,23 +132,22 @@ fn a_roll_back_is_shown_while_it_is_under_way() {
 #[test]
 fn the_page_is_for_phones_and_keyboards_and_what_a_feed_sends_stays_text() {
     let place = Workplace::new();
-    let upstream = RawUpstream::start(Manner::Acknowledges, |_| {
-        let trade = |id: u32| {
+    // It closes behind its frames and sends others to the next connection, so that there is always something that comes.
+    let upstream = RawUpstream::start(Manner::Acknowledges, |connection| {
+        let trade = |id: usize| {
             let data = format!(
                 r#"{{"e":"trade","E":1700000000000,"s":"<img src=x onerror=\"window.hit=1\">","t":{id},"p":"<script>window.hit=1</script>"}}"#
             );
             Message::text(format!(r#"{{"stream":"btcusdt@trade","data":{data}}}"#))
         };
         let unreadable = Message::text("<img src=y onerror=window.hit=1>");
-        (1..=20).map(trade).chain([unreadable]).collect()
+        let trades = (1..=5).map(|number| trade(connection * 100 + number));
+        trades.chain([unreadable, Message::Close(None)]).collect()
     });
-    let settings = settings(1.0, "").upstream("feed", "binance", &upstream.url()).monitor(
-        "trades",
-        "spot",
-        "feed",
-        &["btcusdt@trade"],
-        "",
-    );
+    let settings = settings(1.0, "[fault_tolerance]\nenabled = false")
+        .upstream("feed", "binance", &upstream.url())
+        .with("[upstreams.feed.limits]\nconnects = { count = 1000, per = \"1s\" }")
+        .monitor("trades", "spot", "feed", &["btcusdt@trade"], "");
     let daemon = Daemon::start(&place, &settings);
     if let Some(case) = Case::start("usable.mjs", &daemon, None) {
         case.ends_well();

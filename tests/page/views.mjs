@@ -26,6 +26,29 @@ await withPage({}, async (page) => {
   await until("charts", async () => (await page.locator(".chart canvas").count()) === 3);
   await until("health", async () => (await page.textContent("#health")) === (await api("/api/v1/monitoring/dashboard")).health.status);
 
+  // The day: points between two records of a run, and a break where nothing ran.
+  const day = await page.evaluate(async () => {
+    const { History } = await import("/page/history.js");
+    const record = (minute, started, events, quarantined, steps) => ({
+      received_time: new Date(minute * 60000).toISOString(),
+      payload: {
+        started: new Date(started * 60000).toISOString(),
+        monitors: [
+          { domain: "spot", events, repeats: 0, quarantined },
+          { domain: "_sluice", events: 7, repeats: 0, quarantined: 9 },
+        ],
+        journal: { latency_steps: steps },
+      },
+    });
+    const history = new History();
+    history.record(record(10, 0, 1000, 0, [[1000, 1000]]));
+    history.record(record(11, 0, 1600, 200, [[1000, 1000], [2000, 590], [9000, 10]]));
+    history.record(record(11, 0, 1600, 200, []));
+    history.record(record(31, 30, 60, 0, [[4000, 60]]));
+    return history.minutes.map(({ at, rate, parsed, p50, p99 }) => [Math.round(at / 60), rate, parsed, p50 ?? null, p99 ?? null]);
+  });
+  assert.deepEqual(day, [[11, 10, 75, 2, 9], [30, null, null, null, null], [31, 1, 100, 4, 4]]);
+
   await show(page, "pool");
   await until("pools", async () => {
     const said = await api("/api/v1/pool");
