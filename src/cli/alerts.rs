@@ -293,6 +293,12 @@ fn whole_id(context: &Context, given: &str) -> Result<String, CliError> {
     if given.len() >= 36 {
         return Ok(given.to_owned());
     }
+    if given.is_empty() {
+        return Err(CliError::plain(
+            Exit::Usage,
+            "an id is wanted, or its end; `sluice alerts list` has them".to_owned(),
+        ));
+    }
     let rows = rows(context, "?limit=10000")?;
     let mut ids = rows.iter().map(|row| &row.alert.id).filter(|id| id.ends_with(given));
     match (ids.next(), ids.next()) {

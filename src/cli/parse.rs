@@ -49,6 +49,9 @@ struct Analysis {
     /// Of these, frames of kinds beyond the last that is told apart.
     others: u64,
     failures: Vec<Failure>,
+    /// Whether there was anything at all of who was asked for.
+    #[serde(skip)]
+    known: bool,
 }
 
 impl Args {
@@ -63,6 +66,12 @@ impl Analyze {
         let folder = journal::folder(&context.load()?.settings.daemon.data_dir);
         let mut reader = JournalReader::open(&folder).map_err(unreadable)?;
         let analysis = self.read(&mut reader).map_err(unreadable)?;
+        if let Some(monitor) = self.monitor.as_ref().filter(|_| !analysis.known) {
+            let error = format!(
+                "the journal has nothing of a monitor `{monitor}` in that time; `sluice journal stat` says of whom it has something"
+            );
+            return Err(CliError::plain(Exit::No, error));
+        }
         match self.output.output {
             Format::Json => print_json(&analysis)?,
             Format::Table => analysis.print()?,
@@ -72,11 +81,13 @@ impl Analyze {
 
     fn read(&self, reader: &mut JournalReader) -> Result<Analysis, JournalError> {
         self.seek(reader)?;
-        let mut quarantined = 0;
+        let (mut quarantined, mut known) = (0, false);
         // A block that only counts has no time; it is behind those before it.
         while let Some(header) = reader.next_header()? {
-            let rows = header.rows().iter().filter(|row| self.takes(&row.monitor.name));
-            quarantined += rows.map(|row| row.account.quarantined).sum::<u64>();
+            for row in header.rows().iter().filter(|row| self.takes(&row.monitor.name)) {
+                quarantined += row.account.quarantined;
+                known = true;
+            }
         }
         self.seek(reader)?;
         let (mut failures, mut kept) = (Failures::new(self.samples.into()), 0);
@@ -96,7 +107,7 @@ impl Analyze {
             }
         }
         let others = failures.others();
-        Ok(Analysis { quarantined, kept, others, failures: failures.told() })
+        Ok(Analysis { quarantined, kept, others, failures: failures.told(), known })
     }
 
     fn takes(&self, monitor: &str) -> bool {

@@ -113,3 +113,23 @@ fn what_is_no_json_or_broken_off_is_said_to_be() {
     let shown = place.run(["--config", "sluice.toml", "parse", "analyze"]).stdout;
     assert!(shown.contains("<html>\u{b7}[2J") && !shown.contains('\u{1b}'), "no frame moves the cursor: {shown}");
 }
+
+#[test]
+fn a_monitor_that_nobody_has_is_named_and_not_taken_for_a_good_one() {
+    let place = Workplace::new();
+    let feed = Feed::start(&place, &["--dialect", "binance", "--rate", "200"]);
+    let settings = Settings::new().upstream("feed", "binance", feed.url()).monitor(
+        "trades",
+        "spot",
+        "feed",
+        &["btcusdt@trade"],
+        "",
+    );
+    let daemon = Daemon::start(&place, &settings);
+    let analyze = |monitor: &str| place.run(["--config", "sluice.toml", "parse", "analyze", "--monitor", monitor]);
+    until("there is something of the monitor", || (analyze("trades").code == Some(0)).then_some(()));
+    let refused = analyze("zzz");
+    assert!(refused.code == Some(1) && refused.stderr.contains("`zzz`"), "{refused:?}");
+    daemon.stop();
+    feed.stop();
+}

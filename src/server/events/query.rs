@@ -153,6 +153,12 @@ impl EventQuery {
                 return Err(Problem::parameter(name, detail));
             }
         }
+        if query.from.zip(query.to).is_some_and(|(from, to)| from > to) {
+            return Err(Problem::parameter("to", "`to` is before `from`; nothing is between"));
+        }
+        if query.since.zip(query.until).is_some_and(|(since, until)| since > until) {
+            return Err(Problem::parameter("until", "`until` is before `since`; nothing is between"));
+        }
         if let Some(handed) = handed {
             query.from = Some(cursor::read(&handed, &query)?);
         }
@@ -200,6 +206,8 @@ mod tests {
             ("format=xml", "format"),
             ("cursor=abc", "cursor"),
             ("from=1e3", "from"),
+            ("from=10&to=5", "to"),
+            ("since=1m&until=10m", "until"),
         ] {
             let refusal = format!("{:?}", EventQuery::read(raw, None).unwrap_err());
             assert!(refusal.contains(&format!("\"parameter\": String(\"{parameter}\")")), "{raw}: {refusal}");

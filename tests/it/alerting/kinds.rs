@@ -26,6 +26,8 @@ for = "0s"
 threshold = 0.0
 for = "0s"
 [alerts.rules.RATE_ANOMALY]
+# What came before has widened what is usual.
+threshold = 2.0
 window = "1s"
 least = 10.0
 for = "1s"
