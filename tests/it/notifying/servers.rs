@@ -132,7 +132,8 @@ from aiosmtpd.smtp import AuthResult
 class Handler:
     async def handle_DATA(self, server, session, envelope):
         mail = message_from_bytes(envelope.content, policy=policy.default)
-        parts = {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
+        text = lambda content: content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+        parts = {part.get_content_type(): text(part.get_content()) for part in mail.walk() if not part.is_multipart()}
         print(json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "tls": session.ssl is not None,
             "user": session.auth_data, "headers": [[name, str(value)] for name, value in mail.items()], "parts": parts}), flush=True)
         return "250 taken"
