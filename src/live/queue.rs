@@ -131,7 +131,9 @@ impl Queue {
     pub fn push(&self, messages: &[Arc<LiveMessage>]) -> Pushed {
         let mut waiting = self.lock();
         let before = waiting.dropped;
-        let goes_on = messages.iter().all(|message| waiting.push(message, self.terms));
+        // Who had taken everything is not slow, however much comes at once: a block is bounded by itself.
+        let whole = waiting.first().is_none();
+        let goes_on = messages.iter().all(|message| waiting.push(message, self.terms, whole));
         let dropped = waiting.dropped - before;
         drop(waiting);
         self.news.notify_one();
@@ -196,9 +198,13 @@ impl Waiting {
         heads.min_by_key(|(_, offset)| *offset)
     }
 
-    fn push(&mut self, message: &Arc<LiveMessage>, terms: Terms) -> bool {
+    fn push(&mut self, message: &Arc<LiveMessage>, terms: Terms, whole: bool) -> bool {
         if self.behind.is_some() || self.cut.is_some() {
             return false;
+        }
+        if whole {
+            self.add(lane(message.priority), message);
+            return true;
         }
         let max = [HIGH_MAX, MEDIUM_MAX, LOW_MAX];
         let to = lane(message.priority);
@@ -285,7 +291,8 @@ mod tests {
         let queue = Queue::new(Terms::Newest);
         let lows: Vec<_> = (0..150).map(|at| message(at, Priority::Low)).collect();
         let highs: Vec<_> = (150..250).map(|at| message(at, Priority::High)).collect();
-        assert!(queue.push(&lows).dropped == 50 && queue.push(&highs).dropped == 0);
+        assert!(queue.push(&lows[..1]).dropped == 0 && queue.push(&lows[1..]).dropped == 50);
+        assert_eq!(queue.push(&highs).dropped, 0);
         let Some(Polled::Dropped(drops)) = queue.take(usize::MAX) else { panic!("nothing was told") };
         assert_eq!(drops, Drops { from: 0, to: 49, low: 50, ..Drops::default() });
         assert_eq!(offsets(queue.take(usize::MAX)), (50..250).collect::<Vec<_>>());
@@ -295,7 +302,7 @@ mod tests {
     fn a_client_whose_high_ones_do_not_fit_is_cut_off_with_a_reason_behind_what_it_has() {
         let queue = Queue::new(Terms::Newest);
         let highs: Vec<_> = (0..1001).map(|at| message(at, Priority::High)).collect();
-        assert!(!queue.push(&highs).goes_on);
+        assert!(queue.push(&highs[..1]).goes_on && !queue.push(&highs[1..]).goes_on);
         assert_eq!(offsets(queue.take(usize::MAX)).len(), 1000);
         let Some(Polled::Cut(reason)) = queue.take(usize::MAX) else { panic!("it was not cut off") };
         assert!(reason.contains("1000 events of high priority"), "{reason}");
@@ -305,10 +312,18 @@ mod tests {
     fn a_client_that_gets_everything_is_sent_to_the_journal_where_it_fell_behind() {
         let queue = Queue::new(Terms::Every);
         let lows: Vec<_> = (0..101).map(|at| message(at, Priority::Low)).collect();
-        assert!(!queue.push(&lows).goes_on);
+        assert!(queue.push(&lows[..1]).goes_on && !queue.push(&lows[1..]).goes_on);
         assert!(!queue.push(&[message(101, Priority::High)]).goes_on);
         assert_eq!(offsets(queue.take(usize::MAX)), (0..100).collect::<Vec<_>>());
         assert!(matches!(queue.take(usize::MAX), Some(Polled::Behind(Offset(100)))));
+    }
+
+    #[test]
+    fn who_has_taken_everything_is_not_slow_however_much_comes_at_once() {
+        let queue = Queue::new(Terms::Newest);
+        let lows: Vec<_> = (0..800).map(|at| message(at, Priority::Low)).collect();
+        assert_eq!(queue.push(&lows), Pushed { goes_on: true, dropped: 0 });
+        assert_eq!(offsets(queue.take(usize::MAX)).len(), 800);
     }
 
     #[test]

@@ -33,7 +33,8 @@ impl Sent {
 /// A client of `/v1/sse/events`.
 struct Sse {
     lines: BufReader<TcpStream>,
-    chunk: usize,
+    /// What was read of chunks and not yet taken.
+    body: Vec<u8>,
 }
 
 impl Sse {
@@ -62,33 +63,32 @@ impl Sse {
             return Err((status, head + &String::from_utf8(body).unwrap()));
         }
         assert!(head.to_lowercase().contains("content-type: text/event-stream"), "{head}");
-        Ok(Self { lines, chunk: 0 })
+        Ok(Self { lines, body: Vec::new() })
     }
 
     /// A line of the stream, out of its chunks; none at its end.
     fn line(&mut self) -> Option<String> {
-        let mut line = Vec::new();
         loop {
-            if self.chunk == 0 {
-                let mut size = String::new();
-                if self.lines.read_line(&mut size).unwrap_or(0) == 0 {
-                    return None;
-                }
-                if size.trim().is_empty() {
-                    continue;
-                }
-                self.chunk = usize::from_str_radix(size.trim(), 16).unwrap();
-                if self.chunk == 0 {
-                    return None;
-                }
-            }
-            let mut byte = [0];
-            self.lines.read_exact(&mut byte).ok()?;
-            self.chunk -= 1;
-            if byte[0] == b'\n' {
+            if let Some(end) = self.body.iter().position(|byte| *byte == b'\n') {
+                let rest = self.body.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.body, rest);
+                line.pop();
                 return Some(String::from_utf8(line).unwrap());
             }
-            line.push(byte[0]);
+            let mut size = String::new();
+            if self.lines.read_line(&mut size).unwrap_or(0) == 0 {
+                return None;
+            }
+            if size.trim().is_empty() {
+                continue;
+            }
+            let size = usize::from_str_radix(size.trim(), 16).unwrap();
+            if size == 0 {
+                return None;
+            }
+            let before = self.body.len();
+            self.body.resize(before + size, 0);
+            self.lines.read_exact(&mut self.body[before..]).ok()?;
         }
     }
 

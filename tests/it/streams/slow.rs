@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::super::processes::{Daemon, until};
+use super::super::processes::{Daemon, until, until_within};
 use super::super::support::Workplace;
 use super::{Sse, journaled, start};
 
@@ -42,15 +42,15 @@ fn clients_that_never_read_are_cut_off_and_those_beside_them_get_everything() {
 #[test]
 fn a_slow_client_that_hears_what_is_now_is_told_what_it_lost_low_ones_first() {
     let place = Workplace::new();
-    let (daemon, feed) = start(&place, "5000", "");
+    let (daemon, feed) = start(&place, "5000", "[server.streams]\nstall_timeout = \"10m\"\n");
     let socket = stalled(daemon.address(), "?events=monitor:solana");
     until("it listens", || (health(&daemon)["metrics"]["sse_connections"] == 1).then_some(()));
-    until("it has lost some", || {
+    until_within(std::time::Duration::from_secs(90), "it has lost some", || {
         health(&daemon)["metrics"]["events_dropped_total"].as_u64().filter(|dropped| *dropped > 0)
     });
     // It reads again.
     socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
-    let mut stream = Sse { lines: std::io::BufReader::new(socket), chunk: 0 };
+    let mut stream = Sse { lines: std::io::BufReader::new(socket), body: Vec::new() };
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         std::io::BufRead::read_line(&mut stream.lines, &mut head).unwrap();
